@@ -1,0 +1,77 @@
+/**
+ * The bus: partitioned, durable, replayable topics. Two implementations, the embedded log and Kafka, pass one contract
+ * suite; nothing above this folder knows which one it has.
+ */
+
+import type { Part } from '../../shared/lifecycle.ts'
+
+export interface BusRecord {
+  /** Records of one key keep their order; null spreads them. */
+  readonly key: string | null
+  /** A string is stored as UTF-8. */
+  readonly value: string | Uint8Array
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface ConsumedRecord {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: bigint
+  readonly key: string | null
+  readonly value: Buffer
+  readonly headers: Readonly<Record<string, string>>
+  /** When the bus took it in, Unix milliseconds. */
+  readonly timestampMs: number
+}
+
+/** Records of one partition, ascending by offset, never empty. */
+export interface ConsumedBatch {
+  readonly topic: string
+  readonly partition: number
+  readonly records: readonly ConsumedRecord[]
+}
+
+/**
+ * Called with one batch of a partition at a time; partitions may run side by side. When it resolves the offsets are
+ * committed; when it rejects the same batch is delivered again after a backoff, so effects must be idempotent.
+ */
+export type BatchHandler = (batch: ConsumedBatch) => Promise<void>
+
+export interface Subscription {
+  /** Waits for the batch in hand, commits it, and leaves the group. */
+  stop(): Promise<void>
+}
+
+/** A topic that differs from the catalogue. */
+export interface TopicDrift {
+  readonly topic: string
+  readonly setting: 'missing' | 'partitions' | 'retentionMs' | 'replicationFactor' | 'minInsyncReplicas'
+  readonly expected: number | null
+  readonly actual: number | null
+}
+
+export interface DependencyHealth {
+  readonly state: 'up' | 'degraded' | 'down'
+  /** What is wrong and the next step; absent when up. */
+  readonly detail?: string
+}
+
+export interface Bus extends Part {
+  /** 'embedded' or 'kafka', for health and logs. */
+  readonly kind: 'embedded' | 'kafka'
+  /**
+   * Appends the records of one topic. Resolves after every one is durable (fsync, or Kafka acks=all); rejects with a
+   * BusbarError when that is not known, and the caller publishes them again.
+   */
+  publish(topic: string, records: readonly BusRecord[]): Promise<void>
+  /** Joins a consumer group; a group without offsets begins at the oldest record. */
+  subscribe(options: { group: string; topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription>
+  /** Follows topics from now on, outside any group, every partition; for live fan-out. */
+  tail(options: { topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription>
+  /** Creates the catalogue's topics that do not exist; never alters one that does. */
+  createTopics(): Promise<readonly string[]>
+  /** What differs from the catalogue. */
+  checkTopics(): Promise<readonly TopicDrift[]>
+  /** State at this moment, without I/O. */
+  health(): DependencyHealth
+}

@@ -32,37 +32,66 @@ export const protobufFileName = "busbar/edge/v1/uplink.proto";
  */
 
 /** Lane is an independent sequence of records with its own ranges and acknowledgements. */
-export enum Lane {
-  UNSPECIFIED = 0,
+export const Lane = {
+  UNSPECIFIED: 0,
   /** PRIORITY - Status changes and command responses; sent before telemetry. */
-  PRIORITY = 1,
+  PRIORITY: 1,
   /** TELEMETRY - Device readings. */
-  TELEMETRY = 2,
-  UNRECOGNIZED = -1,
+  TELEMETRY: 2,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Lane = typeof Lane[keyof typeof Lane];
+
+export namespace Lane {
+  export type UNSPECIFIED = typeof Lane.UNSPECIFIED;
+  export type PRIORITY = typeof Lane.PRIORITY;
+  export type TELEMETRY = typeof Lane.TELEMETRY;
+  export type UNRECOGNIZED = typeof Lane.UNRECOGNIZED;
 }
 
 /** Encoding of Block.data. */
-export enum Encoding {
-  UNSPECIFIED = 0,
+export const Encoding = {
+  UNSPECIFIED: 0,
   /** IDENTITY - The body as it is. */
-  IDENTITY = 1,
+  IDENTITY: 1,
   /** ZSTD - One zstd frame. */
-  ZSTD = 2,
-  UNRECOGNIZED = -1,
+  ZSTD: 2,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Encoding = typeof Encoding[keyof typeof Encoding];
+
+export namespace Encoding {
+  export type UNSPECIFIED = typeof Encoding.UNSPECIFIED;
+  export type IDENTITY = typeof Encoding.IDENTITY;
+  export type ZSTD = typeof Encoding.ZSTD;
+  export type UNRECOGNIZED = typeof Encoding.UNRECOGNIZED;
 }
 
 /** GapReason says why records are lost. */
-export enum GapReason {
-  UNSPECIFIED = 0,
+export const GapReason = {
+  UNSPECIFIED: 0,
   /** BYTES - The spool reached spool.bytesMax. */
-  BYTES = 1,
+  BYTES: 1,
   /** AGE - The records were older than spool.ageMaxHours. */
-  AGE = 2,
+  AGE: 2,
   /** DISK - The disk had less than spool.diskFreeBytesMin left. */
-  DISK = 3,
+  DISK: 3,
   /** CORRUPT - The block failed its checksum and was put into quarantine. */
-  CORRUPT = 4,
-  UNRECOGNIZED = -1,
+  CORRUPT: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type GapReason = typeof GapReason[keyof typeof GapReason];
+
+export namespace GapReason {
+  export type UNSPECIFIED = typeof GapReason.UNSPECIFIED;
+  export type BYTES = typeof GapReason.BYTES;
+  export type AGE = typeof GapReason.AGE;
+  export type DISK = typeof GapReason.DISK;
+  export type CORRUPT = typeof GapReason.CORRUPT;
+  export type UNRECOGNIZED = typeof GapReason.UNRECOGNIZED;
 }
 
 /** SessionRequest is one message from the gateway. */

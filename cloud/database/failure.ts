@@ -1,0 +1,88 @@
+/** What an error of a database driver means: whether the same call may succeed later, and why it did not now. */
+
+import { BusbarError, messageOf } from '../../shared/errors.ts'
+
+/**
+ * `unavailable`: the database cannot be reached or cannot write; `contended`: another transaction was in the way, try
+ * again at once; `duplicate`: a unique key exists already; `other`: the statement itself is at fault.
+ */
+export type FailureKind = 'unavailable' | 'contended' | 'duplicate' | 'other'
+
+/** System errors of a connection that broke or could not be made. */
+const SOCKET_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ENOENT', // a Unix socket that is not there
+  'ERR_SOCKET_CLOSED',
+])
+
+/** SQLSTATE classes and codes, PostgreSQL documentation, appendix A. */
+const SQLSTATE_UNAVAILABLE = /^(08...|53...|57P0[1-5]|57014|58...|25006|25P03|XX000)$/
+const SQLSTATE_CONTENDED = /^(40001|40P01|55P03)$/
+const SQLITE_CONTENDED = /^SQLITE_(BUSY|LOCKED)/
+/** Disk full and I/O errors: an operator can mend them while we run. */
+const SQLITE_UNAVAILABLE = /^SQLITE_(IOERR|FULL|CANTOPEN|PROTOCOL)/
+
+/** Errors that pg throws without any code. */
+const CLIENT_LOST =
+  /connection terminated|connection error|timeout exceeded when trying to connect|timeout expired|query read timeout|client was closed|server does not support|not queryable|discarded|socket/i
+
+/** The kind of anything that a driver threw, or of a BusbarError made by `translate`. */
+export function failureKind(error: unknown): FailureKind {
+  if (error instanceof BusbarError) return error.cause === undefined ? 'other' : failureKind(error.cause)
+  const code = codeOf(error)
+  if (code === undefined) return error instanceof Error && CLIENT_LOST.test(error.message) ? 'unavailable' : 'other'
+  if (code === '23505' || code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY') {
+    return 'duplicate'
+  }
+  if (SQLSTATE_CONTENDED.test(code) || SQLITE_CONTENDED.test(code)) return 'contended'
+  if (SOCKET_CODES.has(code) || SQLSTATE_UNAVAILABLE.test(code) || SQLITE_UNAVAILABLE.test(code)) return 'unavailable'
+  return 'other'
+}
+
+/** Whether the same call may succeed later without anyone changing the program. */
+export function isRetryable(error: unknown): boolean {
+  const kind = failureKind(error)
+  return kind === 'unavailable' || kind === 'contended'
+}
+
+/** True when a row with the same unique key exists already. */
+export function isDuplicate(error: unknown): boolean {
+  return failureKind(error) === 'duplicate'
+}
+
+/** Retryable failures become BusbarError DATABASE_UNAVAILABLE with the driver's error as cause; others stay as they are. */
+export function translate(error: unknown, database: string): unknown {
+  if (error instanceof BusbarError) return error
+  const kind = failureKind(error)
+  if (kind === 'other' || kind === 'duplicate') return error
+  const what = kind === 'contended' ? 'is busy with another transaction' : 'is not available'
+  return new BusbarError(`database ${database} ${what}: ${reasonOf(error)}`, {
+    code: 'DATABASE_UNAVAILABLE',
+    retryable: true,
+    hint: 'check that the database is up, reachable from here, and has free disk space; the work is tried again by itself',
+    cause: error,
+  })
+}
+
+function codeOf(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null) return undefined
+  const code = (error as { code?: unknown }).code
+  if (typeof code === 'string') return code
+  // A host name with several addresses fails with one error for each.
+  if (error instanceof AggregateError) return codeOf(error.errors[0])
+  return undefined
+}
+
+function reasonOf(error: unknown): string {
+  const message = messageOf(error)
+  if (message !== '') return message
+  return error instanceof AggregateError ? messageOf(error.errors[0]) : (codeOf(error) ?? 'no reason given')
+}

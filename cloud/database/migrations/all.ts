@@ -1,0 +1,8 @@
+/**
+ * Every migration, ascending. One that has been released is never edited: a database out there has run it as it was.
+ */
+
+import type { Migration } from '../migrate.ts'
+import { registry } from './0001-registry.ts'
+
+export const MIGRATIONS: readonly Migration[] = [registry]

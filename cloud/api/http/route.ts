@@ -1,0 +1,125 @@
+/**
+ * The one way to declare a route: what it is for, the permission it needs, the schemas that both check a request and
+ * describe it in the OpenAPI document, and the handler.
+ */
+
+import type { Static, TObject, TSchema } from '@sinclair/typebox'
+import type { RequiredPermission } from '../permission.ts'
+import { readJsonBody } from './body.ts'
+import { Problem, type ProblemKind } from './problem.ts'
+import { type Checker, checkerFor, readQuery, readText } from './validation.ts'
+
+/** What a handler gets: every part has passed the check. */
+export interface Call<Params, Query, Body> {
+  readonly params: Params
+  readonly query: Query
+  readonly body: Body
+  readonly request: Request
+}
+
+export interface Reply {
+  readonly status: number
+  /** Sent as JSON. */
+  readonly body: unknown
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface ResponseDeclaration {
+  readonly description: string
+  /** Absent for an answer without a JSON body. */
+  readonly schema?: TSchema
+  /** Default application/json. */
+  readonly mediaType?: string
+}
+
+/** Everything about a route but its handler. */
+export interface RouteDeclaration {
+  readonly method: 'GET' | 'POST' | 'PATCH'
+  /** Parameters as `:name`. */
+  readonly path: string
+  readonly operationId: string
+  readonly tag: string
+  readonly summary: string
+  readonly description?: string
+  readonly permission: RequiredPermission
+  readonly params?: TObject
+  readonly query?: TObject
+  readonly body?: TSchema
+  readonly responses: Readonly<Record<number, ResponseDeclaration>>
+  /** Problems besides those that follow from the schemas. */
+  readonly problems?: readonly ProblemKind[]
+  /** Takes an Idempotency-Key header: the same request sent twice has one effect. */
+  readonly idempotent?: boolean
+}
+
+export interface Route extends RouteDeclaration {
+  /** @param params path parameters as text, decoded. Throws a Problem, or whatever the handler throws. */
+  answer(request: Request, params: Readonly<Record<string, string>>, context: AnswerContext): Promise<Response | undefined>
+}
+
+export interface AnswerContext {
+  readonly bodyBytesMax: number
+  /** Gives the remembered answer of a request with the same key, or runs `work` and remembers its answer. */
+  once(key: string, route: string, digest: string, work: () => Promise<Reply>): Promise<Reply>
+}
+
+type Infer<Schema> = Schema extends TSchema ? Static<Schema> : undefined
+
+/** `handler` may give a Response of its own, or undefined when the request has become a WebSocket. */
+export function defineRoute<
+  Params extends TObject | undefined = undefined,
+  Query extends TObject | undefined = undefined,
+  Body extends TSchema | undefined = undefined,
+>(
+  declaration: RouteDeclaration & { params?: Params; query?: Query; body?: Body },
+  handler: (
+    call: Call<Infer<Params>, Infer<Query>, Infer<Body>>,
+  ) => Reply | Response | undefined | Promise<Reply | Response | undefined>,
+): Route {
+  const paramsChecker = declaration.params && checkerFor(declaration.params, 'path')
+  const queryChecker = declaration.query && checkerFor(declaration.query, 'query')
+  const bodyChecker = declaration.body && checkerFor(declaration.body, 'body')
+  const name = `${declaration.method} ${declaration.path}`
+  return {
+    ...declaration,
+    async answer(request, textParams, context) {
+      const params = paramsChecker && checked(paramsChecker, readText(paramsChecker.schema as TObject, textParams))
+      const query = queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))
+      const json = bodyChecker && (await readJsonBody(request, context.bodyBytesMax))
+      const body = bodyChecker && json && checked(bodyChecker, json.value)
+      const call = { params, query, body, request } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
+      const key = declaration.idempotent === true ? request.headers.get('idempotency-key') : null
+      if (key === null || json === undefined) return respond(await handler(call))
+      const reply = await context.once(checkedKey(key), name, json.digest, async () => {
+        const reply = await handler(call)
+        if (reply === undefined || reply instanceof Response) throw new Error('a route with idempotency keys gives a Reply')
+        return reply
+      })
+      return respond(reply)
+    },
+  }
+}
+
+function checked(checker: Checker, value: unknown): unknown {
+  checker.check(value)
+  return value
+}
+
+/** Printable ASCII without quotes trouble: what fits in a header and a log line. */
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,200}$/
+
+function checkedKey(key: string): string {
+  if (IDEMPOTENCY_KEY.test(key)) return key
+  const remedy = '1 to 200 printable ASCII characters without spaces, such as a UUID'
+  throw new Problem('INVALID_INPUT', 'Not allowed: header Idempotency-Key.', {
+    errors: [{ in: 'header', pointer: '/Idempotency-Key', value: key.slice(0, 200), remedy }],
+  })
+}
+
+function respond(reply: Reply | Response | undefined): Response | undefined {
+  if (reply === undefined || reply instanceof Response) return reply
+  return new Response(JSON.stringify(reply.body), {
+    status: reply.status,
+    headers: { 'content-type': 'application/json', 'cache-control': 'no-store', ...reply.headers },
+  })
+}

@@ -56,6 +56,27 @@ export interface DependencyHealth {
   readonly detail?: string
 }
 
+/** Totals since the start, and what is held now. */
+export interface BusStats {
+  /** Records that are durable. */
+  readonly publishedRecords: number
+  /** Appends that carried them: Kafka produce requests, or commits of the embedded log. */
+  readonly publishedBatches: number
+  /** Bytes of them as sent or stored, compressed. */
+  readonly publishedBytes: number
+  /** Accepted and not yet durable. */
+  readonly queuedRecords: number
+  readonly queuedBytes: number
+  /** Records whose handler has finished. */
+  readonly consumedRecords: number
+  /** Batches that a handler rejected and that were delivered again. */
+  readonly redeliveredBatches: number
+  /** Appends that failed and were tried again or given up, by cause. */
+  readonly failures: Readonly<Record<string, number>>
+  /** Of the producer; the embedded log has none and is always closed. */
+  readonly breaker: 'closed' | 'open' | 'half-open'
+}
+
 export interface Bus extends Part {
   /** 'embedded' or 'kafka', for health and logs. */
   readonly kind: 'embedded' | 'kafka'
@@ -74,4 +95,5 @@ export interface Bus extends Part {
   checkTopics(): Promise<readonly TopicDrift[]>
   /** State at this moment, without I/O. */
   health(): DependencyHealth
+  stats(): BusStats
 }

@@ -1,0 +1,95 @@
+/**
+ * Every topic of the system: its key, partitions, retention, who writes and who reads it. Names, keys, retention and
+ * groups are a contract with programs that others wrote; only partitions and replication are for the operator to raise.
+ */
+
+import { assert } from '../../shared/errors.ts'
+
+export const DEVICE_TELEMETRY = 'device-telemetry'
+export const DEVICE_STATUS = 'device-status'
+export const TASK_REQUESTED = 'task.requested'
+export const ORCHESTRATOR_RESPONSES = 'orchestrator.responses'
+export const COMMAND_EVENTS = 'command.events'
+export const CHAT_MESSAGES = 'chat-messages'
+export const MESSAGE_STATUS_EVENTS = 'message-status-events'
+export const TYPING_EVENTS = 'typing-events'
+export const NOTIFICATIONS = 'notifications'
+export const USER_ACTIVITY_LOGS = 'user-activity-logs'
+export const USER_ACTIVITY_ANALYTICS = 'user-activity-analytics'
+
+export const ANALYTICS_GROUP = 'analytics-service'
+export const NOTIFICATION_GROUP = 'notification-service'
+export const TASK_ORCHESTRATION_GROUP = 'task-orchestration-group'
+export const COMMAND_ORCHESTRATOR_GROUP = 'command-orchestrator-group'
+export const COMMAND_CREATED_GROUP = 'command-created-consumers'
+export const COMMUNICATION_GROUP = 'communication-service-group'
+export const NOTIFICATION_DELIVERY_GROUP = 'notification-delivery-group'
+export const USER_ACTIVITY_GROUP = 'user-activity-processor'
+
+const MINUTE_MS = 60_000
+const DAY_MS = 24 * 60 * MINUTE_MS
+
+export interface TopicSpec {
+  readonly topic: string
+  /** What the key of its records is. */
+  readonly key: string
+  readonly partitions: number
+  /** Age at which records may be deleted, milliseconds. */
+  readonly retentionMs: number
+  readonly cleanup: 'delete'
+  readonly producers: readonly string[]
+  /** Consumer groups; a topic without any is only tailed, or read by operators. */
+  readonly groups: readonly string[]
+  /** Where a consumer puts what it gives up on; null when nothing consumes the topic in a group. */
+  readonly deadLetterTopic: string | null
+}
+
+export interface CatalogueOptions {
+  /** Partitions of `device-telemetry` and `device-status`, at least 3. Default 3. */
+  readonly deviceTopicPartitions?: number
+}
+
+const PARTITIONS = 3
+const DEAD_LETTER_RETENTION_MS = 30 * DAY_MS
+
+/** The dead-letter topic of a consumed topic. */
+export function deadLetterTopicOf(topic: string): string {
+  return topic === USER_ACTIVITY_LOGS ? `${topic}-dlq` : `${topic}-dlt`
+}
+
+/** All topics, dead-letter topics included, in a stable order. */
+export function catalogue(options: CatalogueOptions = {}): readonly TopicSpec[] {
+  const devicePartitions = options.deviceTopicPartitions ?? PARTITIONS
+  assert(Number.isInteger(devicePartitions) && devicePartitions >= PARTITIONS, 'device topics have 3 or more partitions')
+  const consumed = [
+    spec(DEVICE_TELEMETRY, 'serialNumber', 7 * DAY_MS, ['ingest'], [ANALYTICS_GROUP, NOTIFICATION_GROUP], devicePartitions),
+    spec(DEVICE_STATUS, 'serialNumber', 30 * DAY_MS, ['ingest'], [ANALYTICS_GROUP, NOTIFICATION_GROUP], devicePartitions),
+    spec(TASK_REQUESTED, 'taskId', 7 * DAY_MS, ['command orchestrator'], [TASK_ORCHESTRATION_GROUP]),
+    spec(ORCHESTRATOR_RESPONSES, 'deviceId', 7 * DAY_MS, ['task orchestration'], [COMMAND_ORCHESTRATOR_GROUP]),
+    spec(COMMAND_EVENTS, 'command id', 7 * DAY_MS, ['command service'], [COMMAND_CREATED_GROUP]),
+    spec(CHAT_MESSAGES, 'conversationId', 7 * DAY_MS, ['communication'], [COMMUNICATION_GROUP]),
+    spec(MESSAGE_STATUS_EVENTS, 'userId', DAY_MS, ['communication'], [COMMUNICATION_GROUP]),
+    spec(TYPING_EVENTS, 'conversationId', MINUTE_MS, ['communication'], []),
+    spec(NOTIFICATIONS, 'userId', 30 * DAY_MS, ['notification', 'communication'], [NOTIFICATION_DELIVERY_GROUP]),
+    spec(USER_ACTIVITY_LOGS, 'userId', 7 * DAY_MS, ['activity API'], [USER_ACTIVITY_GROUP]),
+    spec(USER_ACTIVITY_ANALYTICS, 'userId', DAY_MS, ['activity processor'], []),
+  ]
+  const deadLetters = consumed.flatMap(({ topic, key, groups, deadLetterTopic }): TopicSpec[] => {
+    if (deadLetterTopic === null) return []
+    const readers = topic === DEVICE_TELEMETRY || topic === DEVICE_STATUS ? ['ingest', ...groups] : groups
+    return [spec(deadLetterTopic, key, DEAD_LETTER_RETENTION_MS, readers, [])]
+  })
+  return [...consumed, ...deadLetters]
+}
+
+function spec(
+  topic: string,
+  key: string,
+  retentionMs: number,
+  producers: readonly string[],
+  groups: readonly string[],
+  partitions = PARTITIONS,
+): TopicSpec {
+  const deadLetterTopic = groups.length > 0 ? deadLetterTopicOf(topic) : null
+  return { topic, key, partitions, retentionMs, cleanup: 'delete', producers, groups, deadLetterTopic }
+}

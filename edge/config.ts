@@ -1,0 +1,195 @@
+/** Every setting of the edge: names, meanings, defaults and limits. Units are in the names or in the description. */
+
+import { type Static, Type } from '@sinclair/typebox'
+import {
+  ADDRESS_PATTERN,
+  bytes,
+  choice,
+  count,
+  directory,
+  file,
+  flag,
+  fraction,
+  GiB,
+  host,
+  KiB,
+  logSection,
+  MiB,
+  milliseconds,
+  port,
+  requiredText,
+  section,
+  shutdownSection,
+  text,
+} from '../shared/config/keys.ts'
+import { type CrossProblem, loadConfig } from '../shared/config/load.ts'
+import { RECORD_BYTES_MAX } from '../shared/limits.ts'
+
+export const EDGE_ENV_PREFIX = 'BUSBAR_EDGE_'
+/** Names the config file where no --config does. */
+export const EDGE_CONFIG_VARIABLE = 'BUSBAR_EDGE_CONFIG'
+
+const gateway = section('This gateway.', {
+  id: requiredText(
+    'gateway-1',
+    'Name of this gateway, unique in the fleet; the cloud keeps what it received by it, so never change it',
+    '1 to 64 letters, digits, ".", "_" or "-"',
+    '^[A-Za-z0-9._-]{1,64}$',
+  ),
+  dataDir: directory('./data/edge', 'Where the spool, the MQTT sessions and the device credentials are kept'),
+})
+
+const mqtt = section('The MQTT broker of the devices.', {
+  insecure: flag(false, 'Let clients in without a password, as observers and as any device: only on a workbench'),
+  frameBytesMax: bytes(
+    RECORD_BYTES_MAX,
+    [1 * KiB, RECORD_BYTES_MAX],
+    'Largest MQTT packet after login; a larger one closes its connection',
+  ),
+  connectFrameBytesMax: bytes(4 * KiB, [256, 64 * KiB], 'Largest CONNECT packet, read before anyone is known'),
+  connectionsMax: count(10_000, [1, 100_000], 'connections', 'Connections at one time; further ones are refused'),
+  loginTimeoutMs: milliseconds(10_000, [500, 120_000], 'How long a connection may take until its CONNECT is complete'),
+  pendingBytesMax: bytes(
+    16 * MiB,
+    [1 * MiB, 1 * GiB],
+    'Payload taken in that the disk has not confirmed yet; beyond it reading from devices pauses',
+  ),
+  slowSubscriberMs: milliseconds(
+    2_000,
+    [100, 60_000],
+    'How long a subscriber may take nothing before it is disconnected, so that it delays nobody else',
+  ),
+  batchReadingsMax: count(
+    1_000,
+    [1, 100_000],
+    'readings',
+    'Readings in one published array; a longer one is kept whole and goes to the dead letters in the cloud',
+  ),
+  queuedMessagesMax: count(
+    1_000,
+    [1, 1_000_000],
+    'messages',
+    'Messages kept for a durable session that is away; then the oldest goes',
+  ),
+  retainedMessagesMax: count(10_000, [0, 1_000_000], 'messages', 'Retained messages; further topics are refused'),
+  tcp: section('Plain MQTT.', {
+    enabled: flag(true, 'Listen'),
+    host: host('0.0.0.0', 'Address to listen on'),
+    port: port(1883, 'Port to listen on'),
+  }),
+  tls: section('MQTT over TLS.', {
+    enabled: flag(false, 'Listen'),
+    host: host('0.0.0.0', 'Address to listen on'),
+    port: port(8883, 'Port to listen on'),
+    certFile: file('Certificate of the broker with its chain, PEM'),
+    keyFile: file('Private key of the certificate, PEM'),
+  }),
+  websocket: section('MQTT over WebSocket, for tools in a browser on site.', {
+    enabled: flag(false, 'Listen'),
+    host: host('127.0.0.1', 'Address to listen on'),
+    port: port(8083, 'Port to listen on'),
+  }),
+})
+
+const spool = section('Records on disk that the cloud has not confirmed.', {
+  bytesMax: bytes(8 * GiB, [16 * MiB, 2 ** 50], 'Size of the spool; beyond it the oldest telemetry is given up'),
+  ageMaxHours: count(720, [1, 87_600], 'hours', 'Age of a record; an older one is given up'),
+  diskFreeBytesMin: bytes(
+    512 * MiB,
+    [0, 2 ** 50],
+    'Space to leave free on the disk; below it the oldest telemetry is given up',
+  ),
+  blockBytesMax: bytes(256 * KiB, [4 * KiB, 1 * MiB], 'Size of a block, the unit of storing and sending'),
+  compressionLevel: count(1, [0, 19], 'zstd level', 'Compression of blocks; 0 stores them as they are'),
+})
+
+const uplink = section('The stream to the cloud.', {
+  enabled: flag(true, 'Send what is stored; when off the spool only fills'),
+  address: text('127.0.0.1:7443', 'Ingest address of the cloud', 'host:port', ADDRESS_PATTERN),
+  order: choice(
+    'live-first',
+    ['live-first', 'strict'],
+    'live-first sends new telemetry beside the backlog of an outage, strict sends oldest first',
+  ),
+  backfillShare: fraction(0.3, [0.05, 0.95], 'Share of the link that the backlog gets beside new telemetry'),
+  backlogReportMs: milliseconds(5_000, [500, 600_000], 'How often the cloud is told how much is still to come'),
+  keepaliveMs: milliseconds(1_000, [500, 600_000], 'Time between keepalives'),
+  keepaliveTimeoutMs: milliseconds(1_000, [200, 600_000], 'How long an answer to a keepalive may take'),
+  ackTimeoutMs: milliseconds(30_000, [1_000, 600_000], 'How long an acknowledgement may take before redialling'),
+  backoffBaseMs: milliseconds(200, [10, 60_000], 'Upper bound of the first wait before redialling; it doubles'),
+  backoffMaxMs: milliseconds(30_000, [100, 3_600_000], 'Upper bound of every wait before redialling'),
+  tls: section('TLS to the cloud.', {
+    enabled: flag(false, 'Use TLS'),
+    caFile: file('Certificates that the cloud is trusted by, PEM; none means those of the system'),
+    certFile: file('Certificate of this gateway, PEM'),
+    keyFile: file('Private key of the certificate, PEM'),
+    serverName: text('', 'Name that the certificate of the cloud carries; empty means the host of the address'),
+  }),
+})
+
+const health = section('HTTP: /health/live, /health/ready, /metrics and /status.', {
+  enabled: flag(true, 'Listen; `busbar-edge status` asks there'),
+  host: host('127.0.0.1', 'Address to listen on'),
+  port: port(9464, 'Port to listen on'),
+})
+
+export const EdgeConfigSchema = Type.Object({
+  gateway,
+  mqtt,
+  spool,
+  uplink,
+  health,
+  log: logSection,
+  shutdown: shutdownSection,
+})
+export type EdgeConfig = Static<typeof EdgeConfigSchema>
+
+/**
+ * @param file path of the TOML file, or undefined for environment and defaults alone.
+ * @throws BusbarError CONFIG_INVALID, CONFIG_FILE_UNREADABLE
+ */
+export function loadEdgeConfig(
+  file: string | undefined,
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): EdgeConfig {
+  return loadConfig({
+    schema: EdgeConfigSchema,
+    file,
+    env,
+    envPrefix: EDGE_ENV_PREFIX,
+    ignoredVariables: [EDGE_CONFIG_VARIABLE],
+    check: crossProblems,
+  })
+}
+
+function crossProblems(config: EdgeConfig): CrossProblem[] {
+  const { mqtt, spool, uplink } = config
+  const problems: CrossProblem[] = []
+  const require = (holds: boolean, key: string, message: string) => {
+    if (!holds) problems.push({ key, message })
+  }
+  require(mqtt.connectFrameBytesMax <=
+    mqtt.frameBytesMax, 'mqtt.connectFrameBytesMax', 'must not exceed mqtt.frameBytesMax')
+  if (mqtt.tls.enabled) {
+    require(mqtt.tls.certFile !== '', 'mqtt.tls.certFile', 'is required because mqtt.tls.enabled is true')
+    require(mqtt.tls.keyFile !== '', 'mqtt.tls.keyFile', 'is required because mqtt.tls.enabled is true')
+  }
+  require(mqtt.tcp.enabled ||
+    mqtt.tls.enabled ||
+    mqtt.websocket
+      .enabled, 'mqtt.tcp.enabled', 'must be true unless mqtt.tls or mqtt.websocket is enabled: devices could not connect')
+  require(spool.blockBytesMax * 16 <=
+    spool.bytesMax, 'spool.bytesMax', 'must hold at least 16 blocks of spool.blockBytesMax')
+  require(uplink.backoffBaseMs <= uplink.backoffMaxMs, 'uplink.backoffBaseMs', 'must not exceed uplink.backoffMaxMs')
+  require((uplink.tls.certFile === '') === (uplink.tls.keyFile === ''), uplink.tls.certFile === ''
+    ? 'uplink.tls.certFile'
+    : 'uplink.tls.keyFile', 'is required because the other of certFile and keyFile is set')
+  require(portsDiffer(config), 'mqtt', 'has two listeners on one port; give each its own')
+  return problems
+}
+
+function portsDiffer(config: EdgeConfig): boolean {
+  const { tcp, tls, websocket } = config.mqtt
+  const ports = [tcp, tls, websocket, config.health].filter((each) => each.enabled && each.port !== 0)
+  return new Set(ports.map((each) => each.port)).size === ports.length
+}

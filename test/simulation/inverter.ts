@@ -31,7 +31,8 @@ export function inverterOf(surroundings: Surroundings, position: number): (timeM
     const settled = ambient + 4 + 31 * load
     const elapsedMs = lastMs === null ? 0 : Math.max(0, timeMs - lastMs)
     // The heat sink follows its load with a time constant of a quarter of an hour.
-    coreCelsius = coreCelsius === null ? settled : settled + (coreCelsius - settled) * Math.exp(-elapsedMs / (HOUR_MS / 4))
+    coreCelsius =
+      coreCelsius === null ? settled : settled + (coreCelsius - settled) * Math.exp(-elapsedMs / (HOUR_MS / 4))
     if (lastMs !== null && Math.floor(timeMs / DAY_MS) !== Math.floor(lastMs / DAY_MS)) energyTodayKwh = 0
     energyTodayKwh += (powerKw * elapsedMs) / HOUR_MS
     lastMs = timeMs

@@ -42,9 +42,7 @@ export function sunHeight(timeMs: number): number {
   const latitude = (50 * Math.PI) / 180
   const declination = ((-23.44 * Math.PI) / 180) * Math.cos((2 * Math.PI * (dayOfYear(timeMs) + 10)) / 365)
   const hourAngle = ((hourOfDay(timeMs) - 12) / 24) * 2 * Math.PI
-  return (
-    Math.sin(latitude) * Math.sin(declination) + Math.cos(latitude) * Math.cos(declination) * Math.cos(hourAngle)
-  )
+  return Math.sin(latitude) * Math.sin(declination) + Math.cos(latitude) * Math.cos(declination) * Math.cos(hourAngle)
 }
 
 function hourOfDay(timeMs: number): number {

@@ -20,9 +20,11 @@ async function echoThroughLink() {
     socket.on('data', (chunk) => {
       text += chunk.toString()
     })
-    socket.on('error', () => undefined).on('close', () => {
-      closed = true
-    })
+    socket
+      .on('error', () => undefined)
+      .on('close', () => {
+        closed = true
+      })
     return { socket, text: () => text, closed: () => closed }
   }
   return { link, dial }

@@ -21,7 +21,10 @@ export function connectPacket(options: { clientId: string; username?: string; pa
 }
 
 /** PUBLISH, QoS 1, with its packet identifier left zero. */
-export function publishPacket(topic: string, payload: Uint8Array): { frame: Buffer; identifierAt: number; payloadAt: number } {
+export function publishPacket(
+  topic: string,
+  payload: Uint8Array,
+): { frame: Buffer; identifierAt: number; payloadAt: number } {
   const name = mqttString(topic)
   const header = Buffer.concat([Buffer.from([0x32]), remainingLength(name.length + 2 + payload.length)])
   const identifierAt = header.length + name.length

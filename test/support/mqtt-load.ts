@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { sleep, systemClock as clock } from '../../shared/clock.ts'
+import { systemClock as clock, sleep } from '../../shared/clock.ts'
 import { simulateSubstation } from '../simulation/substation.ts'
 import { LatencyHistogram } from './latency-histogram.ts'
 import { LoadClient, SLOTS_MAX } from './mqtt-load-client.ts'
@@ -84,9 +84,12 @@ async function run(spec: LoadSpec): Promise<void> {
   const progress = clock.every(1000, () => print({ type: 'progress', sent, acked }))
 
   state = 'running'
-  const pacer = spec.ratePerSecond === undefined ? null : startPacer(clients, spec, (count) => {
-    sent += count
-  })
+  const pacer =
+    spec.ratePerSecond === undefined
+      ? null
+      : startPacer(clients, spec, (count) => {
+          sent += count
+        })
   for (const client of clients) fill(client)
   if (spec.warmUpMs !== undefined) await Promise.race([sleep(clock, spec.warmUpMs), finished])
   measuring = true

@@ -1,0 +1,73 @@
+/** Sites: the substations. */
+
+import type { Selectable } from 'kysely'
+import type { Clock } from '../../shared/clock.ts'
+import type { DatabaseHandle } from '../database/database.ts'
+import { isDuplicate } from '../database/failure.ts'
+import type { SitesTable } from '../database/schema.ts'
+import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from './errors.ts'
+import { type Page, type PageRequest, readPageRequest, toPage } from './page.ts'
+import { invalidName, invalidSiteId } from './text-fields.ts'
+
+export interface Site {
+  readonly id: number
+  readonly name: string
+  readonly createdAtMs: number
+  readonly updatedAtMs: number
+}
+
+export class SiteStore {
+  private readonly database: DatabaseHandle
+  private readonly clock: Clock
+
+  constructor(options: { readonly database: DatabaseHandle; readonly clock: Clock }) {
+    this.database = options.database
+    this.clock = options.clock
+  }
+
+  async list(request: PageRequest = {}): Promise<Page<Site>> {
+    const { limit, after } = readPageRequest<number>(request, 'number')
+    let query = this.database.kysely.selectFrom('sites').selectAll().orderBy('id').limit(limit + 1)
+    if (after !== null) query = query.where('id', '>', after)
+    return toPage(await query.execute(), limit, (row) => row.id, toSite)
+  }
+
+  async get(id: number): Promise<Site | null> {
+    const row = await this.database.kysely.selectFrom('sites').selectAll().where('id', '=', id).executeTakeFirst()
+    return row === undefined ? null : toSite(row)
+  }
+
+  /** @throws InvalidRegistrationError, AlreadyRegisteredError */
+  async create(site: { readonly id: number; readonly name?: string | undefined }): Promise<Site> {
+    const { id, name = `Site ${id}` } = site
+    const invalid = [...invalidSiteId(id), ...invalidName(name)]
+    if (invalid.length > 0) throw new InvalidRegistrationError(invalid)
+    const nowMs = this.clock.wallMs()
+    const row = { id, name, created_at_ms: nowMs, updated_at_ms: nowMs }
+    try {
+      await this.database.kysely.insertInto('sites').values(row).execute()
+    } catch (error) {
+      throw isDuplicate(error) ? new AlreadyRegisteredError('site', `site ${id}`, error) : error
+    }
+    return toSite(row)
+  }
+
+  /** @throws InvalidRegistrationError, NotRegisteredError */
+  async update(id: number, changes: { readonly name?: string | undefined }): Promise<Site> {
+    const { name } = changes
+    const invalid = name === undefined ? [] : invalidName(name)
+    if (invalid.length > 0) throw new InvalidRegistrationError(invalid)
+    const row = await this.database.kysely
+      .updateTable('sites')
+      .set({ ...(name === undefined ? {} : { name }), updated_at_ms: this.clock.wallMs() })
+      .where('id', '=', id)
+      .returningAll()
+      .executeTakeFirst()
+    if (row === undefined) throw new NotRegisteredError('site', `site ${id}`)
+    return toSite(row)
+  }
+}
+
+function toSite(row: Selectable<SitesTable>): Site {
+  return { id: row.id, name: row.name, createdAtMs: row.created_at_ms, updatedAtMs: row.updated_at_ms }
+}

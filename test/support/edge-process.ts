@@ -3,7 +3,10 @@
 import { mkdirSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { EdgeStatus } from '../../edge/health/status.ts'
+import { sleep, systemClock } from '../../shared/clock.ts'
 import { bunPath, projectDir } from './child.ts'
+import { addLogins, type DeviceName, type Login } from './edge-logins.ts'
 import { freePort } from './free-port.ts'
 import { type ServerProcess, startServer } from './server-process.ts'
 import { mergeToml, type TomlTable } from './toml.ts'
@@ -16,6 +19,9 @@ export interface EdgeProcessOptions {
   readonly uplinkPort?: number
   readonly mqttPort?: number
   readonly healthPort?: number
+  /** Logins that exist when it starts. */
+  readonly devices?: readonly DeviceName[]
+  readonly observers?: readonly string[]
   /** Laid over the config of edge.toml. */
   readonly config?: TomlTable
   /** Path of a compiled binary; from the sources when absent. */
@@ -33,13 +39,24 @@ export interface EdgeProcess extends ServerProcess {
   readonly dir: string
   readonly dataDir: string
   readonly configPath: string
+  /** Of `devices` and `observers`, and of those added since. */
+  readonly logins: ReadonlyMap<string, Login>
+  /** Adds a login; resolves when a running edge has seen it. */
+  addDevice(siteId: number, serialNumber: string): Promise<Login>
+  addObserver(username: string): Promise<Login>
+  status(): Promise<EdgeStatus>
 }
+
+/** The edge looks at its credentials file no more than once in this time. */
+const CREDENTIALS_SEEN_MS = 1_100
 
 /** Resolves when the edge is live; whether its uplink is connected is another matter. */
 export async function startEdge(options: EdgeProcessOptions = {}): Promise<EdgeProcess> {
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'busbar-edge-'))
   const dataDir = join(dir, 'data')
   mkdirSync(dataDir, { recursive: true })
+  const credentialsPath = join(dataDir, 'credentials.json')
+  const logins = addLogins(credentialsPath, { devices: options.devices ?? [], observers: options.observers ?? [] })
   const gatewayId = options.gatewayId ?? 'gateway-1'
   const mqttPort = options.mqttPort ?? (await freePort())
   const healthPort = options.healthPort ?? (await freePort())
@@ -66,5 +83,30 @@ export async function startEdge(options: EdgeProcessOptions = {}): Promise<EdgeP
     ...(options.env === undefined ? {} : { env: options.env }),
     readyUrl: `${healthUrl}/health/live`,
   })
-  return Object.assign(server, { gatewayId, mqttPort, healthPort, healthUrl, dir, dataDir, configPath })
+  const add = async (names: Parameters<typeof addLogins>[1], username: string): Promise<Login> => {
+    const login = addLogins(credentialsPath, names).get(username)
+    if (login === undefined) throw new Error(`no login was made for ${username}`)
+    logins.set(username, login)
+    if (server.running) await sleep(systemClock, CREDENTIALS_SEEN_MS)
+    return login
+  }
+  return Object.assign(server, {
+    gatewayId,
+    mqttPort,
+    healthPort,
+    healthUrl,
+    dir,
+    dataDir,
+    configPath,
+    logins,
+    addDevice: (siteId: number, serialNumber: string) => add({ devices: [{ siteId, serialNumber }] }, serialNumber),
+    addObserver: (username: string) => add({ observers: [username] }, username),
+    status: () => fetchStatus(healthUrl),
+  })
+}
+
+async function fetchStatus(healthUrl: string): Promise<EdgeStatus> {
+  const response = await fetch(`${healthUrl}/status`, { signal: AbortSignal.timeout(5000) })
+  if (!response.ok) throw new Error(`/status answered ${response.status}`)
+  return (await response.json()) as EdgeStatus
 }

@@ -1,5 +1,6 @@
 /** Every setting of the edge: names, meanings, defaults and limits. Units are in the names or in the description. */
 
+import { join } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import {
   ADDRESS_PATTERN,
@@ -29,6 +30,9 @@ export const EDGE_ENV_PREFIX = 'BUSBAR_EDGE_'
 /** Names the config file where no --config does. */
 export const EDGE_CONFIG_VARIABLE = 'BUSBAR_EDGE_CONFIG'
 
+/** Topic and headers of the longest PUBLISH, so that a payload of RECORD_BYTES_MAX fits in a frame. */
+const MQTT_OVERHEAD_BYTES_MAX = 512
+
 const gateway = section('This gateway.', {
   id: requiredText(
     'gateway-1',
@@ -42,17 +46,16 @@ const gateway = section('This gateway.', {
 const mqtt = section('The MQTT broker of the devices.', {
   insecure: flag(false, 'Let clients in without a password, as observers and as any device: only on a workbench'),
   frameBytesMax: bytes(
-    RECORD_BYTES_MAX,
-    [1 * KiB, RECORD_BYTES_MAX],
+    RECORD_BYTES_MAX + MQTT_OVERHEAD_BYTES_MAX,
+    [1 * KiB, RECORD_BYTES_MAX + MQTT_OVERHEAD_BYTES_MAX],
     'Largest MQTT packet after login; a larger one closes its connection',
   ),
   connectFrameBytesMax: bytes(4 * KiB, [256, 64 * KiB], 'Largest CONNECT packet, read before anyone is known'),
   connectionsMax: count(10_000, [1, 100_000], 'connections', 'Connections at one time; further ones are refused'),
-  loginTimeoutMs: milliseconds(10_000, [500, 120_000], 'How long a connection may take until its CONNECT is complete'),
-  pendingBytesMax: bytes(
-    16 * MiB,
-    [1 * MiB, 1 * GiB],
-    'Payload taken in that the disk has not confirmed yet; beyond it reading from devices pauses',
+  connectTimeoutMs: milliseconds(
+    10_000,
+    [500, 120_000],
+    'How long a connection may take until its CONNECT is complete',
   ),
   slowSubscriberMs: milliseconds(
     2_000,
@@ -65,13 +68,21 @@ const mqtt = section('The MQTT broker of the devices.', {
     'readings',
     'Readings in one published array; a longer one is kept whole and goes to the dead letters in the cloud',
   ),
-  queuedMessagesMax: count(
+  devicesMax: count(100_000, [1, 1_000_000], 'devices', 'Devices remembered for last seen and status'),
+  sessionsMax: count(
+    10_000,
+    [1, 1_000_000],
+    'sessions',
+    'Durable sessions; one more ends the one that is away for longest',
+  ),
+  sessionExpiryDays: count(30, [1, 3_650], 'days', 'A durable session that stays away for so long ends'),
+  sessionQueueMax: count(
     1_000,
     [1, 1_000_000],
     'messages',
     'Messages kept for a durable session that is away; then the oldest goes',
   ),
-  retainedMessagesMax: count(10_000, [0, 1_000_000], 'messages', 'Retained messages; further topics are refused'),
+  retainedMax: count(10_000, [0, 1_000_000], 'messages', 'Retained messages; one on a further topic is not kept'),
   tcp: section('Plain MQTT.', {
     enabled: flag(true, 'Listen'),
     host: host('0.0.0.0', 'Address to listen on'),
@@ -98,6 +109,11 @@ const spool = section('Records on disk that the cloud has not confirmed.', {
     512 * MiB,
     [0, 2 ** 50],
     'Space to leave free on the disk; below it the oldest telemetry is given up',
+  ),
+  pendingBytesMax: bytes(
+    16 * MiB,
+    [1 * MiB, 1 * GiB],
+    'Records taken in that the disk has not confirmed yet; beyond it reading from devices pauses',
   ),
   blockBytesMax: bytes(256 * KiB, [4 * KiB, 1 * MiB], 'Size of a block, the unit of storing and sending'),
   compressionLevel: count(1, [0, 19], 'zstd level', 'Compression of blocks; 0 stores them as they are'),
@@ -192,4 +208,20 @@ function portsDiffer(config: EdgeConfig): boolean {
   const { tcp, tls, websocket } = config.mqtt
   const ports = [tcp, tls, websocket, config.health].filter((each) => each.enabled && each.port !== 0)
   return new Set(ports.map((each) => each.port)).size === ports.length
+}
+
+/** Where the parts keep what is theirs below gateway.dataDir. */
+export interface DataPaths {
+  readonly spoolDir: string
+  readonly mqttDir: string
+  /** Logins of the devices, see broker/credentials.ts. */
+  readonly credentialsFile: string
+}
+
+export function dataPaths({ gateway }: EdgeConfig): DataPaths {
+  return {
+    spoolDir: join(gateway.dataDir, 'spool'),
+    mqttDir: join(gateway.dataDir, 'mqtt'),
+    credentialsFile: join(gateway.dataDir, 'credentials.json'),
+  }
 }

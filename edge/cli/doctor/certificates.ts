@@ -1,0 +1,53 @@
+/** Do the certificates that the config names exist, match their keys, and last. */
+
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { messageOf } from '../../../shared/errors.ts'
+import type { EdgeConfig } from '../../config.ts'
+import { type Finding, fail, ok, warn } from './finding.ts'
+
+const DAY_MS = 86_400_000
+/** Days left below which renewing is due. */
+const RENEW_DAYS = 30
+
+export async function checkCertificates(config: EdgeConfig, nowMs: number): Promise<Finding[]> {
+  const findings: Finding[] = []
+  const { tls: mqtt } = config.mqtt
+  const { tls: uplink } = config.uplink
+  if (mqtt.enabled) findings.push(await checkPair('mqtt.tls', mqtt.certFile, mqtt.keyFile, nowMs))
+  if (config.uplink.enabled && uplink.enabled) {
+    if (uplink.caFile !== '') findings.push(await checkOne('uplink.tls.caFile', uplink.caFile, nowMs))
+    if (uplink.certFile !== '') findings.push(await checkPair('uplink.tls', uplink.certFile, uplink.keyFile, nowMs))
+  }
+  return findings
+}
+
+async function checkPair(key: string, certFile: string, keyFile: string, nowMs: number): Promise<Finding> {
+  const finding = await checkOne(`${key}.certFile`, certFile, nowMs)
+  if (finding.outcome === 'fail') return finding
+  try {
+    const certificate = new X509Certificate(await readFile(certFile))
+    const privateKey = createPrivateKey(await readFile(keyFile))
+    if (certificate.checkPrivateKey(privateKey)) return finding
+    return fail('certificates', `${keyFile} is not the key of ${certFile}`, `set ${key}.keyFile to its key`)
+  } catch (error) {
+    return fail('certificates', `${key}.keyFile: ${messageOf(error)}`, `set ${key}.keyFile to a private key in PEM`)
+  }
+}
+
+async function checkOne(key: string, file: string, nowMs: number): Promise<Finding> {
+  let certificate: X509Certificate
+  try {
+    certificate = new X509Certificate(await readFile(file))
+  } catch (error) {
+    return fail('certificates', `${key}: ${messageOf(error)}`, `set ${key} to a certificate in PEM`)
+  }
+  const daysLeft = Math.floor((Date.parse(certificate.validTo) - nowMs) / DAY_MS)
+  const detail = `${file} is valid until ${certificate.validTo}`
+  if (daysLeft < 0) return fail('certificates', detail, 'renew it; records are kept meanwhile')
+  if (Date.parse(certificate.validFrom) > nowMs) {
+    return fail('certificates', `${file} is valid from ${certificate.validFrom} on`, 'check the clock')
+  }
+  if (daysLeft < RENEW_DAYS) return warn('certificates', detail, `renew it within ${daysLeft} days`)
+  return ok('certificates', detail)
+}

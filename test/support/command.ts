@@ -1,0 +1,43 @@
+/** Runs a command of ours to its end, as a user would. */
+
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { bunPath, projectDir } from './child.ts'
+
+export interface CommandResult {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface CommandOptions {
+  /** Added to an environment without any BUSBAR variable. */
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+}
+
+/** `busbar('edge', ['status'], …)`: standard input is empty, output is no terminal. */
+export function busbar(
+  app: 'edge' | 'cloud',
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('BUSBAR_'))
+  const child = spawn(bunPath, [join(projectDir, app, 'main.ts'), ...args], {
+    cwd: options.cwd ?? projectDir,
+    env: { ...Object.fromEntries(inherited), ...options.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+  })
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code) => resolve({ code, stdout, stderr }))
+  })
+}

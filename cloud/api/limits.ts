@@ -3,10 +3,6 @@
 export interface ApiLimits {
   /** Largest request body, bytes; a larger one is answered 413. */
   readonly bodyBytesMax: number
-  /** Items of one page when the caller names no limit. */
-  readonly pageItemsDefault: number
-  /** Most items of one page; a larger `limit` is answered 422. */
-  readonly pageItemsMax: number
   /** A connection that sends nothing for so long within a request is closed, seconds (1 to 255). */
   readonly requestIdleSeconds: number
   /** How long an idempotency key is remembered, milliseconds. */
@@ -33,8 +29,6 @@ export interface ApiLimits {
 
 export const DEFAULT_API_LIMITS: ApiLimits = {
   bodyBytesMax: 1024 * 1024,
-  pageItemsDefault: 100,
-  pageItemsMax: 1000,
   requestIdleSeconds: 30,
   idempotencyKeptMs: 24 * 60 * 60 * 1000,
   idempotencyInFlightMaxMs: 60 * 1000,

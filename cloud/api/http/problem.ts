@@ -2,6 +2,7 @@
 
 import { type Static, Type } from '@sinclair/typebox'
 import { BusbarError } from '../../../shared/errors.ts'
+import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from '../../registry/errors.ts'
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
 
@@ -125,6 +126,17 @@ export function notFound(what: string, id: string | number): Problem {
  */
 export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error
+  if (error instanceof InvalidRegistrationError) {
+    const errors = error.fields.map(({ field, value, remedy }) => ({
+      in: PAGE_FIELDS.has(field) ? ('query' as const) : ('body' as const),
+      pointer: `/${field}`,
+      value,
+      remedy,
+    }))
+    return new Problem('INVALID_INPUT', error.message, { errors, cause: error })
+  }
+  if (error instanceof AlreadyRegisteredError) return passedOn('CONFLICT', error)
+  if (error instanceof NotRegisteredError) return passedOn('NOT_FOUND', error)
   if (error instanceof BusbarError && error.retryable) {
     return new Problem('UNAVAILABLE', error.message, {
       code: error.code,
@@ -134,4 +146,11 @@ export function problemOf(error: unknown): Problem {
     })
   }
   return new Problem('INTERNAL', 'The request could not be answered; the log of the server says why.', { cause: error })
+}
+
+/** Fields of the registry's page requests; all others come in bodies. */
+const PAGE_FIELDS = new Set(['limit', 'cursor'])
+
+function passedOn(kind: ProblemKind, error: BusbarError): Problem {
+  return new Problem(kind, error.message, { code: error.code, hint: error.hint, cause: error })
 }

@@ -1,0 +1,209 @@
+/** REST and WebSocket of the core: one listener, started last and stopped first. */
+
+import type { Server, ServerWebSocket } from 'bun'
+import type { Elysia } from 'elysia'
+import type { Registry as MetricsRegistry } from 'prom-client'
+import type { Clock } from '../../shared/clock.ts'
+import { BusbarError, messageOf } from '../../shared/errors.ts'
+import type { Part } from '../../shared/lifecycle.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { Bus } from '../bus/bus.ts'
+import type { DatabaseHandle } from '../database/database.ts'
+import type { Registry } from '../registry/registry.ts'
+import { IdempotencyKeys } from './http/idempotency.ts'
+import { refusePublicAddress } from './http/origins.ts'
+import type { Route } from './http/route.ts'
+import { createRouter } from './http/router.ts'
+import { type ApiLimits, DEFAULT_API_LIMITS } from './limits.ts'
+import { type ApiMetrics, createApiMetrics } from './metrics.ts'
+import { deviceRoutes } from './routes/devices.ts'
+import { documentRoutes } from './routes/documents.ts'
+import { gatewayRoutes } from './routes/gateways.ts'
+import { type Dependency, healthRoutes } from './routes/health.ts'
+import { type LatestValues, latestRoutes } from './routes/latest.ts'
+import { liveRoute } from './routes/live.ts'
+import { siteRoutes } from './routes/sites.ts'
+import { Hub } from './socket/hub.ts'
+import type { LiveClient } from './socket/live-client.ts'
+
+export interface ApiOptions {
+  /** A loopback address; anything else is refused at start. */
+  readonly host: string
+  /** 0 for any free port; see `address`. */
+  readonly port: number
+  /** Web origins besides its own that may change things or open a WebSocket. Default none. */
+  readonly allowedOrigins?: readonly string[]
+  /** Host names besides loopback ones that requests may ask for. Default none. */
+  readonly allowedHosts?: readonly string[]
+  readonly registry: Pick<Registry, 'sites' | 'gateways' | 'devices'>
+  readonly latest: LatestValues
+  /** Keeps the idempotency keys. */
+  readonly database: Pick<DatabaseHandle, 'kysely'>
+  readonly bus: Pick<Bus, 'tail'>
+  /** What /health/ready tells about. */
+  readonly dependencies: readonly Dependency[]
+  /** What /metrics shows; the API adds its own. One registry serves one Api. */
+  readonly metrics: MetricsRegistry
+  readonly limits?: Partial<ApiLimits>
+  /** Of this program, shown in the documents. */
+  readonly version: string
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+interface SocketData {
+  client: LiveClient | null
+}
+
+export class Api implements Part {
+  readonly name = 'api'
+  /** Every route that is served. */
+  readonly routes: readonly Route[]
+  private readonly options: ApiOptions
+  private readonly limits: ApiLimits
+  private readonly metrics: ApiMetrics
+  private readonly hub: Hub
+  private app: Elysia | null = null
+  private stopping: Promise<void> | null = null
+
+  constructor(options: ApiOptions) {
+    this.options = options
+    this.limits = { ...DEFAULT_API_LIMITS, ...options.limits }
+    const { bus, clock, log } = options
+    this.metrics = createApiMetrics(options.metrics, () => this.hub.stats())
+    this.hub = new Hub({ bus, clock, log, limits: this.limits, metrics: this.metrics })
+    this.routes = this.declareRoutes()
+  }
+
+  /** @throws BusbarError API_NOT_LOOPBACK, API_LISTEN_FAILED */
+  async start(): Promise<void> {
+    if (this.app !== null) return
+    const { host, port, log } = this.options
+    refusePublicAddress(host)
+    const app = this.createApp()
+    try {
+      app.listen(this.listenOptions(host, port))
+    } catch (error) {
+      throw new BusbarError(`the API cannot listen on ${host}:${port}: ${messageOf(error)}`, {
+        code: 'API_LISTEN_FAILED',
+        hint: 'Set api.port to a free port, or stop what uses it.',
+        cause: error,
+      })
+    }
+    this.app = app
+    this.hub.start()
+    log.info({ url: `http://${host}:${this.address().port}` }, 'API listening')
+  }
+
+  /** Sockets are told to go first: a server waits for open ones otherwise. */
+  stop(deadline: AbortSignal): Promise<void> {
+    this.stopping ??= this.close(deadline)
+    return this.stopping
+  }
+
+  /** Where it listens. */
+  address(): { readonly host: string; readonly port: number } {
+    const port = this.app?.server?.port
+    if (port === undefined) throw new Error('the API does not listen')
+    return { host: this.options.host, port }
+  }
+
+  /** WebSocket clients and their subscriptions. */
+  stats(): { readonly clients: number; readonly subscriptions: number; readonly following: boolean } {
+    return this.hub.stats()
+  }
+
+  private async close(deadline: AbortSignal): Promise<void> {
+    const app = this.app
+    if (app?.server == null) return
+    const server = app.server
+    // No more come in while those in hand are answered.
+    const answered = server.stop(false)
+    await this.hub.stop()
+    const aborted = new Promise<void>((resolve) => {
+      if (deadline.aborted) resolve()
+      else deadline.addEventListener('abort', () => resolve(), { once: true })
+    })
+    await Promise.race([answered, aborted])
+    await server.stop(true)
+    app.server = null
+  }
+
+  private declareRoutes(): Route[] {
+    const { registry, latest, dependencies, metrics, clock, version } = this.options
+    const { limits } = this
+    const described = [
+      ...siteRoutes({ registry }),
+      ...gatewayRoutes({ registry }),
+      ...deviceRoutes({ registry }),
+      ...latestRoutes({ registry, latest }),
+      liveRoute({ full: () => this.hub.full, upgrade: (request) => this.upgrade(request) }),
+      ...healthRoutes({ dependencies, metrics, clock, version, timeoutMs: limits.healthTimeoutMs }),
+    ]
+    return [...described, ...documentRoutes(described, version)]
+  }
+
+  private createApp(): Elysia {
+    const { allowedOrigins = [], allowedHosts = [], database, clock, log } = this.options
+    const keys = new IdempotencyKeys({
+      database: database.kysely,
+      clock,
+      keptMs: this.limits.idempotencyKeptMs,
+      inFlightMaxMs: this.limits.idempotencyInFlightMaxMs,
+    })
+    return createRouter({
+      routes: this.routes,
+      context: {
+        bodyBytesMax: this.limits.bodyBytesMax,
+        once: (key, route, digest, work) => keys.once(key, route, digest, work),
+      },
+      origins: { allowedOrigins, allowedHosts },
+      clock,
+      log,
+      onAnswer: (method, route, status, durationMs) => {
+        this.metrics.requests.inc({ method, route, status })
+        this.metrics.requestSeconds.observe({ route }, durationMs / 1000)
+      },
+    })
+  }
+
+  private upgrade(request: Request): boolean {
+    const server = this.app?.server as Server<SocketData> | null | undefined
+    return server?.upgrade(request, { data: { client: null } }) ?? false
+  }
+
+  /** The WebSocket handlers are Bun's own, without a layer in between: events are many. */
+  private listenOptions(hostname: string, port: number): Parameters<Elysia['listen']>[0] {
+    const { limits, hub } = this
+    const websocket = {
+      maxPayloadLength: limits.frameBytesMax,
+      // The last resort: the hub counts and tells well before this is reached.
+      backpressureLimit: limits.clientBufferBytesMax + limits.clientRepliesBytesMax,
+      closeOnBackpressureLimit: false,
+      idleTimeout: limits.clientIdleSeconds,
+      sendPings: true,
+      open(socket: ServerWebSocket<SocketData>) {
+        socket.data.client = hub.open(socket)
+      },
+      message(socket: ServerWebSocket<SocketData>, text: string | Buffer) {
+        if (socket.data.client !== null) void hub.message(socket.data.client, text)
+      },
+      drain(socket: ServerWebSocket<SocketData>) {
+        if (socket.data.client !== null) hub.drained(socket.data.client)
+      },
+      close(socket: ServerWebSocket<SocketData>) {
+        if (socket.data.client !== null) hub.closed(socket.data.client)
+      },
+    }
+    return {
+      hostname: hostname.replace(/^\[(.*)\]$/, '$1'),
+      port,
+      reusePort: false,
+      development: false,
+      idleTimeout: limits.requestIdleSeconds,
+      // Bodies are measured by the routes, which answer with a problem document.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      websocket,
+    } as Parameters<Elysia['listen']>[0]
+  }
+}

@@ -1,0 +1,113 @@
+/** Devices and their latest values over REST. */
+
+import { Type } from '@sinclair/typebox'
+import { NotRegisteredError } from '../../registry/errors.ts'
+import type { Registry } from '../../registry/registry.ts'
+import { notFound } from '../http/problem.ts'
+import { defineRoute, type Route } from '../http/route.ts'
+import { invalidInput } from '../http/validation.ts'
+import {
+  closed,
+  DeviceIdSchema,
+  GatewayIdSchema,
+  PAGE_QUERY,
+  pageBody,
+  pageSchema,
+  SerialNumberSchema,
+  SiteIdSchema,
+} from '../schemas/common.ts'
+import {
+  DeviceChangesSchema,
+  DeviceSchema,
+  DeviceStatusSchema,
+  DeviceTypeSchema,
+  deviceBody,
+  NewDeviceSchema,
+} from '../schemas/device.ts'
+
+const DeviceParams = Type.Object({ id: DeviceIdSchema })
+
+export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, 'devices'> }): Route[] {
+  const tag = 'devices'
+  return [
+    defineRoute(
+      {
+        method: 'GET',
+        path: '/api/v1/devices',
+        operationId: 'listDevices',
+        tag,
+        summary: 'Devices by id, all of them or those that match every criterion given',
+        permission: { role: 'viewer', scope: 'site' },
+        query: Type.Object(
+          {
+            ...PAGE_QUERY,
+            siteId: Type.Optional(SiteIdSchema),
+            gatewayId: Type.Optional(GatewayIdSchema),
+            deviceType: Type.Optional(DeviceTypeSchema),
+            status: Type.Optional(DeviceStatusSchema),
+            serialNumber: Type.Optional(SerialNumberSchema),
+          },
+          closed,
+        ),
+        responses: { 200: { description: 'A page of devices', schema: pageSchema(DeviceSchema) } },
+        problems: ['UNAVAILABLE'],
+      },
+      async ({ query }) => ({ status: 200, body: pageBody(await registry.devices.list(query), deviceBody) }),
+    ),
+    defineRoute(
+      {
+        method: 'POST',
+        path: '/api/v1/devices',
+        operationId: 'createDevice',
+        tag,
+        summary: 'Register a device before its first reading',
+        permission: { role: 'engineer', scope: 'site' },
+        body: NewDeviceSchema,
+        idempotent: true,
+        responses: { 201: { description: 'The device', schema: DeviceSchema } },
+        problems: ['CONFLICT', 'UNAVAILABLE'],
+      },
+      async ({ body }) => {
+        const device = await registry.devices.create(body).catch((error: unknown) => {
+          if (!(error instanceof NotRegisteredError)) throw error
+          const remedy = 'the id of a registered site; POST /api/v1/sites registers one'
+          throw invalidInput([{ in: 'body', pointer: '/siteId', value: body.siteId, remedy }])
+        })
+        return { status: 201, body: deviceBody(device), headers: { location: `/api/v1/devices/${device.id}` } }
+      },
+    ),
+    defineRoute(
+      {
+        method: 'GET',
+        path: '/api/v1/devices/:id',
+        operationId: 'getDevice',
+        tag,
+        summary: 'One device',
+        permission: { role: 'viewer', scope: 'site' },
+        params: DeviceParams,
+        responses: { 200: { description: 'The device', schema: DeviceSchema } },
+        problems: ['NOT_FOUND', 'UNAVAILABLE'],
+      },
+      async ({ params: { id } }) => {
+        const device = await registry.devices.get(id)
+        if (device === null) throw notFound('device', id)
+        return { status: 200, body: deviceBody(device) }
+      },
+    ),
+    defineRoute(
+      {
+        method: 'PATCH',
+        path: '/api/v1/devices/:id',
+        operationId: 'changeDevice',
+        tag,
+        summary: 'Change the type or the name of a device',
+        permission: { role: 'engineer', scope: 'site' },
+        params: DeviceParams,
+        body: DeviceChangesSchema,
+        responses: { 200: { description: 'The device as it is now', schema: DeviceSchema } },
+        problems: ['NOT_FOUND', 'UNAVAILABLE'],
+      },
+      async ({ params, body }) => ({ status: 200, body: deviceBody(await registry.devices.update(params.id, body)) }),
+    ),
+  ]
+}

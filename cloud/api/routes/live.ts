@@ -1,0 +1,47 @@
+/** The way from a request to a WebSocket. */
+
+import { WEBSOCKET_PATH } from '../documents/asyncapi.ts'
+import { Problem } from '../http/problem.ts'
+import { defineRoute, type Route } from '../http/route.ts'
+
+export interface LiveRouteOptions {
+  /** True when another client is one too many. */
+  readonly full: () => boolean
+  /** Makes the request a WebSocket; false when it is no proper handshake. */
+  readonly upgrade: (request: Request) => boolean
+}
+
+export function liveRoute(options: LiveRouteOptions): Route {
+  return defineRoute(
+    {
+      method: 'GET',
+      path: WEBSOCKET_PATH,
+      operationId: 'openLive',
+      tag: 'live',
+      summary: 'WebSocket with the live channels',
+      description: 'The frames are described in /asyncapi.json. Each channel has a permission of its own besides this one.',
+      permission: { role: 'viewer', scope: 'site' },
+      responses: { 101: { description: 'The connection is a WebSocket now' } },
+      problems: ['ORIGIN_REFUSED', 'UPGRADE_REQUIRED', 'UNAVAILABLE'],
+    },
+    ({ request }) => {
+      if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') throw upgradeRequired()
+      if (options.full()) {
+        throw new Problem('UNAVAILABLE', 'As many WebSocket clients as are allowed are connected.', {
+          code: 'CLIENTS_MAX',
+          hint: 'Close some, or raise websocket.connectionsMax.',
+          headers: { 'retry-after': '5' },
+        })
+      }
+      if (!options.upgrade(request)) throw upgradeRequired()
+      return undefined
+    },
+  )
+}
+
+function upgradeRequired(): Problem {
+  return new Problem('UPGRADE_REQUIRED', 'The request is no WebSocket handshake.', {
+    hint: 'Connect with a WebSocket client (RFC 6455, version 13).',
+    headers: { upgrade: 'websocket', connection: 'Upgrade' },
+  })
+}

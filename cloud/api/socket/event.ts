@@ -1,0 +1,53 @@
+/**
+ * A record of the bus as an event frame. The value goes in as the text it is; it is parsed only to be sure that the
+ * frame stays JSON, and only when somebody wants it.
+ */
+
+import type { ConsumedRecord } from '../../bus/bus.ts'
+import type { Channel } from './channels.ts'
+
+/** What subscriptions select by. */
+export interface EventSubject {
+  readonly siteId: number
+  readonly deviceId: number
+  readonly serialNumber: string
+}
+
+/** The members with which the ingest begins every value; other producers may order them as they like. */
+const SUBJECT_FIRST = /^\{"deviceId":([1-9][0-9]{0,14}),"serialNumber":"([^"\\]*)","siteId":([1-9][0-9]{0,14}),/
+/** Bytes of a value that hold those members: a serial number has 64 characters at most. */
+const SUBJECT_BYTES_MAX = 160
+
+/** Null when the value is none of ours. */
+export function subjectOf(value: Buffer): EventSubject | null {
+  const match = SUBJECT_FIRST.exec(value.toString('latin1', 0, SUBJECT_BYTES_MAX))
+  if (match !== null) {
+    return { deviceId: Number(match[1]), serialNumber: match[2] as string, siteId: Number(match[3]) }
+  }
+  const parsed = parse(value.toString())
+  if (typeof parsed !== 'object' || parsed === null) return null
+  const { siteId, deviceId, serialNumber } = parsed as Partial<Record<string, unknown>>
+  if (typeof siteId !== 'number' || typeof deviceId !== 'number' || typeof serialNumber !== 'string') return null
+  return { siteId, deviceId, serialNumber }
+}
+
+/** The frame, or null when the value is not JSON and would spoil it. */
+export function eventFrame(channel: Channel, record: ConsumedRecord): string | null {
+  const text = record.value.toString()
+  if (parse(text) === undefined) return null
+  const { gateway, seq, backfill } = record.headers
+  let frame = `{"type":"event","channel":"${channel}","data":${text}`
+  if (gateway !== undefined) frame += `,"gateway":${JSON.stringify(gateway)}`
+  // A number without leading zeros and below 2^53, or nothing.
+  if (seq !== undefined && /^(0|[1-9][0-9]{0,15})$/.test(seq)) frame += `,"seq":${seq}`
+  if (backfill === 'true') frame += ',"backfill":true'
+  return `${frame}}`
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

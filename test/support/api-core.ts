@@ -1,0 +1,63 @@
+/** An API over a real database, a real registry and the real embedded bus, on a port of its own. */
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Registry as MetricsRegistry } from 'prom-client'
+import { onTestFinished } from 'vitest'
+import { Api, type ApiOptions } from '../../cloud/api/api.ts'
+import type { LatestValues } from '../../cloud/api/routes/latest.ts'
+import { catalogue } from '../../cloud/bus/catalogue.ts'
+import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
+import { openDatabase } from '../../cloud/database/database.ts'
+import { Registry } from '../../cloud/registry/registry.ts'
+import { systemClock } from '../../shared/clock.ts'
+import { silentLogger } from '../../shared/log.ts'
+import { systemRandom } from '../../shared/random.ts'
+
+export interface ApiCore {
+  readonly api: Api
+  readonly registry: Registry
+  readonly bus: EmbeddedBus
+  readonly metrics: MetricsRegistry
+  /** Such as http://127.0.0.1:1234, without a slash at the end. */
+  readonly url: string
+  readonly webSocketUrl: string
+}
+
+/** Started now, stopped when the current test ends. */
+export async function startApiCore(overrides: Partial<ApiOptions> = {}): Promise<ApiCore> {
+  const dir = await mkdtemp(join(tmpdir(), 'busbar-'))
+  const common = { clock: systemClock, log: silentLogger }
+  const database = openDatabase({ url: `sqlite:${join(dir, 'busbar.db')}`, ...common })
+  const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: true, ...common })
+  const bus = new EmbeddedBus({ dir: join(dir, 'bus'), topics: catalogue(), random: systemRandom, ...common })
+  const metrics = new MetricsRegistry()
+  const nothing: LatestValues = { latest: async () => null, latestOfSite: async () => [] }
+  const api = new Api({
+    host: '127.0.0.1',
+    port: 0,
+    registry,
+    latest: nothing,
+    database,
+    bus,
+    dependencies: [
+      { name: 'database', health: () => database.health() },
+      { name: 'bus', health: () => bus.health() },
+    ],
+    metrics,
+    version: '0.0.0-test',
+    ...common,
+    ...overrides,
+  })
+  const parts = [database, registry, bus, api]
+  onTestFinished(async () => {
+    const deadline = AbortSignal.timeout(5000)
+    for (const part of parts.toReversed()) await part.stop(deadline)
+    await rm(dir, { recursive: true, force: true })
+  })
+  for (const part of parts) await part.start()
+  await bus.createTopics()
+  const { port } = api.address()
+  return { api, registry, bus, metrics, url: `http://127.0.0.1:${port}`, webSocketUrl: `ws://127.0.0.1:${port}/api/v1/ws` }
+}

@@ -60,7 +60,7 @@ async function lowRate(bench: Bench): Promise<{ disk: number; wire: number }> {
   const run = async (dir: string, uplinkPort?: number) => {
     const edge = await benchEdge(bench, {
       dir,
-      devices: names
+      devices: names,
       ...(uplinkPort === undefined ? {} : { uplinkPort }),
     })
     // The files of an empty spool are not the records'.

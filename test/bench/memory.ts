@@ -5,7 +5,7 @@ import { deviceNames, loadDevices } from '../support/edge-logins.ts'
 import { startLoad } from '../support/mqtt-load-run.ts'
 import { usageOf } from '../support/process-usage.ts'
 import { makeBacklog } from './backlog.ts'
-import type { Bench, Figure, Section } from './figure.ts'
+import type { Figure, Section } from './figure.ts'
 import { benchCloud, benchEdge } from './programs.ts'
 
 const SETTLE_MS = 3_000

@@ -20,6 +20,8 @@ import { invalidName, invalidSerialNumber, invalidSiteId } from './text-fields.t
 
 /** Rows of one statement; both databases take many more parameters. */
 const ROWS_PER_STATEMENT = 500
+/** Longest reason of a status that is kept, characters. */
+const REASON_CHARS_MAX = 500
 
 export interface Device extends DeviceKey {
   readonly id: number
@@ -186,7 +188,7 @@ export class DeviceStore {
     for (let start = 0; start < latest.length; start += ROWS_PER_STATEMENT) {
       const rows = latest.slice(start, start + ROWS_PER_STATEMENT).map(
         ({ deviceId, status, atMs, reason }) => sql`(
-          cast(${deviceId} as integer), cast(${status} as text), cast(${atMs} as bigint), cast(${reason ?? null} as text))`,
+          cast(${deviceId} as integer), cast(${status} as text), cast(${atMs} as bigint), cast(${storable(reason)} as text))`,
       )
       // Both databases name the columns of a VALUES list column1, column2, …
       await sql`
@@ -195,7 +197,8 @@ export class DeviceStore {
           updated_at_ms = ${this.clock.wallMs()}
         from (values ${sql.join(rows)}) as change
         where devices.id = change.column1
-          and (devices.status_at_ms is null or devices.status_at_ms <= change.column3)`.execute(kysely)
+          and (devices.status_at_ms is null or devices.status_at_ms < change.column3
+            or (devices.status_at_ms = change.column3 and devices.status is distinct from change.column2))`.execute(kysely)
     }
   }
 
@@ -210,6 +213,11 @@ export class DeviceStore {
       updated_at_ms: nowMs,
     }
   }
+}
+
+/** PostgreSQL stores no NUL, and nobody reads more. */
+function storable(reason: string | null | undefined): string | null {
+  return reason?.replaceAll('\0', '').slice(0, REASON_CHARS_MAX) ?? null
 }
 
 function toDevice(row: Selectable<DevicesTable>): Device {

@@ -1,0 +1,136 @@
+/** The table of latest values. */
+
+import type { Selectable, Transaction } from 'kysely'
+import type { DatabaseHandle } from '../database/database.ts'
+import type { Database, LatestValuesTable } from '../database/schema.ts'
+import { type DeviceFields, decodeFields, encodeFields, type FieldDrops, type FieldValue, mergeFields } from './latest-fields.ts'
+
+/** Rows of one statement; both databases take many more parameters. */
+const ROWS_PER_STATEMENT = 500
+/** Devices given back for one site. */
+const SITE_DEVICES_MAX = 10_000
+
+/** The latest values of one device. */
+export interface DeviceLatest {
+  readonly deviceId: number
+  readonly siteId: number
+  readonly serialNumber: string
+  /** Latest event time of any value, Unix milliseconds. */
+  readonly eventAtMs: number
+  /** When the gateway received that reading, Unix milliseconds. */
+  readonly receivedAtMs: number
+  /** By field name; `atMs` is the event time of this value, Unix milliseconds. */
+  readonly values: Readonly<Record<string, FieldValue>>
+}
+
+export class LatestStore {
+  private readonly database: DatabaseHandle
+
+  constructor(database: DatabaseHandle) {
+    this.database = database
+  }
+
+  async latest(deviceId: number): Promise<DeviceLatest | null> {
+    const query = this.database.kysely.selectFrom('latest_values').selectAll().where('device_id', '=', deviceId)
+    const row = await query.executeTakeFirst()
+    return row === undefined ? null : toLatest(row)
+  }
+
+  async latestOfSite(siteId: number): Promise<DeviceLatest[]> {
+    const rows = await this.database.kysely
+      .selectFrom('latest_values')
+      .selectAll()
+      .where('site_id', '=', siteId)
+      .orderBy('device_id')
+      .limit(SITE_DEVICES_MAX)
+      .execute()
+    return rows.map(toLatest)
+  }
+
+  /**
+   * Merges what arrived into what is stored, inside the caller's transaction; the rows written are counted. May run
+   * again with the same devices.
+   */
+  async merge(devices: readonly DeviceFields[], transaction: Transaction<Database>, drops: FieldDrops): Promise<number> {
+    // One order for all cores: two that wait for each other's rows would wait for ever.
+    const ordered = [...devices].sort((a, b) => a.deviceId - b.deviceId)
+    let written = 0
+    for (let start = 0; start < ordered.length; start += ROWS_PER_STATEMENT) {
+      let remaining = ordered.slice(start, start + ROWS_PER_STATEMENT)
+      while (remaining.length > 0) {
+        const stored = await this.lockStored(remaining, transaction)
+        const changed = remaining.flatMap((device) => {
+          const known = stored.get(device.deviceId)
+          return known !== undefined && mergeFields(known, device, drops) ? [known] : []
+        })
+        if (changed.length > 0) await this.replace(changed, transaction)
+        const fresh = remaining.filter((device) => !stored.has(device.deviceId))
+        const inserted = fresh.length === 0 ? new Set<number>() : await this.insert(fresh, transaction)
+        written += changed.length + inserted.size
+        // Another core inserted the rest between our two statements; now they are there to be merged into.
+        remaining = fresh.filter((device) => !inserted.has(device.deviceId))
+      }
+    }
+    return written
+  }
+
+  private async lockStored(devices: readonly DeviceFields[], transaction: Transaction<Database>): Promise<Map<number, DeviceFields>> {
+    const ids = devices.map((device) => device.deviceId)
+    let query = transaction.selectFrom('latest_values').selectAll().where('device_id', 'in', ids).orderBy('device_id')
+    // On SQLite the transaction is the only writer as it is.
+    if (this.database.dialect === 'postgres') query = query.forUpdate()
+    return new Map((await query.execute()).map((row) => [row.device_id, fromRow(row)]))
+  }
+
+  private async replace(devices: readonly DeviceFields[], transaction: Transaction<Database>): Promise<void> {
+    await transaction
+      .insertInto('latest_values')
+      .values(devices.map(toRow))
+      .onConflict((conflict) =>
+        conflict.column('device_id').doUpdateSet((e) => ({
+          telemetry: e.ref('excluded.telemetry'),
+          event_at_ms: e.ref('excluded.event_at_ms'),
+          received_at_ms: e.ref('excluded.received_at_ms'),
+        })),
+      )
+      .execute()
+  }
+
+  /** The ids of those that were not there. */
+  private async insert(devices: readonly DeviceFields[], transaction: Transaction<Database>): Promise<Set<number>> {
+    const rows = await transaction
+      .insertInto('latest_values')
+      .values(devices.map(toRow))
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('device_id')
+      .execute()
+    return new Set(rows.map((row) => row.device_id))
+  }
+}
+
+function toRow(device: DeviceFields): Selectable<LatestValuesTable> {
+  return {
+    device_id: device.deviceId,
+    site_id: device.siteId,
+    serial_number: device.serialNumber,
+    telemetry: encodeFields(device.fields),
+    event_at_ms: device.eventAtMs,
+    received_at_ms: device.receivedAtMs,
+  }
+}
+
+function fromRow(row: Selectable<LatestValuesTable>): DeviceFields {
+  return {
+    deviceId: row.device_id,
+    siteId: row.site_id,
+    serialNumber: row.serial_number,
+    fields: decodeFields(row.telemetry),
+    eventAtMs: row.event_at_ms,
+    receivedAtMs: row.received_at_ms,
+  }
+}
+
+function toLatest(row: Selectable<LatestValuesTable>): DeviceLatest {
+  const { fields, ...device } = fromRow(row)
+  return { ...device, values: Object.fromEntries(fields) }
+}

@@ -113,6 +113,11 @@ export class Api implements Part {
     return this.hub.stats()
   }
 
+  /** Every route of the application that listens, as `METHOD path`. */
+  servedRoutes(): string[] {
+    return (this.app?.routes ?? []).map(({ method, path }) => `${method} ${path}`)
+  }
+
   private async close(deadline: AbortSignal): Promise<void> {
     const app = this.app
     if (app?.server == null) return

@@ -9,7 +9,7 @@ import { Api, type ApiOptions } from '../../cloud/api/api.ts'
 import type { LatestValues } from '../../cloud/api/routes/latest.ts'
 import { catalogue } from '../../cloud/bus/catalogue.ts'
 import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
-import { openDatabase } from '../../cloud/database/database.ts'
+import { type DatabaseHandle, openDatabase } from '../../cloud/database/database.ts'
 import { Registry } from '../../cloud/registry/registry.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
@@ -17,6 +17,7 @@ import { systemRandom } from '../../shared/random.ts'
 
 export interface ApiCore {
   readonly api: Api
+  readonly database: DatabaseHandle
   readonly registry: Registry
   readonly bus: EmbeddedBus
   readonly metrics: MetricsRegistry
@@ -59,5 +60,5 @@ export async function startApiCore(overrides: Partial<ApiOptions> = {}): Promise
   for (const part of parts) await part.start()
   await bus.createTopics()
   const { port } = api.address()
-  return { api, registry, bus, metrics, url: `http://127.0.0.1:${port}`, webSocketUrl: `ws://127.0.0.1:${port}/api/v1/ws` }
+  return { api, database, registry, bus, metrics, url: `http://127.0.0.1:${port}`, webSocketUrl: `ws://127.0.0.1:${port}/api/v1/ws` }
 }

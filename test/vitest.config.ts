@@ -1,12 +1,42 @@
+/** How the tests run: light ones side by side, those that start brokers and measure recovery one after another. */
+
 import { defineConfig } from 'vitest/config'
+
+const root = new URL('..', import.meta.url).pathname
+
+/** Real brokers, compiled binaries, kill -9: on two cores two of these at once would time each other out. */
+const HEAVY = ['test/system/**/*.test.ts', 'test/faults/**/*.test.ts', 'test/contract/*kafka*.test.ts']
+
+const timeouts = { testTimeout: 30_000, hookTimeout: 60_000 }
 
 export default defineConfig({
   test: {
-    root: new URL('..', import.meta.url).pathname,
-    include: ['test/**/*.test.ts'],
+    root,
+    // A process of its own for each file: native addons and worker threads do not mix across files.
     pool: 'forks',
-    maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    projects: [
+      {
+        test: {
+          name: 'light',
+          root,
+          include: ['test/**/*.test.ts'],
+          exclude: HEAVY,
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+          ...timeouts,
+        },
+      },
+      {
+        test: {
+          name: 'heavy',
+          root,
+          include: HEAVY,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
   },
 })

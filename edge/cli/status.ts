@@ -16,7 +16,7 @@ export async function statusCommand(
   terminal: Terminal,
   clock: Clock,
 ): Promise<number> {
-  const status = await readStatus(config.health)
+  const status = await readStatus(config.health, clock)
   if (options.json) terminal.out(`${JSON.stringify(status, null, 2)}\n`)
   else writeStatus(status, terminal, clock.wallMs())
   return EXIT_OK

@@ -55,7 +55,7 @@ async function runChecks(
   report(await checkDisk(config, clock, random))
   report(await checkCredentials(config))
   report(await checkCertificates(config, clock.wallMs()))
-  report(await checkPorts(config))
+  report(await checkPorts(config, clock))
   report(await checkUplink(config, clock))
   report(checkTime(clock, begun))
 }

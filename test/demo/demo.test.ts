@@ -1,0 +1,31 @@
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { bunPath, startChild } from '../support/child.ts'
+
+const DEMO = join(import.meta.dirname, 'demo.ts')
+
+const counted = (output: string, name: string): number =>
+  Number(new RegExp(`^ +${name} +([0-9,]+)$`, 'm').exec(output)?.[1]?.replaceAll(',', ''))
+
+test('the demo goes through an outage and finds every reading once', { timeout: 90_000 }, async () => {
+  const demo = startChild({ command: [bunPath, DEMO, '--exit'] })
+  onTestFinished(async () => void (await demo.kill('SIGKILL')))
+  const { code } = await demo.exited
+  const output = demo.output()
+  expect({ code, output }).toEqual({ code: 0, output })
+  expect(output).toMatch(/uplink cut/)
+  // The spool grew while the link was cut.
+  const spooled = [...output.matchAll(/spool (\d+)/g)].map((match) => Number(match[1]))
+  expect(Math.max(...spooled)).toBeGreaterThan(1000)
+  expect(counted(output, 'published')).toBeGreaterThan(10_000)
+  expect(counted(output, 'acknowledged')).toBe(counted(output, 'published'))
+  expect(counted(output, 'arrived')).toBe(counted(output, 'published'))
+  expect(counted(output, 'lost')).toBe(0)
+  expect(counted(output, 'duplicated')).toBe(0)
+})
+
+test('an unknown flag is refused with what there is', async () => {
+  const demo = startChild({ command: [bunPath, DEMO, '--quit'] })
+  expect((await demo.exited).code).toBe(64)
+  expect(demo.output()).toContain('--exit')
+})

@@ -83,6 +83,7 @@ describe('the text rules', () => {
     ['cloud/api/a.ts', 'process.env.HOME'],
     ['edge/cli/a.ts', 'process.exit(1)'],
     ['edge/a.ts', 'export enum Colour {'],
+    ['edge/a.ts', "new Worker(new URL('./worker.ts', import.meta.url))"],
     ['test/a.test.ts', "it.only('x', () => {})"],
     ['test/a.test.ts', "it.todo('x')"],
     ['edge/a.ts', '// TODO later'],
@@ -99,6 +100,7 @@ describe('the text rules', () => {
     ['edge/config.ts', 'process.env'],
     ['edge/main.ts', 'process.exit(1)'],
     ['test/a.test.ts', 'await new Promise((resolve) => setTimeout(resolve, 5))'],
+    ['edge/a.ts', "new Worker(workerUrl('edge/spool/worker.ts'))"],
     ['test/a.test.ts', 'only(5)'],
   ])('allow, in %s: %s', (file, line) => {
     expect(textViolations(file, `/** Why. */\n${line}\n`)).toEqual([])

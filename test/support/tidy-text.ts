@@ -44,6 +44,11 @@ const RULES: readonly Rule[] = [
     in: PROGRAMS,
     except: /^((edge|cloud)\/main|shared\/cli\/run-until-signal)\.ts$/,
   },
+  {
+    pattern: /\bnew Worker\((?!workerUrl\()/,
+    reason: 'starts a thread that a compiled binary would not find: use workerUrl',
+    in: PROGRAMS,
+  },
   { pattern: /\b(enum|namespace)\s+\w+\s*\{/, reason: 'is syntax that cannot be erased', in: EVERYWHERE },
   { pattern: /\.only\(/, reason: 'hides the other tests', in: /^test\// },
   { pattern: /\.(todo|fails)\(/, reason: 'is a test that tests nothing', in: /^test\// },

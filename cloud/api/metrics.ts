@@ -11,7 +11,10 @@ export interface ApiMetrics {
   readonly valuesMalformed: Counter<'channel'>
 }
 
-export function createApiMetrics(registry: Registry, live: () => { clients: number; subscriptions: number }): ApiMetrics {
+export function createApiMetrics(
+  registry: Registry,
+  live: () => { clients: number; subscriptions: number },
+): ApiMetrics {
   const registers = [registry]
   gauge(registry, 'busbar_api_websocket_clients', 'Connected WebSocket clients', () => live().clients)
   gauge(registry, 'busbar_api_subscriptions', 'Subscriptions of all WebSocket clients', () => live().subscriptions)

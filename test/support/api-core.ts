@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { Registry as MetricsRegistry } from 'prom-client'
 import { onTestFinished } from 'vitest'
 import { Api, type ApiOptions } from '../../cloud/api/api.ts'
-import type { LatestValues } from '../../cloud/api/routes/latest.ts'
 import { catalogue } from '../../cloud/bus/catalogue.ts'
 import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
 import { type DatabaseHandle, openDatabase } from '../../cloud/database/database.ts'
 import { Registry } from '../../cloud/registry/registry.ts'
+import { LatestValues } from '../../cloud/telemetry/latest-values.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
@@ -34,12 +34,12 @@ export async function startApiCore(overrides: Partial<ApiOptions> = {}): Promise
   const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: true, ...common })
   const bus = new EmbeddedBus({ dir: join(dir, 'bus'), topics: catalogue(), random: systemRandom, ...common })
   const metrics = new MetricsRegistry()
-  const nothing: LatestValues = { latest: async () => null, latestOfSite: async () => [] }
+  const latest = new LatestValues({ bus, database, registry, writeDelayMs: 10, ...common })
   const api = new Api({
     host: '127.0.0.1',
     port: 0,
     registry,
-    latest: nothing,
+    latest,
     database,
     bus,
     dependencies: [
@@ -51,14 +51,24 @@ export async function startApiCore(overrides: Partial<ApiOptions> = {}): Promise
     ...common,
     ...overrides,
   })
-  const parts = [database, registry, bus, api]
+  const parts = [database, registry, bus, latest, api]
   onTestFinished(async () => {
     const deadline = AbortSignal.timeout(5000)
     for (const part of parts.toReversed()) await part.stop(deadline)
     await rm(dir, { recursive: true, force: true })
   })
-  for (const part of parts) await part.start()
-  await bus.createTopics()
+  for (const part of parts) {
+    await part.start()
+    if (part === bus) await bus.createTopics()
+  }
   const { port } = api.address()
-  return { api, database, registry, bus, metrics, url: `http://127.0.0.1:${port}`, webSocketUrl: `ws://127.0.0.1:${port}/api/v1/ws` }
+  return {
+    api,
+    database,
+    registry,
+    bus,
+    metrics,
+    url: `http://127.0.0.1:${port}`,
+    webSocketUrl: `ws://127.0.0.1:${port}/api/v1/ws`,
+  }
 }

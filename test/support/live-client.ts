@@ -2,6 +2,7 @@
 
 import { onTestFinished } from 'vitest'
 import { WebSocket } from 'ws'
+import type { AnyJson } from './json-request.ts'
 import { until } from './until.ts'
 
 export interface LiveFrame {
@@ -11,7 +12,7 @@ export interface LiveFrame {
   readonly code?: string
   readonly count?: number
   readonly seq?: number
-  readonly [member: string]: any
+  readonly [member: string]: AnyJson
 }
 
 export class LiveTestClient {
@@ -46,13 +47,19 @@ export class LiveTestClient {
   }
 
   /** Sends a frame and waits for the next frame of `type`, and of the same id when it has one. */
-  async ask(frame: { readonly id?: string; readonly [member: string]: unknown } | string, type: string): Promise<LiveFrame> {
+  async ask(
+    frame: { readonly id?: string; readonly [member: string]: unknown } | string,
+    type: string,
+  ): Promise<LiveFrame> {
     const seen = this.frames.length
     this.send(frame)
     const id = typeof frame === 'string' ? undefined : frame.id
     return await until(
       () => this.frames.slice(seen).find((got) => got.type === type && (id === undefined || got.id === id)),
-      { what: `${type} in answer to ${JSON.stringify(frame)}; got ${JSON.stringify(this.frames.slice(seen))}`, timeoutMs: 5000 },
+      {
+        what: `${type} in answer to ${JSON.stringify(frame)}; got ${JSON.stringify(this.frames.slice(seen))}`,
+        timeoutMs: 5000,
+      },
     )
   }
 }

@@ -69,7 +69,11 @@ const IDEMPOTENCY_KEY: JsonObject = {
   schema: { type: 'string', minLength: 1, maxLength: 200, pattern: '^[\\x21-\\x7e]+$' },
 }
 
-function parametersOf(schema: TObject | undefined, place: 'path' | 'query', collection: SchemaCollection): JsonObject[] {
+function parametersOf(
+  schema: TObject | undefined,
+  place: 'path' | 'query',
+  collection: SchemaCollection,
+): JsonObject[] {
   if (schema === undefined) return []
   return Object.entries(schema.properties).map(([name, property]) => {
     const { description, ...rest } = collection.use(property) as JsonObject

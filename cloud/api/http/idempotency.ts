@@ -53,7 +53,10 @@ export class IdempotencyKeys {
     const { database, clock, inFlightMaxMs, keptMs } = this.options
     const nowMs = clock.wallMs()
     if (this.claims++ % KEYS_BETWEEN_SWEEPS === 0) {
-      await database.deleteFrom('idempotency_keys').where('created_at_ms', '<', nowMs - keptMs).execute()
+      await database
+        .deleteFrom('idempotency_keys')
+        .where('created_at_ms', '<', nowMs - keptMs)
+        .execute()
     }
     await database
       .deleteFrom('idempotency_keys')

@@ -54,7 +54,11 @@ export interface RouteDeclaration {
 
 export interface Route extends RouteDeclaration {
   /** @param params path parameters as text, decoded. Throws a Problem, or whatever the handler throws. */
-  answer(request: Request, params: Readonly<Record<string, string>>, context: AnswerContext): Promise<Response | undefined>
+  answer(
+    request: Request,
+    params: Readonly<Record<string, string>>,
+    context: AnswerContext,
+  ): Promise<Response | undefined>
 }
 
 export interface AnswerContext {
@@ -84,7 +88,8 @@ export function defineRoute<
     ...declaration,
     async answer(request, textParams, context) {
       const params = paramsChecker && checked(paramsChecker, readText(paramsChecker.schema as TObject, textParams))
-      const query = queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))
+      const query =
+        queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))
       const json = bodyChecker && (await readJsonBody(request, context.bodyBytesMax))
       const body = bodyChecker && json && checked(bodyChecker, json.value)
       const call = { params, query, body, request } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
@@ -92,7 +97,8 @@ export function defineRoute<
       if (key === null || json === undefined) return respond(await handler(call))
       const reply = await context.once(checkedKey(key), name, json.digest, async () => {
         const reply = await handler(call)
-        if (reply === undefined || reply instanceof Response) throw new Error('a route with idempotency keys gives a Reply')
+        if (reply === undefined || reply instanceof Response)
+          throw new Error('a route with idempotency keys gives a Reply')
         return reply
       })
       return respond(reply)

@@ -48,7 +48,9 @@ export function inputErrors(compiled: TypeCheck<TSchema>, value: unknown, place:
       in: place,
       pointer: error.path,
       ...(missing ? {} : { value: shortened(error.value) }),
-      remedy: unexpected ? `leave it out; ${knownMembers(error.schema)}` : `${missing ? 'required: ' : ''}${allowed(error.schema)}`,
+      remedy: unexpected
+        ? `leave it out; ${knownMembers(error.schema)}`
+        : `${missing ? 'required: ' : ''}${allowed(error.schema)}`,
     })
   }
   return [...errors.values()]
@@ -110,7 +112,8 @@ export function readText(schema: TObject, values: Readonly<Record<string, string
   const read: Record<string, unknown> = {}
   for (const [name, text] of Object.entries(values)) {
     const type = schema.properties[name]?.type
-    if ((type === 'integer' || type === 'number') && /^-?[0-9]{1,15}(\.[0-9]{1,15})?$/.test(text)) read[name] = Number(text)
+    if ((type === 'integer' || type === 'number') && /^-?[0-9]{1,15}(\.[0-9]{1,15})?$/.test(text))
+      read[name] = Number(text)
     else if (type === 'boolean' && (text === 'true' || text === 'false')) read[name] = text === 'true'
     else read[name] = text
   }

@@ -37,7 +37,9 @@ export const DeviceStatusChangeSchema = Type.Object(
 
 export const DeadLetterSchema = Type.Object(
   {
-    raw: Type.Optional(Type.String({ contentEncoding: 'base64', description: 'The original value when it was no JSON object' })),
+    raw: Type.Optional(
+      Type.String({ contentEncoding: 'base64', description: 'The original value when it was no JSON object' }),
+    ),
     error: Type.Object({
       code: Type.String(),
       message: Type.String(),
@@ -53,7 +55,9 @@ export const RECORD_HEADERS_SCHEMA = Type.Object(
     gateway: Type.Optional(Type.String({ description: 'The gateway that sent it' })),
     epoch: Type.Optional(Type.String({ description: 'The spool that numbered it' })),
     seq: Type.Optional(Type.String({ pattern: '^[0-9]{1,16}$', description: 'Its number; a duplicate has the same' })),
-    receivedAt: Type.Optional(Type.String({ format: 'date-time', description: "When the gateway got it, the gateway's clock" })),
+    receivedAt: Type.Optional(
+      Type.String({ format: 'date-time', description: "When the gateway got it, the gateway's clock" }),
+    ),
     backfill: Type.Optional(Type.Literal('true', { description: 'Set when it waited through an outage' })),
   },
   { $id: 'RecordHeaders', description: 'Headers of a device record' },

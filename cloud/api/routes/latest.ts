@@ -54,7 +54,10 @@ export function latestRoutes(options: {
         const device = await registry.devices.get(id)
         if (device === null) throw notFound('device', id)
         const { siteId, serialNumber } = device
-        return { status: 200, body: { deviceId: id, siteId, serialNumber, eventAt: null, receivedAt: null, values: {} } }
+        return {
+          status: 200,
+          body: { deviceId: id, siteId, serialNumber, eventAt: null, receivedAt: null, values: {} },
+        }
       },
     ),
     defineRoute(
@@ -86,6 +89,8 @@ function latestBody(latest: DeviceLatest) {
     serialNumber,
     eventAt: timeOrNull(eventAtMs),
     receivedAt: timeOrNull(receivedAtMs),
-    values: Object.fromEntries(Object.entries(values).map(([name, { value, atMs }]) => [name, { value, at: time(atMs) }])),
+    values: Object.fromEntries(
+      Object.entries(values).map(([name, { value, atMs }]) => [name, { value, at: time(atMs) }]),
+    ),
   }
 }

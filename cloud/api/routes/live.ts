@@ -19,7 +19,8 @@ export function liveRoute(options: LiveRouteOptions): Route {
       operationId: 'openLive',
       tag: 'live',
       summary: 'WebSocket with the live channels',
-      description: 'The frames are described in /asyncapi.json. Each channel has a permission of its own besides this one.',
+      description:
+        'The frames are described in /asyncapi.json. Each channel has a permission of its own besides this one.',
       permission: { role: 'viewer', scope: 'site' },
       responses: { 101: { description: 'The connection is a WebSocket now' } },
       problems: ['ORIGIN_REFUSED', 'UPGRADE_REQUIRED', 'UNAVAILABLE'],

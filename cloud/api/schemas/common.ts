@@ -7,7 +7,11 @@ import { PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX } from '../../registry/page.ts'
 export const closed = { additionalProperties: false }
 
 /** Largest site id that fits in an MQTT topic. */
-export const SiteIdSchema = Type.Integer({ minimum: 1, maximum: 999_999_999, description: 'The siteId of the MQTT topics' })
+export const SiteIdSchema = Type.Integer({
+  minimum: 1,
+  maximum: 999_999_999,
+  description: 'The siteId of the MQTT topics',
+})
 /** PostgreSQL's integer is the narrower of the two databases'. */
 export const DeviceIdSchema = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
 export const SerialNumberSchema = Type.String({
@@ -52,17 +56,27 @@ export const PAGE_QUERY = {
     }),
   ),
   cursor: Type.Optional(
-    Type.String({ minLength: 1, maxLength: 200, description: 'The nextCursor of the page before; absent for the first' }),
+    Type.String({
+      minLength: 1,
+      maxLength: 200,
+      description: 'The nextCursor of the page before; absent for the first',
+    }),
   ),
 }
 
 export function pageSchema(item: TSchema) {
   return Type.Object(
-    { items: Type.Array(item), nextCursor: nullable(Type.String({ description: 'Asks for the next page; null on the last' })) },
+    {
+      items: Type.Array(item),
+      nextCursor: nullable(Type.String({ description: 'Asks for the next page; null on the last' })),
+    },
     closed,
   )
 }
 
-export function pageBody<T>(page: { readonly items: readonly T[]; readonly next: string | null }, view: (item: T) => unknown) {
+export function pageBody<T>(
+  page: { readonly items: readonly T[]; readonly next: string | null },
+  view: (item: T) => unknown,
+) {
   return { items: page.items.map(view), nextCursor: page.next }
 }

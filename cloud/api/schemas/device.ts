@@ -66,7 +66,11 @@ export const LatestSchema = Type.Object(
       description: 'The latest value of every reading, each with the time it was taken',
     }),
   },
-  { ...closed, $id: 'Latest', description: 'eventAt: latest time of any value; receivedAt: when the gateway got it; null before the first' },
+  {
+    ...closed,
+    $id: 'Latest',
+    description: 'eventAt: latest time of any value; receivedAt: when the gateway got it; null before the first',
+  },
 )
 
 export function deviceBody(device: Device) {

@@ -28,7 +28,11 @@ export type Filter = Static<typeof FilterSchema>
 
 export const SubscribeFrame = Type.Object(
   { type: Type.Literal('subscribe'), id: FrameId, channel: ChannelSchema, filter: Type.Optional(FilterSchema) },
-  { ...closed, $id: 'Subscribe', description: 'Asks for the events of a channel from now on; id names the subscription' },
+  {
+    ...closed,
+    $id: 'Subscribe',
+    description: 'Asks for the events of a channel from now on; id names the subscription',
+  },
 )
 export const UnsubscribeFrame = Type.Object(
   { type: Type.Literal('unsubscribe'), id: FrameId },
@@ -40,7 +44,10 @@ export const PingFrame = Type.Object(
 )
 export const CLIENT_FRAMES = { subscribe: SubscribeFrame, unsubscribe: UnsubscribeFrame, ping: PingFrame } as const
 
-export type ClientFrame = (Static<typeof SubscribeFrame> & { channel: Channel }) | Static<typeof UnsubscribeFrame> | Static<typeof PingFrame>
+export type ClientFrame =
+  | (Static<typeof SubscribeFrame> & { channel: Channel })
+  | Static<typeof UnsubscribeFrame>
+  | Static<typeof PingFrame>
 
 export const SERVER_FRAMES = {
   subscribed: Type.Object(

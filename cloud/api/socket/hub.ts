@@ -112,11 +112,20 @@ export class Hub {
     }
   }
 
-  private async subscribe(client: LiveClient, frame: Static<typeof SubscribeFrame> & { channel: Channel }): Promise<void> {
+  private async subscribe(
+    client: LiveClient,
+    frame: Static<typeof SubscribeFrame> & { channel: Channel },
+  ): Promise<void> {
     const { id, channel, filter = {} } = frame
     const { subscriptionsMax } = this.options.limits
     if (client.subscriptions.has(id)) {
-      return refuse(client, id, 'SUBSCRIPTION_EXISTS', 'a subscription has this id', 'Unsubscribe first, or use another id.')
+      return refuse(
+        client,
+        id,
+        'SUBSCRIPTION_EXISTS',
+        'a subscription has this id',
+        'Unsubscribe first, or use another id.',
+      )
     }
     if (client.subscriptions.size >= subscriptionsMax) {
       const message = `a client may have ${subscriptionsMax} subscriptions`

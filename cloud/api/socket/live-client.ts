@@ -57,8 +57,8 @@ export class LiveClient {
     const text = JSON.stringify(frame)
     const { clientBufferBytesMax, clientRepliesBytesMax } = this.limits
     const room = clientBufferBytesMax + clientRepliesBytesMax - this.socket.getBufferedAmount()
-    if (text.length > room) return this.cut('replies', 'read the answers')
-    this.socket.sendText(text)
+    if (text.length > room) this.cut('replies', 'read the answers')
+    else this.socket.sendText(text)
   }
 
   /** Puts an event frame aside for `flush`. */

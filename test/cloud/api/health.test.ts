@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest'
 import type { DependencyHealth } from '../../../cloud/bus/bus.ts'
 import { startApiCore } from '../../support/api-core.ts'
+import { getJson } from '../../support/json-request.ts'
 
 async function get(url: string) {
-  const response = await fetch(url)
-  return { status: response.status, body: (await response.json()) as any }
+  const { status, body } = await getJson(url)
+  return { status, body }
 }
 
 test('a core with everything it needs is live and ready', async () => {

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { startApiCore } from '../../support/api-core.ts'
+import { sendJson } from '../../support/json-request.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
 async function post(url: string, body: unknown, key: string) {
-  const headers = { 'content-type': 'application/json', 'idempotency-key': key }
-  const response = await fetch(url, { method: 'POST', body: JSON.stringify(body), headers })
-  return { status: response.status, location: response.headers.get('location'), body: (await response.json()) as any }
+  const answer = await sendJson(url, 'POST', body, { 'idempotency-key': key })
+  return { status: answer.status, location: answer.headers.get('location'), body: answer.body }
 }
 
 describe('idempotency keys', () => {

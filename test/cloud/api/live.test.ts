@@ -2,6 +2,7 @@ import { request } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import type { BusRecord } from '../../../cloud/bus/bus.ts'
 import { type ApiCore, startApiCore } from '../../support/api-core.ts'
+import type { AnyJson } from '../../support/json-request.ts'
 import { LiveTestClient } from '../../support/live-client.ts'
 import { until } from '../../support/until.ts'
 
@@ -16,7 +17,11 @@ const INV_2: Subject = { deviceId: 3, serialNumber: 'INV-001', siteId: 2 }
 
 let sequence = 1000
 
-function telemetry(subject: Subject, telemetryData: object = { powerKw: 45.2 }, headers: Record<string, string> = {}): BusRecord {
+function telemetry(
+  subject: Subject,
+  telemetryData: object = { powerKw: 45.2 },
+  headers: Record<string, string> = {},
+): BusRecord {
   const timestamp = '2026-01-01T10:00:00.000Z'
   const value = { ...subject, deviceType: 'SOLAR_INVERTER', telemetryData, timestamp, eventType: 'DEVICE_TELEMETRY' }
   return {
@@ -111,7 +116,14 @@ describe('events', () => {
     const client = await LiveTestClient.connect(core.webSocketUrl)
     await client.ask({ type: 'subscribe', id: 'a', channel: 'status', filter: { deviceId: 1 } }, 'subscribed')
     // Members in another order than ours, as another producer may write them.
-    const value = { eventType: 'DEVICE_STATUS_CHANGE', siteId: 1, newStatus: 'ONLINE', previousStatus: null, serialNumber: 'INV-001', deviceId: 1 }
+    const value = {
+      eventType: 'DEVICE_STATUS_CHANGE',
+      siteId: 1,
+      newStatus: 'ONLINE',
+      previousStatus: null,
+      serialNumber: 'INV-001',
+      deviceId: 1,
+    }
     await publish(core, telemetry(INV_1))
     await core.bus.publish('device-status', [{ key: 'INV-001', value: JSON.stringify(value) }])
     await until(() => client.events.length === 1)
@@ -122,7 +134,14 @@ describe('events', () => {
     const core = await startApiCore()
     const client = await LiveTestClient.connect(core.webSocketUrl)
     await client.ask({ type: 'subscribe', id: 'a', channel: 'telemetry' }, 'subscribed')
-    const spoilt = ['', 'null', '[]', '{', '{"deviceId":1,"serialNumber":"INV-001","siteId":1,"x":}', '{"deviceId":"1"}']
+    const spoilt = [
+      '',
+      'null',
+      '[]',
+      '{',
+      '{"deviceId":1,"serialNumber":"INV-001","siteId":1,"x":}',
+      '{"deviceId":"1"}',
+    ]
     await publish(core, ...spoilt.map((value) => ({ key: 'INV-001', value })))
     await publish(core, { key: 'INV-001', value: Uint8Array.of(0xff, 0xfe, 0) })
     await settle(core, client, INV_1)
@@ -154,7 +173,10 @@ describe('events', () => {
     })
     const client = await LiveTestClient.connect(core.webSocketUrl)
     const subscribe = { type: 'subscribe', id: 'a', channel: 'telemetry' }
-    expect(await client.ask(subscribe, 'error')).toMatchObject({ code: 'BUS_UNAVAILABLE', message: 'no broker answers' })
+    expect(await client.ask(subscribe, 'error')).toMatchObject({
+      code: 'BUS_UNAVAILABLE',
+      message: 'no broker answers',
+    })
     broken = false
     await client.ask(subscribe, 'subscribed')
     await settle(core, client, INV_1)
@@ -195,9 +217,13 @@ describe('bad frames', () => {
     const core = await startApiCore({ limits: { subscriptionsMax: 2 } })
     const client = await LiveTestClient.connect(core.webSocketUrl)
     await client.ask({ type: 'subscribe', id: 'a', channel: 'telemetry' }, 'subscribed')
-    expect(await client.ask({ type: 'subscribe', id: 'a', channel: 'status' }, 'error')).toMatchObject({ code: 'SUBSCRIPTION_EXISTS' })
+    expect(await client.ask({ type: 'subscribe', id: 'a', channel: 'status' }, 'error')).toMatchObject({
+      code: 'SUBSCRIPTION_EXISTS',
+    })
     await client.ask({ type: 'subscribe', id: 'b', channel: 'telemetry' }, 'subscribed')
-    expect(await client.ask({ type: 'subscribe', id: 'c', channel: 'status' }, 'error')).toMatchObject({ code: 'SUBSCRIPTIONS_MAX' })
+    expect(await client.ask({ type: 'subscribe', id: 'c', channel: 'status' }, 'error')).toMatchObject({
+      code: 'SUBSCRIPTIONS_MAX',
+    })
   })
 
   test('a frame that is too large ends its client, and no other', async () => {
@@ -243,7 +269,7 @@ describe('who may connect', () => {
   })
 })
 
-function plainGet(webSocketUrl: string, headers: Record<string, string>): Promise<{ status: number; body: any }> {
+function plainGet(webSocketUrl: string, headers: Record<string, string>): Promise<{ status: number; body: AnyJson }> {
   return new Promise((resolve, reject) => {
     const ask = request(webSocketUrl.replace('ws:', 'http:'), { headers }, (response) => {
       let text = ''

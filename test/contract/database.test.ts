@@ -15,9 +15,15 @@ await describeOnEveryDatabase('the database', (database) => {
   it('gives whole numbers up to 2^53 back as numbers', async () => {
     const { kysely } = await database.open()
     const gap = { gateway_id: 'g', epoch: 'e', lane: 'telemetry', first_sequence: 2 ** 53 - 1, record_count: 2 ** 40 }
-    await kysely.insertInto('gateway_gaps').values({ ...gap, reason: 'age', at_ms: 5, recorded_at_ms: 6 }).execute()
+    await kysely
+      .insertInto('gateway_gaps')
+      .values({ ...gap, reason: 'age', at_ms: 5, recorded_at_ms: 6 })
+      .execute()
     expect(await kysely.selectFrom('gateway_gaps').selectAll().executeTakeFirst()).toMatchObject(gap)
-    const count = await kysely.selectFrom('gateway_gaps').select((e) => e.fn.countAll<number>().as('rows')).executeTakeFirst()
+    const count = await kysely
+      .selectFrom('gateway_gaps')
+      .select((e) => e.fn.countAll<number>().as('rows'))
+      .executeTakeFirst()
     expect(count).toEqual({ rows: 1 })
   })
 
@@ -27,7 +33,9 @@ await describeOnEveryDatabase('the database', (database) => {
     await first.kysely.insertInto('sites').values(site(1)).execute()
     const second = await database.open({ url })
     expect(await second.kysely.selectFrom('sites').select('id').execute()).toEqual([{ id: 1 }])
-    expect(await second.kysely.selectFrom('schema_migrations').select('number').execute()).toHaveLength(MIGRATIONS.length)
+    expect(await second.kysely.selectFrom('schema_migrations').select('number').execute()).toHaveLength(
+      MIGRATIONS.length,
+    )
   })
 
   it('may be migrated by many cores at once', async () => {
@@ -89,9 +97,17 @@ await describeOnEveryDatabase('the database', (database) => {
   it('tells a duplicate key from other errors', async () => {
     const { kysely } = await database.open()
     await kysely.insertInto('sites').values(site(1)).execute()
-    const error = await kysely.insertInto('sites').values(site(1)).execute().catch((caught) => caught)
+    const error = await kysely
+      .insertInto('sites')
+      .values(site(1))
+      .execute()
+      .catch((caught) => caught)
     expect(isDuplicate(error)).toBe(true)
-    const other = await kysely.selectFrom('nowhere' as 'sites').selectAll().execute().catch((caught) => caught)
+    const other = await kysely
+      .selectFrom('nowhere' as 'sites')
+      .selectAll()
+      .execute()
+      .catch((caught) => caught)
     expect(other).toBeInstanceOf(Error)
     expect(isDuplicate(other)).toBe(false)
   })

@@ -1,0 +1,146 @@
+/**
+ * Requests to the brokers, each tried once: who leads a partition, a new producer id, one produce request. Retrying,
+ * order and the breaker are the caller's. Connections, authentication and framing are @platformatic/kafka's.
+ *
+ * Its Producer is not used: its partitions share one table of sequence numbers, which a failure of one clears under the
+ * others, and it spends several microseconds and a dozen objects a record.
+ */
+
+import { Base, type Connection, type Reader, Writer, initProducerIdV1 } from '@platformatic/kafka'
+import { BusbarError } from '../../../shared/errors.ts'
+import { topicMissing } from '../topic-errors.ts'
+import type { KafkaConfig } from './kafka-options.ts'
+import { brokerErrorCode } from './produce-error.ts'
+
+/** Produce version 7 (KIP-110) is understood from Kafka 2.1 to 4.x. */
+const PRODUCE_API = 0
+const PRODUCE_VERSION = 7
+const ACKS_ALL = -1
+/** Only transactions use it, and the field must be there. */
+const TRANSACTION_TIMEOUT_MS = 60_000
+const UNKNOWN_TOPIC_OR_PARTITION = 3
+/**
+ * A broker takes one request of a connection at a time, and with acks=all that includes the replication. Partitions
+ * spread over this many connections a broker.
+ */
+const CONNECTIONS_PER_BROKER = 3
+/** Requests on one connection that may wait for an answer; each partition has one at most. */
+const INFLIGHT_MAX = 1024
+
+export interface ProducerIdentity {
+  readonly producerId: bigint
+  readonly producerEpoch: number
+}
+
+export class BrokerClient {
+  private readonly clients: Base[]
+  private readonly requestTimeoutMs: number
+
+  constructor(config: KafkaConfig) {
+    this.requestTimeoutMs = config.requestTimeoutMs
+    this.clients = Array.from({ length: CONNECTIONS_PER_BROKER }, () => new Base(clientOptions(config)))
+  }
+
+  /**
+   * Node that leads each partition, by partition; -1 while an election runs.
+   * @throws BusbarError TOPIC_MISSING; anything else means that no broker answered.
+   */
+  async leaders(topic: string): Promise<number[]> {
+    const client = this.clientOf(0)
+    try {
+      const metadata = await client.metadata({ topics: [topic], forceUpdate: true })
+      const partitions = metadata.topics.get(topic)?.partitions
+      if (partitions === undefined || partitions.length === 0) throw topicMissing(topic)
+      return partitions.map(({ leader }) => leader)
+    } catch (error) {
+      if (brokerErrorCode(error) === UNKNOWN_TOPIC_OR_PARTITION || isUnknownTopic(error)) throw topicMissing(topic)
+      throw error
+    }
+  }
+
+  /** Resolves when any broker answers. */
+  async ping(): Promise<void> {
+    await this.clientOf(0).metadata({ topics: [], forceUpdate: true })
+  }
+
+  async newProducer(node: number): Promise<ProducerIdentity> {
+    const connection = await this.connection(0, node)
+    const { producerId, producerEpoch } = await initProducerIdV1.api.async(connection, null, TRANSACTION_TIMEOUT_MS)
+    return { producerId, producerEpoch }
+  }
+
+  /** Sends one framed batch to the leader; resolves with Kafka's error code, 0 when it is stored. */
+  async produce(leader: number, topic: string, partition: number, batch: Buffer): Promise<number> {
+    const connection = await this.connection(partition, leader)
+    const payload = (): Writer =>
+      Writer.create()
+        .appendString(null, false)
+        .appendInt16(ACKS_ALL)
+        .appendInt32(this.requestTimeoutMs)
+        .appendInt32(1)
+        .appendString(topic, false)
+        .appendInt32(1)
+        .appendInt32(partition)
+        .appendInt32(batch.length)
+        .append(batch)
+    return new Promise((resolve, reject) => {
+      connection.send(PRODUCE_API, PRODUCE_VERSION, payload, readErrorCode, false, false, (error, errorCode) => {
+        if (error) reject(error)
+        else resolve(errorCode as number)
+      })
+    })
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.clients.map((client) => client.close()))
+  }
+
+  private async connection(lane: number, node: number): Promise<Connection> {
+    const client = this.clientOf(lane)
+    // Each client learns the brokers' addresses itself, once; later they come with the leaders.
+    if (client.currentMetadata?.brokers.has(node) !== true) await client.metadata({ topics: [], forceUpdate: true })
+    const connection = (await client.connectToBrokers([node])).get(node)
+    if (connection === undefined) {
+      throw new BusbarError(`broker ${node} is not known to the others`, { code: 'KAFKA_BROKER_AWAY', retryable: true })
+    }
+    return connection
+  }
+
+  private clientOf(lane: number): Base {
+    return this.clients[lane % this.clients.length] as Base
+  }
+}
+
+function clientOptions(config: KafkaConfig): ConstructorParameters<typeof Base>[0] {
+  const { tls, sasl } = config
+  return {
+    clientId: config.clientId,
+    bootstrapBrokers: [...config.brokers],
+    connectTimeout: config.connectTimeoutMs,
+    requestTimeout: config.requestTimeoutMs,
+    maxInflights: INFLIGHT_MAX,
+    // One retry, which the client turns to the next of the brokers: the first may be frozen.
+    retries: 1,
+    retryDelay: 50,
+    ...(tls === undefined ? {} : { tls: { ...tls }, tlsServerName: tls.servername ?? true }),
+    ...(sasl === undefined ? {} : { sasl: { ...sasl, mechanism: saslName(sasl.mechanism) } }),
+  }
+}
+
+function saslName(mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'): 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512' {
+  return mechanism.toUpperCase() as 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+}
+
+/** The client turns the broker's code into an error of its own when it names a topic. */
+function isUnknownTopic(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('Unknown topic')
+}
+
+/** The one error code of a produce response that answers for one partition. */
+function readErrorCode(_correlationId: number, _apiKey: number, _apiVersion: number, reader: Reader): number {
+  reader.readInt32()
+  reader.readString(false)
+  reader.readInt32()
+  reader.readInt32()
+  return reader.readInt16()
+}

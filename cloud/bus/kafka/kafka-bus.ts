@@ -1,0 +1,139 @@
+/** The bus on Apache Kafka, for any number of cores: our own producer, kafkajs to consume and administer. */
+
+import type { Kafka } from 'kafkajs'
+import { randomHex } from '../../../shared/random.ts'
+import type { BatchHandler, Bus, BusRecord, BusStats, DependencyHealth, Subscription, TopicDrift } from '../bus.ts'
+import { busStopped, topicMissing } from '../topic-errors.ts'
+import { KafkaProducer } from './kafka-producer.ts'
+import { type KafkaBusOptions, type KafkaConfig, withDefaults } from './kafka-options.ts'
+import { KafkaSubscription, positionId } from './kafka-subscription.ts'
+import { kafkaJsClient } from './kafkajs-client.ts'
+import { checkTopics, createTopics, deleteGroup, endOffsets } from './topic-admin.ts'
+
+/** Groups of tails begin so; they hold no offsets and are deleted when the tail stops. */
+const TAIL_GROUP_PREFIX = 'busbar-tail-'
+
+export class KafkaBus implements Bus {
+  readonly name = 'kafka bus'
+  readonly kind = 'kafka'
+  private readonly options: KafkaBusOptions
+  private readonly config: KafkaConfig
+  private readonly producer: KafkaProducer
+  private readonly kafka: Kafka
+  private readonly subscriptions = new Set<KafkaSubscription>()
+  private state: 'new' | 'running' | 'stopped' = 'new'
+  private consumedRecords = 0
+  private redeliveredBatches = 0
+
+  constructor(options: KafkaBusOptions) {
+    this.options = options
+    this.config = withDefaults(options)
+    this.producer = new KafkaProducer(options, this.config)
+    this.kafka = kafkaJsClient(this.config, options.log)
+  }
+
+  /** Resolves also when no broker answers; `health` tells, and what is published waits. */
+  async start(): Promise<void> {
+    if (this.state !== 'new') return
+    this.state = 'running'
+    await this.producer.start()
+  }
+
+  async stop(deadline: AbortSignal): Promise<void> {
+    if (this.state !== 'running') return
+    this.state = 'stopped'
+    const consumersStopped = Promise.all([...this.subscriptions].map((subscription) => subscription.stop()))
+    const aborted = new Promise<void>((resolve) => {
+      if (deadline.aborted) resolve()
+      else deadline.addEventListener('abort', () => resolve(), { once: true })
+    })
+    // Handlers may publish while they finish, so the producer stops after them.
+    await Promise.race([consumersStopped, aborted])
+    await this.producer.stop(deadline)
+  }
+
+  async publish(topic: string, records: readonly BusRecord[]): Promise<void> {
+    if (this.state === 'new') throw busStopped()
+    await this.producer.publish(topic, records)
+  }
+
+  async subscribe(options: { group: string; topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription> {
+    return this.follow(options.group, options.topics, options.onBatch, null)
+  }
+
+  async tail(options: { topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription> {
+    const from = new Map<string, bigint>()
+    for (const topic of options.topics) {
+      const existing = await endOffsets(this.kafka, topic)
+      if (existing.length === 0) throw topicMissing(topic)
+      for (const { partition, nextOffset } of existing) from.set(positionId(topic, partition), nextOffset)
+    }
+    const group = TAIL_GROUP_PREFIX + randomHex(this.options.random, 8)
+    const subscription = await this.follow(group, options.topics, options.onBatch, from)
+    return {
+      stop: async () => {
+        await subscription.stop()
+        await deleteGroup(this.kafka, group)
+      },
+    }
+  }
+
+  createTopics(): Promise<readonly string[]> {
+    return createTopics(this.kafka, this.options.topics, this.config)
+  }
+
+  checkTopics(): Promise<readonly TopicDrift[]> {
+    return checkTopics(this.kafka, this.options.topics, this.config)
+  }
+
+  health(): DependencyHealth {
+    if (this.state !== 'running') return { state: 'down', detail: 'the bus is not running' }
+    const producing = this.producer.health()
+    if (producing.state !== 'up') return producing
+    for (const { unhealthy } of this.subscriptions) {
+      if (unhealthy !== null) return { state: 'degraded', detail: unhealthy }
+    }
+    return producing
+  }
+
+  stats(): BusStats {
+    const { consumedRecords, redeliveredBatches } = this
+    return { ...this.producer.stats(), consumedRecords, redeliveredBatches }
+  }
+
+  private async follow(
+    group: string,
+    topics: readonly string[],
+    onBatch: BatchHandler,
+    tailFrom: Map<string, bigint> | null,
+  ): Promise<Subscription> {
+    if (this.state !== 'running') throw busStopped()
+    const subscription = new KafkaSubscription({
+      kafka: this.kafka,
+      group,
+      topics,
+      onBatch,
+      tailFrom,
+      config: this.config,
+      bus: this.options,
+      onConsumed: (records) => {
+        this.consumedRecords += records
+      },
+      onRedelivered: () => {
+        this.redeliveredBatches++
+      },
+    })
+    this.subscriptions.add(subscription)
+    const stop = async (): Promise<void> => {
+      await subscription.stop()
+      this.subscriptions.delete(subscription)
+    }
+    try {
+      await subscription.start()
+    } catch (error) {
+      await stop()
+      throw error
+    }
+    return { stop }
+  }
+}

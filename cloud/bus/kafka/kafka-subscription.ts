@@ -1,0 +1,232 @@
+/**
+ * One consumer: a member of a group that commits after its handler, or a tail that commits nothing. kafkajs fetches and
+ * keeps the group; whatever makes it give up, a new consumer is built after a backoff, until `stop`.
+ *
+ * A partition whose handler rejects is paused for the backoff, not waited for: kafkajs fetches nothing else from a
+ * broker while a handler runs.
+ */
+
+import type { Consumer, EachBatchPayload, IHeaders, Kafka, KafkaMessage } from 'kafkajs'
+import { type Timer, sleep } from '../../../shared/clock.ts'
+import { messageOf } from '../../../shared/errors.ts'
+import { type BackoffPolicy, fullJitterMs } from '../../../shared/retry.ts'
+import type { BatchHandler, ConsumedRecord, Subscription } from '../bus.ts'
+import { topicMissing } from '../topic-errors.ts'
+import type { KafkaBusOptions, KafkaConfig } from './kafka-options.ts'
+
+const REBUILD_BACKOFF: BackoffPolicy = { baseMs: 200, capMs: 10_000 }
+const REDELIVERY_BACKOFF: BackoffPolicy = { baseMs: 100, capMs: 30_000 }
+const HEARTBEAT_MS = 1_000
+/** A fetch without records waits this long at the broker; also how long a stop may wait for it. */
+const FETCH_WAIT_MS = 500
+/** Compressed bytes of one partition in one fetch: some thousands of readings. */
+const PARTITION_FETCH_BYTES = 256 * 1024
+/** `subscribe` waits this long for the group and then lets it come about in the background. */
+const JOIN_WAIT_MS = 15_000
+
+export interface KafkaSubscriptionOptions {
+  readonly kafka: Kafka
+  readonly group: string
+  readonly topics: readonly string[]
+  readonly onBatch: BatchHandler
+  /** Where a tail begins, by `positionId`; null for a group, whose offsets the brokers keep. */
+  readonly tailFrom: Map<string, bigint> | null
+  readonly config: KafkaConfig
+  readonly bus: KafkaBusOptions
+  readonly onConsumed: (records: number) => void
+  readonly onRedelivered: () => void
+}
+
+export function positionId(topic: string, partition: number): string {
+  return `${topic}/${partition}`
+}
+
+export class KafkaSubscription implements Subscription {
+  private readonly options: KafkaSubscriptionOptions
+  private readonly stopping = new AbortController()
+  private readonly failedAttempts = new Map<string, number>()
+  private readonly pauses = new Set<Timer>()
+  private running: Promise<void> | null = null
+  /** Why there is no consumer at the moment; null while there is one. */
+  private failure: string | null = 'joining its group'
+
+  constructor(options: KafkaSubscriptionOptions) {
+    this.options = options
+  }
+
+  get unhealthy(): string | null {
+    return this.failure
+  }
+
+  /**
+   * Resolves when the consumer is a member of its group, or later than that when no broker answers.
+   * @throws BusbarError TOPIC_MISSING
+   */
+  async start(): Promise<void> {
+    const joined = Promise.withResolvers<void>()
+    this.running = this.run(joined)
+    const patience = this.options.bus.clock.after(JOIN_WAIT_MS, () => joined.resolve())
+    try {
+      await joined.promise
+    } finally {
+      patience.cancel()
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort()
+    for (const pause of this.pauses) pause.cancel()
+    await this.running
+  }
+
+  /** Builds consumers one after the other until stopped. */
+  private async run(joined: PromiseWithResolvers<void>): Promise<void> {
+    const { clock, random, log } = this.options.bus
+    for (let attempt = 0; !this.stopping.signal.aborted; attempt++) {
+      const built = await this.consumeUntilCrash(() => {
+        attempt = 0
+        this.failure = null
+        joined.resolve()
+      })
+      if (this.stopping.signal.aborted) break
+      const delayMs = fullJitterMs(attempt, REBUILD_BACKOFF, random)
+      this.failure = `consumer group ${this.options.group}: ${built.reason}`
+      if (built.missingTopic) joined.reject(topicMissing(this.options.topics.join(', ')))
+      log.warn({ group: this.options.group, reason: built.reason, delayMs }, 'kafka consumer is rebuilt')
+      await sleep(clock, delayMs, this.stopping.signal)
+    }
+    joined.resolve()
+  }
+
+  private async consumeUntilCrash(onJoined: () => void): Promise<{ reason: string; missingTopic: boolean }> {
+    const { kafka, group, topics, tailFrom, config } = this.options
+    const consumer = kafka.consumer({
+      groupId: group,
+      sessionTimeout: config.sessionTimeoutMs,
+      heartbeatInterval: HEARTBEAT_MS,
+      maxWaitTimeInMs: FETCH_WAIT_MS,
+      maxBytesPerPartition: PARTITION_FETCH_BYTES,
+      allowAutoTopicCreation: false,
+    })
+    const ended = Promise.withResolvers<Error | null>()
+    const onStop = (): void => ended.resolve(null)
+    this.stopping.signal.addEventListener('abort', onStop, { once: true })
+    consumer.on('consumer.crash', ({ payload }) => ended.resolve(payload.error))
+    consumer.on('consumer.group_join', ({ payload }) => {
+      this.seekTail(consumer, payload.memberAssignment)
+      onJoined()
+    })
+    let error: unknown = null
+    try {
+      await consumer.connect()
+      await consumer.subscribe({ topics: [...topics], fromBeginning: tailFrom === null })
+      await consumer.run({
+        autoCommit: false,
+        eachBatchAutoResolve: false,
+        partitionsConsumedConcurrently: config.partitionsConcurrently,
+        eachBatch: (payload) => this.deliver(consumer, payload),
+      })
+      error = await ended.promise
+    } catch (thrown) {
+      error = thrown
+    }
+    this.stopping.signal.removeEventListener('abort', onStop)
+    // Waits for the batches in hand, which commit, and leaves the group.
+    await consumer.disconnect().catch(() => {})
+    const missingTopic = error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION'
+    return { reason: messageOf(error), missingTopic }
+  }
+
+  /** A tail has no committed offsets, so after a join it says itself where it was. */
+  private seekTail(consumer: Consumer, assignment: Record<string, number[]>): void {
+    for (const [topic, partitions] of Object.entries(assignment)) {
+      for (const partition of partitions) {
+        const offset = this.options.tailFrom?.get(positionId(topic, partition))
+        if (offset !== undefined) consumer.seek({ topic, partition, offset: String(offset) })
+      }
+    }
+  }
+
+  private async deliver(consumer: Consumer, payload: EachBatchPayload): Promise<void> {
+    const { topic, partition, messages } = payload.batch
+    const { batchRecordsMax } = this.options.config
+    const id = positionId(topic, partition)
+    for (let i = 0; i < messages.length; i += batchRecordsMax) {
+      if (!payload.isRunning() || payload.isStale() || this.stopping.signal.aborted) return
+      const slice = messages.slice(i, i + batchRecordsMax)
+      const records = slice.map((message) => recordOf(topic, partition, message))
+      const failure = await this.handOver(payload, records)
+      if (failure !== null) {
+        this.pause(consumer, payload, failure)
+        return
+      }
+      this.failedAttempts.delete(id)
+      const last = slice[slice.length - 1] as KafkaMessage
+      payload.resolveOffset(last.offset)
+      const next = BigInt(last.offset) + 1n
+      this.options.onConsumed(records.length)
+      if (this.options.tailFrom !== null) this.options.tailFrom.set(id, next)
+      else await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset: String(next) }] }] })
+    }
+  }
+
+  /** Null when the handler finished, otherwise what it threw. The group hears from us meanwhile. */
+  private async handOver(payload: EachBatchPayload, records: ConsumedRecord[]): Promise<unknown> {
+    const { topic, partition } = payload.batch
+    const beat = this.options.bus.clock.every(HEARTBEAT_MS, () => {
+      // A rebalance shows itself again at the next commit or fetch.
+      payload.heartbeat().catch(() => {})
+    })
+    try {
+      await this.options.onBatch({ topic, partition, records })
+      return null
+    } catch (error) {
+      return error ?? new Error('the handler rejected without a reason')
+    } finally {
+      beat.cancel()
+    }
+  }
+
+  private pause(consumer: Consumer, payload: EachBatchPayload, failure: unknown): void {
+    const { topic, partition } = payload.batch
+    const { clock, random, log } = this.options.bus
+    const id = positionId(topic, partition)
+    const attempt = this.failedAttempts.get(id) ?? 0
+    this.failedAttempts.set(id, attempt + 1)
+    this.options.onRedelivered()
+    const delayMs = fullJitterMs(attempt, REDELIVERY_BACKOFF, random)
+    const { group } = this.options
+    log.warn({ group, topic, partition, attempt, delayMs, error: messageOf(failure) }, 'batch will be redelivered')
+    consumer.pause([{ topic, partitions: [partition] }])
+    const timer = clock.after(delayMs, () => {
+      this.pauses.delete(timer)
+      consumer.resume([{ topic, partitions: [partition] }])
+    })
+    this.pauses.add(timer)
+  }
+}
+
+function recordOf(topic: string, partition: number, message: KafkaMessage): ConsumedRecord {
+  return {
+    topic,
+    partition,
+    offset: BigInt(message.offset),
+    key: message.key === null ? null : message.key.toString(),
+    value: message.value ?? EMPTY,
+    headers: headersOf(message.headers),
+    timestampMs: Number(message.timestamp),
+  }
+}
+
+const EMPTY = Buffer.alloc(0)
+
+/** Of a header that comes several times the last one counts. */
+function headersOf(headers: IHeaders | undefined): Readonly<Record<string, string>> {
+  const result: Record<string, string> = {}
+  for (const name in headers) {
+    const value = headers[name]
+    const last = Array.isArray(value) ? value[value.length - 1] : value
+    if (last !== undefined) result[name] = typeof last === 'string' ? last : last.toString()
+  }
+  return result
+}

@@ -1,0 +1,48 @@
+/** The kafkajs client, which consumes and administers: its codecs, its logs on our logger. */
+
+import kafkajs, { type Kafka, type KafkaConfig as KafkaJsConfig, type LogEntry, type SASLOptions } from 'kafkajs'
+import type { Logger } from '../../../shared/log.ts'
+import { decompressLz4, decompressSnappy, decompressZstd } from './compression.ts'
+import type { KafkaConfig } from './kafka-options.ts'
+
+/** kafkajs retries this often inside a call before it gives up; the waits add up to about seven seconds. */
+const RETRY = { initialRetryTime: 100, maxRetryTime: 2_000, retries: 8 }
+
+/** A client; connects to nothing by itself. */
+export function kafkaJsClient(config: KafkaConfig, log: Logger): Kafka {
+  registerCodecs()
+  const { tls, sasl } = config
+  const options: KafkaJsConfig = {
+    clientId: config.clientId,
+    brokers: [...config.brokers],
+    connectionTimeout: config.connectTimeoutMs,
+    authenticationTimeout: config.requestTimeoutMs,
+    requestTimeout: config.requestTimeoutMs,
+    enforceRequestTimeout: true,
+    // What remains is ours to rebuild, with our backoff and our words in the log.
+    retry: { ...RETRY, restartOnFailure: async () => false },
+    logLevel: kafkajs.logLevel.INFO,
+    logCreator: () => (entry) => forward(entry, log),
+  }
+  if (tls !== undefined) options.ssl = { ...tls }
+  if (sasl !== undefined) options.sasl = { ...sasl } as SASLOptions
+  return new kafkajs.Kafka(options)
+}
+
+/** kafkajs calls errors what it goes on from by itself; the part that uses it reports what matters. */
+function forward({ level, namespace, log: { message, groupId, error } }: LogEntry, log: Logger): void {
+  const fields = { from: `kafkajs ${namespace}`.trim(), groupId, error }
+  if (level === kafkajs.logLevel.ERROR || level === kafkajs.logLevel.WARN) log.debug(fields, message)
+  else log.trace(fields, message)
+}
+
+function registerCodecs(): void {
+  const { CompressionCodecs, CompressionTypes } = kafkajs
+  const decoder = (decompress: (bytes: Buffer) => Buffer) => () => ({
+    compress: () => Promise.reject(new Error('kafkajs does not produce here')),
+    decompress: async (bytes: Buffer) => decompress(bytes),
+  })
+  CompressionCodecs[CompressionTypes.Snappy] = decoder(decompressSnappy)
+  CompressionCodecs[CompressionTypes.LZ4] = decoder(decompressLz4)
+  CompressionCodecs[CompressionTypes.ZSTD] = decoder(decompressZstd)
+}

@@ -1,0 +1,73 @@
+/** What an answer to a produce request means for the batch. Error codes: kafka.apache.org/protocol#protocol_error_codes. */
+
+import { findErrorBy } from '@platformatic/kafka'
+import { BusbarError, messageOf } from '../../../shared/errors.ts'
+
+/**
+ * - `stored`: it is there, this time or an earlier one.
+ * - `away`: nobody answered, so it may or may not be there; counts against the breaker.
+ * - `moved`: a broker answered that it cannot now; ask again after learning who leads.
+ * - `reset`: the broker does not know our place in the sequence; begin a new one.
+ * - `missing`: the topic or partition does not exist, as far as the broker knows.
+ * - `refused`: it will not be taken however often it is sent.
+ */
+export type ProduceOutcome = 'stored' | 'away' | 'moved' | 'reset' | 'missing' | 'refused'
+
+const NONE = 0
+const UNKNOWN_TOPIC_OR_PARTITION = 3
+const DUPLICATE_SEQUENCE_NUMBER = 46
+/** Out of order, unknown producer, fenced epoch, unknown mapping, invalid producer epoch. */
+const RESET_CODES = new Set([45, 47, 49, 59, 90])
+/** Too large, invalid, denied by ACL or policy, codec or format not supported. */
+const REFUSED_CODES = new Map<number, string>([
+  [10, 'Raise max.message.bytes of the topic or send smaller records.'],
+  [17, 'The topic name is not allowed.'],
+  [18, 'Raise segment.bytes of the topic or send smaller records.'],
+  [21, 'The broker does not take acks=all.'],
+  [29, 'Grant this client WRITE on the topic.'],
+  [31, 'Grant this client IDEMPOTENT_WRITE on the cluster.'],
+  [32, "Check the clock: the broker refuses the records' time."],
+  [35, 'The broker is too old: Kafka 2.1 or later is needed.'],
+  [43, 'Set message.format.version of the topic to 2.x or later.'],
+  [44, "The topic's policy refuses the records."],
+  [76, 'The broker does not know the compression; choose another.'],
+  [87, 'The broker calls the records invalid.'],
+])
+
+export function outcomeOf(errorCode: number): ProduceOutcome {
+  if (errorCode === NONE || errorCode === DUPLICATE_SEQUENCE_NUMBER) return 'stored'
+  if (errorCode === UNKNOWN_TOPIC_OR_PARTITION) return 'missing'
+  if (RESET_CODES.has(errorCode)) return 'reset'
+  if (REFUSED_CODES.has(errorCode)) return 'refused'
+  // Everything else a broker says passes: an election, too few replicas in sync, its disk, a timeout of its own.
+  return 'moved'
+}
+
+export function refusal(topic: string, errorCode: number): BusbarError {
+  return new BusbarError(`Kafka refuses records for ${topic} (error ${errorCode})`, {
+    code: 'KAFKA_REFUSED',
+    hint: REFUSED_CODES.get(errorCode) ?? 'See the log of the broker.',
+  })
+}
+
+/** A call of the client that failed: the broker's error code, or null when nobody answered. */
+export function brokerErrorCode(error: unknown): number | null {
+  const found = findErrorBy(error as Error, 'code', 'PLT_KFK_PROTOCOL') as { apiCode?: number } | null
+  return found?.apiCode ?? null
+}
+
+/** One line about a failed call, with its innermost cause. */
+export function describeFailure(error: unknown): string {
+  let innermost: unknown = error
+  for (let depth = 0; depth < 5; depth++) {
+    const next: unknown =
+      innermost instanceof AggregateError && innermost.errors.length > 0
+        ? innermost.errors[innermost.errors.length - 1]
+        : innermost instanceof Error
+          ? innermost.cause
+          : undefined
+    if (next === undefined || next === null) break
+    innermost = next
+  }
+  return innermost === error ? messageOf(error) : `${messageOf(error)} (${messageOf(innermost)})`
+}

@@ -1,0 +1,122 @@
+/** Creating the catalogue's topics and finding what differs from it. */
+
+import kafkajs, { type Admin, type Kafka } from 'kafkajs'
+import { BusbarError } from '../../../shared/errors.ts'
+import type { TopicDrift } from '../bus.ts'
+import type { TopicSpec } from '../catalogue.ts'
+import { describeFailure } from './produce-error.ts'
+
+export interface Replication {
+  readonly replicationFactor: number
+  readonly minInsyncReplicas: number
+}
+
+/** Creates those of `topics` that do not exist; returns their names. */
+export async function createTopics(
+  kafka: Kafka,
+  topics: readonly TopicSpec[],
+  { replicationFactor, minInsyncReplicas }: Replication,
+): Promise<string[]> {
+  return withAdmin(kafka, async (admin) => {
+    const existing = new Set(await admin.listTopics())
+    const missing = topics.filter(({ topic }) => !existing.has(topic))
+    if (missing.length === 0) return []
+    await admin.createTopics({
+      waitForLeaders: true,
+      topics: missing.map(({ topic, partitions, retentionMs, cleanup }) => ({
+        topic,
+        numPartitions: partitions,
+        replicationFactor,
+        configEntries: [
+          { name: 'retention.ms', value: String(retentionMs) },
+          { name: 'cleanup.policy', value: cleanup },
+          { name: 'min.insync.replicas', value: String(minInsyncReplicas) },
+        ],
+      })),
+    })
+    return missing.map(({ topic }) => topic)
+  })
+}
+
+/** What is missing, has fewer partitions or replicas than it should, or is kept for another time. */
+export async function checkTopics(
+  kafka: Kafka,
+  topics: readonly TopicSpec[],
+  replication: Replication,
+): Promise<TopicDrift[]> {
+  return withAdmin(kafka, async (admin) => {
+    const existing = new Set(await admin.listTopics())
+    const present = topics.filter(({ topic }) => existing.has(topic)).map(({ topic }) => topic)
+    const metadata = present.length > 0 ? (await admin.fetchTopicMetadata({ topics: present })).topics : []
+    const settings = await topicSettings(admin, present)
+    return topics.flatMap(({ topic, partitions, retentionMs }): TopicDrift[] => {
+      const found = metadata.find(({ name }) => name === topic)
+      if (found === undefined) return [{ topic, setting: 'missing', expected: null, actual: null }]
+      const drift: TopicDrift[] = []
+      const compare = (setting: TopicDrift['setting'], expected: number, actual: number | null, moreWillDo: boolean) => {
+        const agrees = actual !== null && (actual === expected || (moreWillDo && actual > expected))
+        if (!agrees) drift.push({ topic, setting, expected, actual })
+      }
+      const replicas = Math.min(...found.partitions.map((partition) => partition.replicas.length))
+      compare('partitions', partitions, found.partitions.length, true)
+      compare('retentionMs', retentionMs, settings.get(topic)?.get('retention.ms') ?? null, false)
+      compare('replicationFactor', replication.replicationFactor, replicas, true)
+      const minInsync = settings.get(topic)?.get('min.insync.replicas') ?? null
+      compare('minInsyncReplicas', replication.minInsyncReplicas, minInsync, true)
+      return drift
+    })
+  })
+}
+
+async function topicSettings(admin: Admin, topics: readonly string[]): Promise<Map<string, Map<string, number>>> {
+  const settings = new Map<string, Map<string, number>>()
+  if (topics.length === 0) return settings
+  const { resources } = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: topics.map((name) => ({
+      type: kafkajs.ConfigResourceTypes.TOPIC,
+      name,
+      configNames: ['retention.ms', 'min.insync.replicas'],
+    })),
+  })
+  for (const { resourceName, configEntries } of resources) {
+    settings.set(
+      resourceName,
+      new Map(configEntries.map(({ configName, configValue }) => [configName, Number(configValue)])),
+    )
+  }
+  return settings
+}
+
+/** Offset that the next record of each partition will get. */
+export async function endOffsets(
+  kafka: Kafka,
+  topic: string,
+): Promise<{ partition: number; nextOffset: bigint }[]> {
+  return withAdmin(kafka, async (admin) => {
+    const offsets = await admin.fetchTopicOffsets(topic)
+    return offsets.map(({ partition, high }) => ({ partition, nextOffset: BigInt(high) }))
+  })
+}
+
+/** Forgets a consumer group that has no members left; one that is already gone is fine. */
+export async function deleteGroup(kafka: Kafka, group: string): Promise<void> {
+  await withAdmin(kafka, (admin) => admin.deleteGroups([group])).catch(() => {})
+}
+
+async function withAdmin<T>(kafka: Kafka, use: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = kafka.admin()
+  try {
+    await admin.connect()
+    return await use(admin)
+  } catch (error) {
+    throw new BusbarError(`Kafka refused an administrative request: ${describeFailure(error)}`, {
+      code: 'KAFKA_ADMIN_FAILED',
+      retryable: true,
+      hint: 'Check that the brokers run, and that this client may DESCRIBE and CREATE topics.',
+      cause: error,
+    })
+  } finally {
+    await admin.disconnect().catch(() => {})
+  }
+}

@@ -12,6 +12,7 @@
 import AnySqlite from 'better-sqlite3'
 import LinuxArm64Sqlite from 'better-sqlite3/linux-arm64'
 import LinuxX64Sqlite from 'better-sqlite3/linux-x64'
+import { isCompiled } from './worker-url.ts'
 
 export type SqliteDatabase = AnySqlite.Database
 export type SqliteStatement<Parameters extends unknown[] | object = unknown[], Row = unknown> = AnySqlite.Statement<
@@ -46,9 +47,4 @@ export function sqliteCode(error: unknown): string | null {
 function driver(): typeof AnySqlite {
   if (!isCompiled()) return AnySqlite
   return process.arch === 'arm64' ? LinuxArm64Sqlite : LinuxX64Sqlite
-}
-
-/** Modules of a compiled binary live in Bun's virtual file system. */
-function isCompiled(): boolean {
-  return import.meta.url.startsWith('file:///$bunfs/')
 }

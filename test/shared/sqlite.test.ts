@@ -40,7 +40,7 @@ test('a compiled binary opens a database without node_modules', async () => {
   for (const part of ['package.json', 'lib', 'prebuilds']) {
     cpSync(join(root, 'node_modules', 'better-sqlite3', part), join(modules, part), { recursive: true })
   }
-  cpSync(join(root, 'shared', 'sqlite.ts'), join(dir, 'sqlite.ts'))
+  for (const source of ['sqlite.ts', 'worker-url.ts']) cpSync(join(root, 'shared', source), join(dir, source))
   writeFileSync(
     join(dir, 'probe.ts'),
     `import { openSqlite } from './sqlite.ts'

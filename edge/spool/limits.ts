@@ -1,0 +1,58 @@
+/** Limits and periods of the spool that are not settings, in one place. */
+
+/** Room for the topic and the framing of one record on top of its payload, bytes; MQTT topics are at most 64 KiB. */
+export const TOPIC_BYTES_MAX = 64 * 1024
+
+/** Blocks returned by one read, however small they are. */
+export const READ_ITEMS_MAX = 4096
+
+/** Rows that one commit deletes for acknowledgements; the rest waits for the next commit, so none takes long. */
+export const ACK_ROWS_PER_COMMIT_MAX = 2000
+
+/** Ranges of pending acknowledgements kept per lane; further ones are dropped, and their blocks are sent again. */
+export const PENDING_ACK_RANGES_MAX = 1024
+
+/** How long an acknowledgement waits for a commit to travel with, milliseconds. */
+export const ACK_DELAY_MS = 50
+
+/** How often the spool looks after itself: age limit, free disk, clock steps, compaction. Milliseconds. */
+export const TEND_PERIOD_MS = 1000
+
+/** Compaction begins when the uplink has acknowledged nothing for this long, milliseconds. */
+export const COMPACT_AFTER_MS = 5000
+
+/** Body of a compacted block, bytes: about 300 records; larger ones compress hardly better. */
+export const COMPACT_BODY_BYTES = 64 * 1024
+
+/** Rows that one step of compaction looks at, so that a commit never waits long behind it. */
+export const COMPACT_ROWS_PER_STEP_MAX = 512
+
+/** Pages of the write-ahead log before it is copied into the database file: 8 MiB. */
+export const CHECKPOINT_PAGES = 2048
+
+/** Corrupt blocks kept for a post-mortem; the oldest is dropped. */
+export const QUARANTINE_BLOCKS_MAX = 16
+
+/** Damaged database files kept beside the spool; the oldest is removed. */
+export const DAMAGED_FILES_MAX = 2
+
+/** A wall clock that differs by more than this from what its boot learned later was wrong. Milliseconds. */
+export const CLOCK_STEP_MS = 2000
+
+/** Times of earlier boots are judged only by a wall clock that was not stepped for this long, milliseconds. */
+export const CLOCK_SETTLED_MS = 5 * 60_000
+
+/** A file with less than this in free pages is not worth shrinking, bytes. */
+export const SHRINK_FREE_BYTES_MIN = 64 * 1024 * 1024
+
+/** A spool with more than this in use is not shrunk, bytes: what is in use is copied. */
+export const SHRINK_LIVE_BYTES_MAX = 4 * 1024 * 1024
+
+/** Blocks given up for their age in one step. */
+export const EVICTED_BLOCKS_PER_STEP_MAX = 1000
+
+/** With less than this free on the disk, beyond what is left to others, the write-ahead log is kept short. Bytes. */
+export const DISK_LOW_BYTES = 64 * 1024 * 1024
+
+/** Free space that a commit leaves on the disk for the write-ahead log, bytes on top of twice its own size. */
+export const DISK_SLACK_BYTES = 64 * 1024

@@ -62,7 +62,10 @@ export function missingMigrations(
     if (known.get(number)?.name === name) continue
     throw new BusbarError(
       `the database has migration ${number} "${name}", but this program knows migrations up to ${last} only`,
-      { code: 'DATABASE_NEWER', hint: 'run the newer busbar-cloud that migrated it, or restore the backup from before' },
+      {
+        code: 'DATABASE_NEWER',
+        hint: 'run the newer busbar-cloud that migrated it, or restore the backup from before',
+      },
     )
   }
   const done = new Set(applied.map(({ number }) => number))

@@ -52,9 +52,11 @@ function openPool(options: PostgresOptions): PostgresPool {
       getTypeParser: ((oid: number, format: 'text') =>
         oid === INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
     },
-    onConnect: async (client) => {
-      await client.query(SESSION_SETTINGS, [String(IDLE_IN_TRANSACTION_MS), String(queryTimeoutMs)])
-    },
+    // The pool awaits it, whatever its type says.
+    onConnect: ((client: pg.ClientBase) =>
+      client.query(SESSION_SETTINGS, [String(IDLE_IN_TRANSACTION_MS), String(queryTimeoutMs)])) as (
+      client: pg.ClientBase,
+    ) => void,
   })
   // A client's error event without a listener ends the process: idle ones are heard by the pool, lent ones by us. The
   // statement in hand fails anyway, so nothing is lost by only noting it.

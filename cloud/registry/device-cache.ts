@@ -55,12 +55,10 @@ export class DeviceCache {
     else if (this.byId.size >= this.entriesMax) this.remove(this.byId.values().next().value as Entry)
     const entry: Entry = { device, gatewayId, expiresAtMs: nowMs + this.cacheMs }
     this.byId.set(device.deviceId, entry)
-    let site = this.bySite.get(device.siteId)
-    if (site === undefined) this.bySite.set(device.siteId, (site = new Map()))
-    site.set(device.serialNumber, entry)
-    let gateway = this.byGateway.get(gatewayId)
-    if (gateway === undefined) this.byGateway.set(gatewayId, (gateway = new Set()))
-    gateway.add(entry)
+    const site = this.bySite.get(device.siteId) ?? new Map<string, Entry>()
+    this.bySite.set(device.siteId, site.set(device.serialNumber, entry))
+    const gateway = this.byGateway.get(gatewayId) ?? new Set<Entry>()
+    this.byGateway.set(gatewayId, gateway.add(entry))
     return device
   }
 

@@ -65,7 +65,11 @@ export class DeviceStore {
   async list(request: PageRequest & DeviceFilter = {}): Promise<Page<Device>> {
     const { limit, after } = readPageRequest<number>(request, 'number')
     const { siteId, gatewayId, deviceType, status, serialNumber } = request
-    let query = this.database.kysely.selectFrom('devices').selectAll().orderBy('id').limit(limit + 1)
+    let query = this.database.kysely
+      .selectFrom('devices')
+      .selectAll()
+      .orderBy('id')
+      .limit(limit + 1)
     if (after !== null) query = query.where('id', '>', after)
     if (siteId !== undefined) query = query.where('site_id', '=', siteId)
     if (gatewayId !== undefined) query = query.where('gateway_id', '=', gatewayId)
@@ -84,7 +88,9 @@ export class DeviceStore {
    * Registers a device before its first record. Without a type it gets that of its serial number's prefix.
    * @throws InvalidRegistrationError, NotRegisteredError for the site, AlreadyRegisteredError
    */
-  async create(device: DeviceKey & { deviceType?: string | undefined; name?: string | null | undefined }): Promise<Device> {
+  async create(
+    device: DeviceKey & { deviceType?: string | undefined; name?: string | null | undefined },
+  ): Promise<Device> {
     const { siteId, serialNumber, name = null } = device
     const deviceType = device.deviceType ?? deviceTypeOf(serialNumber, this.deviceTypePrefixes)
     const invalid = [
@@ -104,13 +110,17 @@ export class DeviceStore {
         .executeTakeFirstOrThrow()
       return toDevice(row)
     } catch (error) {
-      if (isDuplicate(error)) throw new AlreadyRegisteredError('device', `device ${serialNumber} of site ${siteId}`, error)
+      if (isDuplicate(error))
+        throw new AlreadyRegisteredError('device', `device ${serialNumber} of site ${siteId}`, error)
       throw error
     }
   }
 
   /** @throws InvalidRegistrationError, NotRegisteredError */
-  async update(id: number, changes: { deviceType?: string | undefined; name?: string | null | undefined }): Promise<Device> {
+  async update(
+    id: number,
+    changes: { deviceType?: string | undefined; name?: string | null | undefined },
+  ): Promise<Device> {
     const { deviceType, name } = changes
     const invalid = [
       ...(deviceType === undefined ? [] : invalidDeviceType(deviceType)),
@@ -165,7 +175,11 @@ export class DeviceStore {
         .execute()
       for (let start = 0; start < ordered.length; start += ROWS_PER_STATEMENT) {
         const rows = ordered.slice(start, start + ROWS_PER_STATEMENT).map((key) => this.newRow(key, gatewayId))
-        await transaction.insertInto('devices').values(rows).onConflict((conflict) => conflict.doNothing()).execute()
+        await transaction
+          .insertInto('devices')
+          .values(rows)
+          .onConflict((conflict) => conflict.doNothing())
+          .execute()
       }
     })
   }
@@ -198,7 +212,9 @@ export class DeviceStore {
         from (values ${sql.join(rows)}) as change
         where devices.id = change.column1
           and (devices.status_at_ms is null or devices.status_at_ms < change.column3
-            or (devices.status_at_ms = change.column3 and devices.status is distinct from change.column2))`.execute(kysely)
+            or (devices.status_at_ms = change.column3 and devices.status is distinct from change.column2))`.execute(
+        kysely,
+      )
     }
   }
 

@@ -36,7 +36,10 @@ export class AlreadyRegisteredError extends BusbarError {
 /** There is none; codes SITE_NOT_FOUND, GATEWAY_NOT_FOUND, DEVICE_NOT_FOUND. */
 export class NotRegisteredError extends BusbarError {
   constructor(kind: RegisteredKind, described: string) {
-    super(`${described} is not registered`, { code: `${kind.toUpperCase()}_NOT_FOUND`, hint: `register the ${kind} first` })
+    super(`${described} is not registered`, {
+      code: `${kind.toUpperCase()}_NOT_FOUND`,
+      hint: `register the ${kind} first`,
+    })
     this.name = 'NotRegisteredError'
   }
 }

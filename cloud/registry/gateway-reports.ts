@@ -63,12 +63,18 @@ export class GatewayReports {
     } catch (error) {
       for (const [gatewayId, { backlog, ...report }] of reports) {
         const later = this.pending.get(gatewayId)
-        this.pending.set(gatewayId, later === undefined ? { ...report, backlog } : { ...later, backlog: later.backlog ?? backlog })
+        this.pending.set(
+          gatewayId,
+          later === undefined ? { ...report, backlog } : { ...later, backlog: later.backlog ?? backlog },
+        )
       }
       const nowMs = this.clock.monotonicMs()
       if (nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
       this.complainedAtMs = nowMs
-      this.log.warn({ error: messageOf(error), gateways: reports.size }, 'gateway reports are not written; trying again')
+      this.log.warn(
+        { error: messageOf(error), gateways: reports.size },
+        'gateway reports are not written; trying again',
+      )
     }
   }
 }

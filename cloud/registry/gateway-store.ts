@@ -90,20 +90,33 @@ export class GatewayStore {
     const { limit, after } = readPageRequest<string>(request, 'string')
     const { connected, siteId } = request
     const heardSinceMs = this.clock.wallMs() - this.silentAfterMs
-    let query = this.database.kysely.selectFrom('gateways').selectAll().orderBy('id').limit(limit + 1)
+    let query = this.database.kysely
+      .selectFrom('gateways')
+      .selectAll()
+      .orderBy('id')
+      .limit(limit + 1)
     if (after !== null) query = query.where('id', '>', after)
     if (connected === true) query = query.where('connected', '=', 1).where('last_seen_at_ms', '>=', heardSinceMs)
     if (connected === false) {
       query = query.where((e) => e.or([e('connected', '=', 0), e('last_seen_at_ms', '<', heardSinceMs)]))
     }
     if (siteId !== undefined) {
-      query = query.where(({ exists, selectFrom }) =>
-        exists(
-          selectFrom('devices').select('id').whereRef('devices.gateway_id', '=', 'gateways.id').where('site_id', '=', siteId),
+      query = query.where((e) =>
+        e.exists(
+          e
+            .selectFrom('devices')
+            .select('id')
+            .whereRef('devices.gateway_id', '=', 'gateways.id')
+            .where('site_id', '=', siteId),
         ),
       )
     }
-    return toPage(await query.execute(), limit, (row) => row.id, (row) => toGateway(row, heardSinceMs))
+    return toPage(
+      await query.execute(),
+      limit,
+      (row) => row.id,
+      (row) => toGateway(row, heardSinceMs),
+    )
   }
 
   async get(id: string): Promise<Gateway | null> {

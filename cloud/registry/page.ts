@@ -25,7 +25,9 @@ export function readPageRequest<K extends string | number>(
 ): { limit: number; after: K | null } {
   const { limit = PAGE_LIMIT_DEFAULT, cursor } = request
   if (!Number.isInteger(limit) || limit < 1 || limit > PAGE_LIMIT_MAX) {
-    throw new InvalidRegistrationError([{ field: 'limit', value: limit, remedy: `an integer from 1 to ${PAGE_LIMIT_MAX}` }])
+    throw new InvalidRegistrationError([
+      { field: 'limit', value: limit, remedy: `an integer from 1 to ${PAGE_LIMIT_MAX}` },
+    ])
   }
   return { limit, after: cursor === undefined ? null : decodeCursor<K>(cursor, type) }
 }

@@ -53,7 +53,12 @@ export class Registry implements Part {
 
   constructor(options: RegistryOptions) {
     const { database, clock, log } = options
-    const { cacheMs = 30_000, cacheDevicesMax = 200_000, reportPeriodMs = 2_000, gatewaySilentAfterMs = 60_000 } = options
+    const {
+      cacheMs = 30_000,
+      cacheDevicesMax = 200_000,
+      reportPeriodMs = 2_000,
+      gatewaySilentAfterMs = 60_000,
+    } = options
     const { deviceTypePrefixes = DEVICE_TYPE_PREFIXES } = options
     this.options = options
     this.cache = new DeviceCache({ cacheMs, entriesMax: cacheDevicesMax })
@@ -102,7 +107,11 @@ export class Registry implements Part {
   }
 
   /** Moves what the database has from `missing` to `found`. */
-  private async find(gatewayId: string, missing: Map<string, DeviceKey>, found: Map<string, RegisteredDevice>): Promise<void> {
+  private async find(
+    gatewayId: string,
+    missing: Map<string, DeviceKey>,
+    found: Map<string, RegisteredDevice>,
+  ): Promise<void> {
     if (missing.size === 0) return
     const stored = await this.devices.find([...missing.values()])
     const moved = stored.filter((device) => device.gatewayId !== gatewayId).map((device) => device.deviceId)

@@ -27,7 +27,11 @@ export class SiteStore {
 
   async list(request: PageRequest = {}): Promise<Page<Site>> {
     const { limit, after } = readPageRequest<number>(request, 'number')
-    let query = this.database.kysely.selectFrom('sites').selectAll().orderBy('id').limit(limit + 1)
+    let query = this.database.kysely
+      .selectFrom('sites')
+      .selectAll()
+      .orderBy('id')
+      .limit(limit + 1)
     if (after !== null) query = query.where('id', '>', after)
     return toPage(await query.execute(), limit, (row) => row.id, toSite)
   }

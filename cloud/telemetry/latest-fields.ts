@@ -57,7 +57,10 @@ export function mergeFields(into: DeviceFields, later: DeviceFields, drops: Fiel
     into.fields.set(name, field)
     changed = true
   }
-  if (later.eventAtMs > into.eventAtMs || (later.eventAtMs === into.eventAtMs && later.receivedAtMs !== into.receivedAtMs)) {
+  if (
+    later.eventAtMs > into.eventAtMs ||
+    (later.eventAtMs === into.eventAtMs && later.receivedAtMs !== into.receivedAtMs)
+  ) {
     into.eventAtMs = later.eventAtMs
     into.receivedAtMs = later.receivedAtMs
     changed = true
@@ -69,7 +72,8 @@ export function mergeFields(into: DeviceFields, later: DeviceFields, drops: Fiel
 /** JSON object: field name → [value, event time]. */
 export function encodeFields(fields: ReadonlyMap<string, FieldValue>): string {
   const members: string[] = []
-  for (const [name, { value, atMs }] of fields) members.push(`${JSON.stringify(name)}:[${JSON.stringify(value)},${atMs}]`)
+  for (const [name, { value, atMs }] of fields)
+    members.push(`${JSON.stringify(name)}:[${JSON.stringify(value)},${atMs}]`)
   return `{${members.join(',')}}`
 }
 

@@ -3,7 +3,14 @@
 import type { Selectable, Transaction } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database, LatestValuesTable } from '../database/schema.ts'
-import { type DeviceFields, decodeFields, encodeFields, type FieldDrops, type FieldValue, mergeFields } from './latest-fields.ts'
+import {
+  type DeviceFields,
+  decodeFields,
+  encodeFields,
+  type FieldDrops,
+  type FieldValue,
+  mergeFields,
+} from './latest-fields.ts'
 
 /** Rows of one statement; both databases take many more parameters. */
 const ROWS_PER_STATEMENT = 500
@@ -51,7 +58,11 @@ export class LatestStore {
    * Merges what arrived into what is stored, inside the caller's transaction; the rows written are counted. May run
    * again with the same devices.
    */
-  async merge(devices: readonly DeviceFields[], transaction: Transaction<Database>, drops: FieldDrops): Promise<number> {
+  async merge(
+    devices: readonly DeviceFields[],
+    transaction: Transaction<Database>,
+    drops: FieldDrops,
+  ): Promise<number> {
     // One order for all cores: two that wait for each other's rows would wait for ever.
     const ordered = [...devices].sort((a, b) => a.deviceId - b.deviceId)
     let written = 0
@@ -74,7 +85,10 @@ export class LatestStore {
     return written
   }
 
-  private async lockStored(devices: readonly DeviceFields[], transaction: Transaction<Database>): Promise<Map<number, DeviceFields>> {
+  private async lockStored(
+    devices: readonly DeviceFields[],
+    transaction: Transaction<Database>,
+  ): Promise<Map<number, DeviceFields>> {
     const ids = devices.map((device) => device.deviceId)
     let query = transaction.selectFrom('latest_values').selectAll().where('device_id', 'in', ids).orderBy('device_id')
     // On SQLite the transaction is the only writer as it is.

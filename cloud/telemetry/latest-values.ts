@@ -9,8 +9,8 @@ import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Bus, ConsumedBatch, ConsumedRecord, Subscription } from '../bus/bus.ts'
 import { ANALYTICS_GROUP, DEVICE_STATUS, DEVICE_TELEMETRY, deadLetterTopicOf } from '../bus/catalogue.ts'
+import { deadLetters } from '../bus/dead-letter.ts'
 import type { DatabaseHandle } from '../database/database.ts'
-import { deadLetterRecords } from '../ingest/dead-letter.ts'
 import type { StatusChange } from '../registry/device.ts'
 import type { Registry } from '../registry/registry.ts'
 import { type Reading, readReading, readStatusChange, receivedAtMs, type Unusable } from './device-event.ts'
@@ -138,7 +138,14 @@ export class LatestValues implements Part {
     const { deviceId, siteId, serialNumber, fields, atMs } = reading
     let device = devices.get(deviceId)
     if (device === undefined) {
-      device = { deviceId, siteId, serialNumber, fields: new Map(), eventAtMs: atMs, receivedAtMs: receivedAtMs(record) }
+      device = {
+        deviceId,
+        siteId,
+        serialNumber,
+        fields: new Map(),
+        eventAtMs: atMs,
+        receivedAtMs: receivedAtMs(record),
+      }
       devices.set(deviceId, device)
     } else if (atMs >= device.eventAtMs) {
       device.eventAtMs = atMs
@@ -170,23 +177,9 @@ export class LatestValues implements Part {
   /** What no retry can mend is kept with the reason, and the rest goes on. */
   private async deadLetter(topic: string, unusable: readonly [ConsumedRecord, Unusable][]): Promise<void> {
     const { bus, clock, log } = this.options
-    const letters = unusable.flatMap(([record, reason]) =>
-      deadLetterRecords({
-        key: record.key,
-        payload: record.value,
-        reason: { code: 'RECORD_UNUSABLE', message: reason.unusable },
-        originalTopic: topic,
-        headers: record.headers,
-        atMs: clock.wallMs(),
-      }).map((letter) => ({
-        ...letter,
-        headers: {
-          ...letter.headers,
-          source: ANALYTICS_GROUP,
-          originalPartition: String(record.partition),
-          originalOffset: String(record.offset),
-        },
-      })),
+    const atMs = clock.wallMs()
+    const letters = unusable.flatMap(([record, { unusable: message }]) =>
+      deadLetters(record, { source: ANALYTICS_GROUP, code: 'RECORD_UNUSABLE', message, retryCount: 0, atMs }),
     )
     try {
       await bus.publish(deadLetterTopicOf(topic), letters)

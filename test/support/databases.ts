@@ -19,7 +19,10 @@ export interface DatabaseUnderTest {
 }
 
 /** Runs one suite on SQLite and on PostgreSQL; call it once, at the top level of a test file. */
-export async function describeOnEveryDatabase(title: string, suite: (database: DatabaseUnderTest) => void): Promise<void> {
+export async function describeOnEveryDatabase(
+  title: string,
+  suite: (database: DatabaseUnderTest) => void,
+): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'busbar-db-'))
   const postgres = await startPostgres()
   let files = 0

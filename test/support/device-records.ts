@@ -23,12 +23,24 @@ export function readingRecord(reading: ReadingRecord): BusRecord {
     timestamp: new Date(atMs).toISOString(),
     eventType: 'DEVICE_TELEMETRY',
   }
-  return { key: serialNumber, value: JSON.stringify(value), headers: { receivedAt: new Date(receivedAtMs).toISOString() } }
+  return {
+    key: serialNumber,
+    value: JSON.stringify(value),
+    headers: { receivedAt: new Date(receivedAtMs).toISOString() },
+  }
 }
 
 export function statusRecord(deviceId: number, newStatus: string, atMs: number, reason?: string): BusRecord {
   const serialNumber = `INV-${deviceId}`
   const timestamp = new Date(atMs).toISOString()
-  const value = { deviceId, serialNumber, siteId: 1, previousStatus: null, newStatus, timestamp, eventType: 'DEVICE_STATUS_CHANGE' }
+  const value = {
+    deviceId,
+    serialNumber,
+    siteId: 1,
+    previousStatus: null,
+    newStatus,
+    timestamp,
+    eventType: 'DEVICE_STATUS_CHANGE',
+  }
   return { key: serialNumber, value: JSON.stringify(reason === undefined ? value : { ...value, reason }) }
 }

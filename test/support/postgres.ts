@@ -95,7 +95,8 @@ async function startServer(server: EmbeddedPostgres, output: readonly string[]):
     await server.start()
   } catch (error) {
     // It rejects without a reason when the server ends before it is ready.
-    throw error ?? new Error(`the server ended at once: ${output.slice(-3).join(' ')}`)
+    if (error instanceof Error) throw error
+    throw new Error(`the server ended at once: ${output.slice(-3).join(' ')}`)
   }
 }
 

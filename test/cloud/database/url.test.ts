@@ -28,7 +28,9 @@ describe('database URLs', () => {
     const parse = () => parseDatabaseUrl(url)
     expect(parse).toThrow(reason)
     expect(parse).toThrow(`"${url}"`)
-    expect(parse).toThrow(expect.objectContaining({ code: 'DATABASE_URL_INVALID', hint: expect.stringContaining('sqlite:/') }))
+    expect(parse).toThrow(
+      expect.objectContaining({ code: 'DATABASE_URL_INVALID', hint: expect.stringContaining('sqlite:/') }),
+    )
   })
 
   it('are shown without their password', () => {

@@ -71,7 +71,9 @@ await describeOnEveryDatabase('the registry', (database) => {
 
   it('gives one id when many cores register the same devices at once', async () => {
     const url = await database.freshUrl()
-    const cores = await Promise.all(Array.from({ length: 3 }, async () => registryOn(await database.open({ url })).registry))
+    const cores = await Promise.all(
+      Array.from({ length: 3 }, async () => registryOn(await database.open({ url })).registry),
+    )
     const keys = Array.from({ length: 600 }, (_, i) => ({ siteId: (i % 3) + 1, serialNumber: `D-${i}` }))
     const loads = cores.map((core, i) => core.load(`g${i}`, i === 1 ? keys.toReversed() : keys))
     const [first, second, third] = await Promise.all(loads)
@@ -130,14 +132,20 @@ await describeOnEveryDatabase('the registry', (database) => {
     await registry.setStatuses([set('OFFLINE', 29)])
     expect(device?.status).toBe('ERROR')
     await registry.setStatuses([{ ...set('MAINTENANCE', 30), reason: 'firmware' }])
-    expect(await registry.devices.get(deviceId)).toMatchObject({ status: 'MAINTENANCE', statusReason: 'firmware', statusAtMs: 30 })
+    expect(await registry.devices.get(deviceId)).toMatchObject({
+      status: 'MAINTENANCE',
+      statusReason: 'firmware',
+      statusAtMs: 30,
+    })
   })
 
   it('writes the statuses of thousands of devices together', async () => {
     const { registry } = await open()
     const keys = Array.from({ length: 1_201 }, (_, i) => ({ siteId: 1, serialNumber: `D-${i}` }))
     const loaded = await registry.load('g1', keys)
-    await registry.setStatuses(loaded.map((device) => ({ deviceId: device?.deviceId as number, status: 'ONLINE', atMs: 5 })))
+    await registry.setStatuses(
+      loaded.map((device) => ({ deviceId: device?.deviceId as number, status: 'ONLINE', atMs: 5 })),
+    )
     expect((await registry.devices.list({ status: 'ONLINE', limit: 500 })).items).toHaveLength(500)
     expect(loaded.every((device) => device?.status === 'ONLINE')).toBe(true)
   })
@@ -176,7 +184,11 @@ await describeOnEveryDatabase('the registry', (database) => {
     await expect(registry.gatewayConnected(hello('g1'))).rejects.toMatchObject({ code: 'GATEWAY_NOT_REGISTERED' })
     await registry.gateways.create({ id: 'g1', name: 'North' })
     await registry.gatewayConnected(hello('g1'))
-    expect(await registry.gateways.get('g1')).toMatchObject({ name: 'North', connected: true, softwareVersion: '0.1.0' })
+    expect(await registry.gateways.get('g1')).toMatchObject({
+      name: 'North',
+      connected: true,
+      softwareVersion: '0.1.0',
+    })
   })
 
   it('shows a gateway as connected until it leaves, and ignores the farewell of an older uplink session', async () => {
@@ -220,7 +232,15 @@ await describeOnEveryDatabase('the registry', (database) => {
 
   it('records a gap once', async () => {
     const { registry } = await open()
-    const gap = { gatewayId: 'g1', epoch: 'e', lane: 'telemetry', firstSequence: 2 ** 52, recordCount: 3, reason: 'bytes', atMs: 9 } as const
+    const gap = {
+      gatewayId: 'g1',
+      epoch: 'e',
+      lane: 'telemetry',
+      firstSequence: 2 ** 52,
+      recordCount: 3,
+      reason: 'bytes',
+      atMs: 9,
+    } as const
     await registry.recordGap(gap)
     await registry.recordGap(gap)
     await registry.recordGap({ ...gap, firstSequence: 1, atMs: 10 })
@@ -258,7 +278,10 @@ await describeOnEveryDatabase('the registry', (database) => {
     ['cursor', { cursor: Buffer.from('"text"').toString('base64url') }],
   ])('refuses a page whose %s is wrong', async (field, request) => {
     const { registry } = await open()
-    await expect(registry.devices.list(request)).rejects.toMatchObject({ code: 'REGISTRATION_INVALID', fields: [{ field }] })
+    await expect(registry.devices.list(request)).rejects.toMatchObject({
+      code: 'REGISTRATION_INVALID',
+      fields: [{ field }],
+    })
   })
 
   it('names every wrong value of a registration and what it may be', async () => {
@@ -285,7 +308,10 @@ await describeOnEveryDatabase('the registry', (database) => {
     await expect(registry.gateways.create({ id: 'g1' })).rejects.toMatchObject({ code: 'GATEWAY_EXISTS' })
 
     expect(await registry.sites.update(1, { name: 'South' })).toMatchObject({ name: 'South' })
-    expect(await registry.devices.update(device.id, { name: null })).toMatchObject({ name: null, deviceType: 'SOLAR_INVERTER' })
+    expect(await registry.devices.update(device.id, { name: null })).toMatchObject({
+      name: null,
+      deviceType: 'SOLAR_INVERTER',
+    })
     expect(await registry.gateways.update('g1', { name: 'Hut' })).toMatchObject({ name: 'Hut' })
     await expect(registry.sites.update(9, { name: 'x' })).rejects.toMatchObject({ code: 'SITE_NOT_FOUND' })
     await expect(registry.devices.update(99, {})).rejects.toMatchObject({ code: 'DEVICE_NOT_FOUND' })

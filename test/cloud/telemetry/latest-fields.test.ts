@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
-  decodeFields,
   type DeviceFields,
+  decodeFields,
   encodeFields,
   FIELD_CHARS_MAX,
   FIELDS_MAX,

@@ -19,17 +19,29 @@ await describeOnEveryDatabase('latest values', (database) => {
   ) => {
     const where = { busDir: await tempDir(), databaseUrl: await database.freshUrl() }
     const core = await startLatestValuesCore({ ...where, wrapBus, latestValues: { writeDelayMs: 5, ...latestValues } })
-    onTestFinished(core.stop)
+    onTestFinished(() => core.stop())
     return core
   }
 
   it('keep every field with its own event time', async () => {
     const { bus, latestValues } = await start()
     await bus.publish(DEVICE_TELEMETRY, [
-      readingRecord({ deviceId: 7, siteId: 3, fields: { powerKw: 45.2, voltage: 480 }, atMs: 2_000, receivedAtMs: 2_100 }),
+      readingRecord({
+        deviceId: 7,
+        siteId: 3,
+        fields: { powerKw: 45.2, voltage: 480 },
+        atMs: 2_000,
+        receivedAtMs: 2_100,
+      }),
       readingRecord({ deviceId: 7, siteId: 3, fields: { powerKw: 46 }, atMs: 3_000, receivedAtMs: 3_100 }),
       // From the backlog: older than what is known of the one field, news of the other.
-      readingRecord({ deviceId: 7, siteId: 3, fields: { powerKw: 1, temperature: 20 }, atMs: 1_000, receivedAtMs: 9_000 }),
+      readingRecord({
+        deviceId: 7,
+        siteId: 3,
+        fields: { powerKw: 1, temperature: 20 },
+        atMs: 1_000,
+        receivedAtMs: 9_000,
+      }),
       readingRecord({ deviceId: 8, siteId: 4, fields: { on: true, mode: null, phases: [1, 2, 3] }, atMs: 5 }),
     ])
     await until(() => latestValues.stats().records === 4)
@@ -79,9 +91,20 @@ await describeOnEveryDatabase('latest values', (database) => {
     })
     await bus.publish(DEVICE_TELEMETRY, [
       { key: 'INV-1', value: 'not JSON' },
-      { key: 'INV-1', value: '{"deviceId":1,"siteId":1,"serialNumber":"INV-1","telemetryData":[],"timestamp":"2026-01-01T00:00:00Z"}' },
-      { key: 'INV-1', value: '{"deviceId":9999999999,"siteId":1,"serialNumber":"INV-1","telemetryData":{},"timestamp":"2026-01-01T00:00:00Z"}' },
-      { key: 'INV-1', value: '{"deviceId":1,"siteId":1,"serialNumber":"a\\u0000b","telemetryData":{},"timestamp":"2026-01-01T00:00:00Z"}' },
+      {
+        key: 'INV-1',
+        value: '{"deviceId":1,"siteId":1,"serialNumber":"INV-1","telemetryData":[],"timestamp":"2026-01-01T00:00:00Z"}',
+      },
+      {
+        key: 'INV-1',
+        value:
+          '{"deviceId":9999999999,"siteId":1,"serialNumber":"INV-1","telemetryData":{},"timestamp":"2026-01-01T00:00:00Z"}',
+      },
+      {
+        key: 'INV-1',
+        value:
+          '{"deviceId":1,"siteId":1,"serialNumber":"a\\u0000b","telemetryData":{},"timestamp":"2026-01-01T00:00:00Z"}',
+      },
       { key: 'INV-1', value: '{"deviceId":1,"siteId":1,"serialNumber":"INV-1","telemetryData":{},"timestamp":"soon"}' },
       readingRecord({ deviceId: 1, fields: { powerKw: 1 }, atMs: 1 }),
     ])
@@ -114,7 +137,9 @@ await describeOnEveryDatabase('latest values', (database) => {
     expect(latestValues.stats()).toMatchObject({ writes: 2, writtenRows: 1 })
   })
 
-  it('lose nothing and repeat nothing when the core is killed in the middle, again and again', { timeout: 60_000 }, async () => {
+  it('lose nothing and repeat nothing when the core is killed in the middle, again and again', {
+    timeout: 60_000,
+  }, async () => {
     const where = { busDir: await tempDir(), databaseUrl: await database.freshUrl() }
     const bus = await startBus(where.busDir)
     const devices = 40
@@ -139,7 +164,9 @@ await describeOnEveryDatabase('latest values', (database) => {
     for (let before = 0; before < rounds * 1_000 && kills < 4; before = await progress()) {
       const child = startChild({ command: [bunPath, CORE, where.busDir, where.databaseUrl] })
       onTestFinished(() => void child.kill('SIGKILL'))
-      await until(async () => (await progress()) > before || child.exit !== null, { what: 'the child writes something' })
+      await until(async () => (await progress()) > before || child.exit !== null, {
+        what: 'the child writes something',
+      })
       expect(child.exit, child.output()).toBeNull()
       await child.kill('SIGKILL')
       kills++
@@ -147,8 +174,9 @@ await describeOnEveryDatabase('latest values', (database) => {
     expect(kills).toBeGreaterThan(0)
 
     const core = await startLatestValuesCore(where)
-    onTestFinished(core.stop)
-    const all = async () => (await core.latestValues.latestOfSite(1)).every((device) => device.eventAtMs === rounds * 1_000)
+    onTestFinished(() => core.stop())
+    const all = async () =>
+      (await core.latestValues.latestOfSite(1)).every((device) => device.eventAtMs === rounds * 1_000)
     await until(async () => (await core.latestValues.latestOfSite(1)).length === devices && (await all()))
     for (const { values } of await core.latestValues.latestOfSite(1)) {
       expect(values.round).toEqual({ value: rounds, atMs: rounds * 1_000 })

@@ -1,7 +1,8 @@
 /**
  * `npm run bench`: what the chain does on this machine, beside its aims. Names as arguments run those sections only
  * (`npm run bench -- durable-rate memory`); --list names them; --json prints figures for programs; --binary measures
- * the compiled programs in dist/; --quick only shows that everything runs.
+ * the compiled programs in dist/; --profile leaves CPU profiles in .cache/profiles; --quick only shows that everything
+ * runs.
  */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
@@ -41,12 +42,12 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT_OK
   }
   const wrong = [
-    ...[...flags].filter((flag) => !['--json', '--binary', '--quick'].includes(flag)),
+    ...[...flags].filter((flag) => !['--json', '--binary', '--profile', '--quick'].includes(flag)),
     ...names.filter((name) => !SECTIONS.some((section) => section.name === name)),
   ]
   if (wrong.length > 0) {
     terminal.err(`no ${wrong.join(', ')}; sections are ${SECTIONS.map(({ name }) => name).join(', ')};`)
-    terminal.err(' flags --list, --json, --binary, --quick\n')
+    terminal.err(' flags --list, --json, --binary, --profile, --quick\n')
     return EXIT_USAGE
   }
 
@@ -54,6 +55,7 @@ async function main(args: readonly string[]): Promise<number> {
   const skipped: string[] = []
   const bench: Bench = {
     ...(flags.has('--binary') ? binaries() : {}),
+    ...(flags.has('--profile') ? { profileDir: join(projectDir, '.cache', 'profiles') } : {}),
     quick: flags.has('--quick'),
     dir,
     say: (text) => terminal.err(`${paint.faint(`  … ${text}`)}\n`),

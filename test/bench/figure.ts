@@ -22,6 +22,8 @@ export interface Bench {
   /** Compiled programs to measure; the sources when absent. */
   readonly edgeBinary?: string
   readonly cloudBinary?: string
+  /** Where programs run from their sources leave CPU profiles when they stop; which costs some of their speed. */
+  readonly profileDir?: string
   /** Shorter runs and smaller backlogs: shows that it works, and its figures mean little. */
   readonly quick: boolean
   /** A directory of the run's own, removed at the end. */

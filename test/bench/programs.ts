@@ -4,10 +4,15 @@ import { type CloudProcess, type CloudProcessOptions, startCloud } from '../supp
 import { type EdgeProcess, type EdgeProcessOptions, startEdge } from '../support/edge-process.ts'
 import type { Bench } from './figure.ts'
 
-export function benchEdge({ edgeBinary }: Bench, options: EdgeProcessOptions): Promise<EdgeProcess> {
-  return startEdge(edgeBinary === undefined ? options : { ...options, binary: edgeBinary })
+export function benchEdge(bench: Bench, options: EdgeProcessOptions): Promise<EdgeProcess> {
+  return startEdge({ ...options, ...program(bench, bench.edgeBinary) })
 }
 
-export function benchCloud({ cloudBinary }: Bench, options: CloudProcessOptions): Promise<CloudProcess> {
-  return startCloud(cloudBinary === undefined ? options : { ...options, binary: cloudBinary })
+export function benchCloud(bench: Bench, options: CloudProcessOptions): Promise<CloudProcess> {
+  return startCloud({ ...options, ...program(bench, bench.cloudBinary) })
+}
+
+function program({ profileDir }: Bench, binary: string | undefined): { binary?: string; runtimeArguments?: string[] } {
+  if (binary !== undefined) return { binary }
+  return profileDir === undefined ? {} : { runtimeArguments: ['--cpu-prof-md', `--cpu-prof-dir=${profileDir}`] }
 }

@@ -21,6 +21,8 @@ export interface CloudProcessOptions {
   readonly config?: TomlTable
   /** Path of a compiled binary; from the sources when absent. */
   readonly binary?: string
+  /** Arguments of Bun when run from the sources, such as --cpu-prof. */
+  readonly runtimeArguments?: readonly string[]
   /** Put before the program: strace, faketime, ip netns exec … */
   readonly wrapper?: readonly string[]
   readonly env?: Readonly<Record<string, string | undefined>>
@@ -52,7 +54,8 @@ export async function startCloud(options: CloudProcessOptions = {}): Promise<Clo
     database: { url: options.databaseUrl ?? `sqlite:${join(dir, 'busbar.db')}` },
     log: { format: 'json' },
   }
-  const program = options.binary === undefined ? [bunPath, join(projectDir, 'cloud', 'main.ts')] : [options.binary]
+  const source = [bunPath, ...(options.runtimeArguments ?? []), join(projectDir, 'cloud', 'main.ts')]
+  const program = options.binary === undefined ? source : [options.binary]
   const apiUrl = `http://127.0.0.1:${apiPort}`
   const server = await startServer({
     command: [...(options.wrapper ?? []), ...program, 'serve', '--config'] as unknown as [string, ...string[]],

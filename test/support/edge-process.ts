@@ -26,6 +26,8 @@ export interface EdgeProcessOptions {
   readonly config?: TomlTable
   /** Path of a compiled binary; from the sources when absent. */
   readonly binary?: string
+  /** Arguments of Bun when run from the sources, such as --cpu-prof. */
+  readonly runtimeArguments?: readonly string[]
   /** Put before the program: strace, faketime, ip netns exec … */
   readonly wrapper?: readonly string[]
   readonly env?: Readonly<Record<string, string | undefined>>
@@ -74,7 +76,8 @@ export async function startEdge(options: EdgeProcessOptions = {}): Promise<EdgeP
     health: { port: healthPort },
     log: { format: 'json' },
   }
-  const program = options.binary === undefined ? [bunPath, join(projectDir, 'edge', 'main.ts')] : [options.binary]
+  const source = [bunPath, ...(options.runtimeArguments ?? []), join(projectDir, 'edge', 'main.ts')]
+  const program = options.binary === undefined ? source : [options.binary]
   const healthUrl = `http://127.0.0.1:${healthPort}`
   const server = await startServer({
     command: [...(options.wrapper ?? []), ...program, 'run', '--config'] as unknown as [string, ...string[]],

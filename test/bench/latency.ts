@@ -1,6 +1,7 @@
 /**
  * From a device's publish to a Kafka consumer nobody here wrote (kcat), at a steady thousand records a second. Each
- * reading carries the time at which it was due to be sent; both clocks are this machine's.
+ * reading carries the time at which it was sent, or due to be sent where the broker delayed it; both clocks are this
+ * machine's.
  */
 
 import { spawn } from 'node:child_process'

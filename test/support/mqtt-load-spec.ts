@@ -24,7 +24,8 @@ export interface LoadSpec {
   readonly warmUpMs?: number
   /**
    * Messages a second over all clients, sent when due whether or not earlier ones were acknowledged, as far as
-   * `inFlight` allows; latency counts from when a message was due. Without it each client fills its window.
+   * `inFlight` allows; the latency of a message that is sent late counts from when it was due. Without it each client
+   * fills its window.
    */
   readonly ratePerSecond?: number
   /** `constant`: the same bytes always; `substation`: readings of the simulated substation. */

@@ -7,7 +7,7 @@ import { Problem } from './problem.ts'
 export interface JsonBody {
   readonly value: unknown
   /** SHA-256 of the bytes, hexadecimal; tells two bodies apart. */
-  readonly digest: string
+  digest(): string
 }
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
@@ -24,15 +24,19 @@ export async function readJsonBody(request: Request, bytesMax: number): Promise<
   }
   const bytes = await readBytes(request, bytesMax)
   try {
-    return { value: JSON.parse(strictUtf8.decode(bytes)), digest: createHash('sha256').update(bytes).digest('hex') }
+    const value: unknown = JSON.parse(strictUtf8.decode(bytes))
+    return { value, digest: () => createHash('sha256').update(bytes).digest('hex') }
   } catch (error) {
     throw new Problem('BODY_MALFORMED', `The body is not JSON: ${messageOf(error)}.`, { cause: error })
   }
 }
 
 async function readBytes(request: Request, bytesMax: number): Promise<Uint8Array> {
-  const declared = Number(request.headers.get('content-length') ?? 0)
-  if (declared > bytesMax) throw tooLarge(bytesMax)
+  const declared = request.headers.get('content-length')
+  if (declared !== null) {
+    if (!(Number(declared) <= bytesMax)) throw tooLarge(bytesMax)
+    return new Uint8Array(await request.arrayBuffer())
+  }
   // A chunked body declares nothing, so it is counted as it comes.
   const chunks: Uint8Array[] = []
   let length = 0

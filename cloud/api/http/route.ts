@@ -95,7 +95,7 @@ export function defineRoute<
       const call = { params, query, body, request } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
       const key = declaration.idempotent === true ? request.headers.get('idempotency-key') : null
       if (key === null || json === undefined) return respond(await handler(call))
-      const reply = await context.once(checkedKey(key), name, json.digest, async () => {
+      const reply = await context.once(checkedKey(key), name, json.digest(), async () => {
         const reply = await handler(call)
         if (reply === undefined || reply instanceof Response)
           throw new Error('a route with idempotency keys gives a Reply')

@@ -95,7 +95,7 @@ function methodsByPath(routes: readonly Route[]): PathMethods[] {
   })
 }
 
-/** Without the query, which may hold what does not belong in a log. */
+/** Without the query, which may hold what does not belong in a log. A nonsensical Host leaves a URL without origin. */
 function pathOf(request: Request): string {
-  return new URL(request.url).pathname
+  return URL.parse(request.url)?.pathname ?? request.url.replace(/[?#].*$/s, '')
 }

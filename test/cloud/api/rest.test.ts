@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { startApiCore } from '../../support/api-core.ts'
 import { type AnyJson, getJson, type JsonAnswer, sendJson } from '../../support/json-request.ts'
@@ -270,6 +271,17 @@ describe('refusals are problem documents', () => {
     expect(JSON.stringify(answer.body)).not.toContain('secret')
   })
 
+  test('a host name that is none', async () => {
+    const { api } = await startApiCore()
+    const { port } = api.address()
+    expect(await rawRequest(port, 'GET /api/v1/sites HTTP/1.1\r\nHost: ][ x\r\n\r\n')).toMatch(
+      /^HTTP\/1.1 421 .*HOST_REFUSED/s,
+    )
+    expect(await rawRequest(port, 'GET /nothing HTTP/1.1\r\nHost: ][ x\r\n\r\n')).toMatch(
+      /^HTTP\/1.1 404 .*"NOT_FOUND"/s,
+    )
+  })
+
   test("other hosts' names and other sites' pages are refused", async () => {
     const { url } = await startApiCore({ allowedOrigins: ['https://console.example'] })
     expectProblem(await getJson(`${url}/api/v1/sites`, { host: 'rebound.example' }), 421, 'HOST_REFUSED')
@@ -279,3 +291,18 @@ describe('refusals are problem documents', () => {
     expect((await sendJson(sites, 'POST', { id: 2 }, { origin: url })).status).toBe(201)
   })
 })
+
+/** The answer to bytes as they are, which fetch would not send. */
+function rawRequest(port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(text))
+    socket.on('error', reject)
+    let answer = ''
+    socket.on('data', (chunk) => {
+      answer += chunk
+      if (!answer.endsWith('}')) return
+      socket.destroy()
+      resolve(answer)
+    })
+  })
+}

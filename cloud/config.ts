@@ -36,15 +36,16 @@ const ingest = section('Where gateways connect.', {
   host: host('127.0.0.1', 'Address to listen on'),
   port: port(7443, 'Port to listen on'),
   insecure: flag(false, 'Listen without TLS beyond loopback: only on a network that you trust'),
-  creditBytes: bytes(
-    8 * MiB,
+  windowBytes: bytes(
+    4 * MiB,
     [BLOCK_BODY_BYTES_MAX, 1 * GiB],
-    'Block data that a gateway may have on the way, unacknowledged',
+    'Block data that one gateway may have on the way, unacknowledged',
   ),
-  inflightBytesMax: bytes(
-    256 * MiB,
+  inflightBytesMax: bytes(64 * MiB, [4 * MiB, 64 * GiB], 'The same for all gateways together'),
+  decodedBytesMax: bytes(
+    64 * MiB,
     [4 * MiB, 64 * GiB],
-    'Block data of all gateways that is not published yet; beyond it no further credit is given',
+    'Memory for records between decoding and publishing, all gateways together; beyond it blocks wait',
   ),
   gatewaysMax: count(10_000, [1, 1_000_000], 'gateways', 'Gateways connected at one time; further ones are refused'),
   futureToleranceMs: milliseconds(
@@ -52,6 +53,9 @@ const ingest = section('Where gateways connect.', {
     [0, 86_400_000],
     'How far in the future the timestamp of a reading may lie; beyond it the time of receipt is used',
   ),
+  helloTimeoutMs: milliseconds(10_000, [500, 600_000], 'How long a gateway may take to introduce itself'),
+  keepaliveMs: milliseconds(10_000, [500, 600_000], 'Time between keepalives'),
+  keepaliveTimeoutMs: milliseconds(10_000, [200, 600_000], 'How long an answer to a keepalive may take'),
   tls: section('TLS of the ingest listener.', {
     enabled: flag(false, 'Use TLS'),
     certFile: file('Certificate of this server with its chain, PEM'),
@@ -65,38 +69,67 @@ const api = section('REST and WebSocket.', {
   port: port(8080, 'Port to listen on'),
   allowedOrigins: list(
     [],
-    'Web origins besides its own that may open a WebSocket',
+    'Web origins besides its own that may change things or open a WebSocket',
     'origins such as "https://a.example"',
   ),
-  bodyBytesMax: bytes(1 * MiB, [1 * KiB, 64 * MiB], 'Largest request body'),
+  allowedHosts: list([], 'Host names besides loopback ones that requests may ask for', 'host names'),
+  bodyBytesMax: bytes(1 * MiB, [1 * KiB, 64 * MiB], 'Largest request body; a larger one is answered 413'),
 })
 
 const websocket = section('Live channels.', {
-  connectionsMax: count(10_000, [1, 1_000_000], 'connections', 'Connections at one time; further ones are refused'),
-  subscriptionsMax: count(100, [1, 10_000], 'subscriptions', 'Subscriptions of one connection'),
-  bufferBytesMax: bytes(
+  socketsMax: count(10_000, [1, 1_000_000], 'clients', 'Clients at one time; another one is answered 503'),
+  subscriptionsMax: count(100, [1, 10_000], 'subscriptions', 'Subscriptions of one client'),
+  clientBufferBytesMax: bytes(
     1 * MiB,
     [16 * KiB, 256 * MiB],
-    'What may wait for a slow client; beyond it messages are dropped and the client is told how many',
+    'Events that may wait for a slow client; beyond it they are dropped and the client is told how many',
   ),
-  frameBytesMax: bytes(64 * KiB, [1 * KiB, 16 * MiB], 'Largest frame from a client'),
+  clientBehindMaxMs: milliseconds(30_000, [1_000, 3_600_000], 'A client that stays behind for so long is closed'),
+  frameBytesMax: bytes(64 * KiB, [1 * KiB, 16 * MiB], 'Largest frame from a client; a larger one closes its socket'),
 })
 
 const kafka = section('Kafka; without brokers the embedded bus is used.', {
-  brokers: list([], 'Addresses to begin with', 'host:port strings', ADDRESS_PATTERN),
+  brokers: list(
+    [],
+    'Addresses to begin with; the other brokers are learnt from them',
+    'host:port strings',
+    ADDRESS_PATTERN,
+  ),
   clientId: text('busbar-cloud', 'Name in the logs and quotas of the brokers', '1 to 64 characters', '^.{1,64}$'),
   compression: choice('gzip', ['none', 'gzip', 'snappy', 'lz4', 'zstd'], 'Compression of batches'),
   replicationFactor: count(1, [1, 9], 'replicas', 'Replicas of each topic that is created; 3 in production'),
   minInsyncReplicas: count(1, [1, 9], 'replicas', 'Replicas that must confirm a write; 2 in production'),
   devicePartitions: count(3, [3, 1_000], 'partitions', 'Partitions of the device topics when they are created'),
-  publishTimeoutMs: milliseconds(30_000, [1_000, 600_000], 'How long a publish may take before it counts as failed'),
-  breakerFailures: count(5, [1, 1_000], 'failures', 'Consecutive failures that open the circuit breaker'),
-  breakerOpenMs: milliseconds(2_000, [100, 600_000], 'How long the breaker stays open before one send is tried'),
+  queueBytesMax: bytes(
+    64 * MiB,
+    [1 * MiB, 16 * GiB],
+    'Records that Kafka has not confirmed; beyond it publishers wait',
+  ),
+  publishTimeoutMs: milliseconds(60_000, [1_000, 600_000], 'How long a publish may take before it counts as failed'),
+  requestTimeoutMs: milliseconds(10_000, [500, 600_000], 'How long a broker may take for one request'),
+  connectTimeoutMs: milliseconds(5_000, [200, 120_000], 'How long connecting to a broker may take'),
+  sessionTimeoutMs: milliseconds(
+    30_000,
+    [1_000, 600_000],
+    'How long a consumer group waits for a silent member before others get its partitions',
+  ),
+  tls: section('TLS to the brokers.', {
+    enabled: flag(false, 'Use TLS'),
+    caFile: file('Certificates that the brokers are trusted by, PEM; none means those of the system'),
+    certFile: file('Certificate of this client, PEM'),
+    keyFile: file('Private key of the certificate, PEM'),
+    serverName: text('', 'Name that the certificates of the brokers carry; empty means their host names'),
+  }),
+  sasl: section('Login to the brokers.', {
+    mechanism: choice('none', ['none', 'plain', 'scram-sha-256', 'scram-sha-512'], 'How to log in'),
+    username: text('', 'Name of the user'),
+    password: secretText('', 'Password of the user; better set by environment than in this file', 'a string'),
+  }),
 })
 
 const bus = section('The embedded bus.', {
   dir: directory('./data/bus', 'Where its topics are kept'),
-  bytesMax: bytes(16 * GiB, [16 * MiB, 2 ** 50], 'Size of all topics; beyond it publishing fails'),
+  bytesMax: bytes(10 * GiB, [16 * MiB, 2 ** 50], 'Size of all topics; beyond it the oldest records go'),
 })
 
 const database = section('The database.', {
@@ -106,12 +139,22 @@ const database = section('The database.', {
     '"sqlite:<path>" or "postgres://user:password@host:port/name"',
     '^(sqlite:.+|postgres(ql)?://.+)$',
   ),
+  poolSize: count(10, [1, 1_000], 'connections', 'Connections to PostgreSQL; SQLite has one'),
+  connectTimeoutMs: milliseconds(5_000, [200, 120_000], 'How long connecting may take'),
+  queryTimeoutMs: milliseconds(30_000, [500, 600_000], 'How long a statement may take'),
+  startTimeoutMs: milliseconds(30_000, [0, 3_600_000], 'How long starting waits for a database that is not up yet'),
 })
 
 const registry = section('Sites, gateways and devices.', {
   autoRegister: flag(true, 'Register a device when its first record arrives; otherwise its records are dead letters'),
   autoRegisterGateways: flag(true, 'Register a gateway when it first connects; otherwise it is refused'),
   cacheMs: milliseconds(30_000, [0, 3_600_000], 'How long what another core changed may go unseen'),
+  cacheDevicesMax: count(200_000, [1_000, 10_000_000], 'devices', 'Devices kept in memory, about 300 bytes each'),
+  gatewaySilentAfterMs: milliseconds(
+    60_000,
+    [5_000, 86_400_000],
+    'A gateway that was not heard of for longer is shown as not connected',
+  ),
   deviceTypePrefixes: table(
     { INV: 'SOLAR_INVERTER', MTR: 'METER', METER: 'METER' },
     'Type of a device that registers itself, by the beginning of its serial number; otherwise UNKNOWN',
@@ -167,9 +210,14 @@ function crossProblems(config: CloudConfig): CrossProblem[] {
   }
   require(LOOPBACK.test(api.host), 'api.host', 'must be a loopback address: nobody logs in yet')
   require(api.port === 0 || api.port !== ingest.port, 'api.port', 'must differ from ingest.port')
-  require(ingest.creditBytes <=
-    ingest.inflightBytesMax, 'ingest.creditBytes', 'must not exceed ingest.inflightBytesMax')
+  require(ingest.windowBytes <=
+    ingest.inflightBytesMax, 'ingest.windowBytes', 'must not exceed ingest.inflightBytesMax')
   require(kafka.minInsyncReplicas <=
     kafka.replicationFactor, 'kafka.minInsyncReplicas', 'must not exceed kafka.replicationFactor')
+  require((kafka.tls.certFile === '') === (kafka.tls.keyFile === ''), kafka.tls.certFile === ''
+    ? 'kafka.tls.certFile'
+    : 'kafka.tls.keyFile', 'is required because the other of certFile and keyFile is set')
+  require(kafka.sasl.mechanism === 'none' ||
+    kafka.sasl.username !== '', 'kafka.sasl.username', 'is required because kafka.sasl.mechanism is set')
   return problems
 }

@@ -116,7 +116,7 @@ const spool = section('Records on disk that the cloud has not confirmed.', {
     'Records taken in that the disk has not confirmed yet; beyond it reading from devices pauses',
   ),
   blockBytesMax: bytes(256 * KiB, [4 * KiB, 1 * MiB], 'Size of a block, the unit of storing and sending'),
-  compressionLevel: count(1, [0, 19], 'zstd level', 'Compression of blocks; 0 stores them as they are'),
+  compressionLevel: count(1, [1, 19], 'zstd level', 'Compression of blocks'),
 })
 
 const uplink = section('The stream to the cloud.', {
@@ -131,9 +131,14 @@ const uplink = section('The stream to the cloud.', {
   backlogReportMs: milliseconds(5_000, [500, 600_000], 'How often the cloud is told how much is still to come'),
   keepaliveMs: milliseconds(1_000, [500, 600_000], 'Time between keepalives'),
   keepaliveTimeoutMs: milliseconds(1_000, [200, 600_000], 'How long an answer to a keepalive may take'),
+  connectTimeoutMs: milliseconds(
+    10_000,
+    [500, 120_000],
+    'How long dialling may take until the cloud admits the gateway',
+  ),
   ackTimeoutMs: milliseconds(30_000, [1_000, 600_000], 'How long an acknowledgement may take before redialling'),
   backoffBaseMs: milliseconds(200, [10, 60_000], 'Upper bound of the first wait before redialling; it doubles'),
-  backoffMaxMs: milliseconds(30_000, [100, 3_600_000], 'Upper bound of every wait before redialling'),
+  backoffMaxMs: milliseconds(15_000, [100, 3_600_000], 'Upper bound of every wait before redialling'),
   tls: section('TLS to the cloud.', {
     enabled: flag(false, 'Use TLS'),
     caFile: file('Certificates that the cloud is trusted by, PEM; none means those of the system'),

@@ -56,7 +56,10 @@ export function edgeMetrics(sources: HealthSources, status: () => EdgeStatus): R
     'Until a limit is reached at the present rate; +Inf when the spool does not grow',
     () => (status().spool.timeToFullMs ?? Number.POSITIVE_INFINITY) / 1000,
   )
-  gauge('disk_free_bytes', 'Free space where the spool is', () => spool.stats().diskFreeBytes)
+  gauge('disk_free_bytes', 'Free space where the spool is', () => {
+    const bytes = spool.stats().diskFreeBytes
+    return bytes === null ? [] : bytes
+  })
   counter('spool_appended_records', 'Records taken in', () => spool.stats().appendedRecords)
   counter('spool_commits', 'Group commits', () => spool.stats().commits)
   counter('spool_written_bytes', 'Bytes written to disk', () => spool.stats().bytesWritten)

@@ -23,7 +23,8 @@ export interface SpoolSource {
     /** Records given up since the process began, by reason. */
     readonly evicted: Readonly<Record<string, number>>
     readonly quarantinedBlocks: number
-    readonly diskFreeBytes: number
+    /** Null when it cannot be told. */
+    readonly diskFreeBytes: number | null
     /** Why nothing can be stored; null when all is well. */
     readonly failing: string | null
   }

@@ -22,7 +22,8 @@ export interface EdgeStatus {
     readonly lanes: Readonly<Record<Lane, LaneStatus>>
     readonly bytes: number
     readonly bytesMax: number
-    readonly diskFreeBytes: number
+    /** Null when it cannot be told. */
+    readonly diskFreeBytes: number | null
     readonly diskFreeBytesMin: number
     /** Net growth over the last minute; negative when draining, null when not known yet. */
     readonly growthBytesPerSecond: number | null
@@ -64,7 +65,8 @@ export function statusOf(sources: HealthSources, facts: StatusFacts): EdgeStatus
   const { gatewayId, version, processId, uptimeMs, nowWallMs, growthBytesPerSecond } = facts
   const spool = sources.spool.stats()
   const bytes = spoolBytes(sources)
-  const room = Math.min(facts.spoolBytesMax - bytes, spool.diskFreeBytes - facts.diskFreeBytesMin)
+  const diskFreeBytes = spool.diskFreeBytes ?? Number.POSITIVE_INFINITY
+  const room = Math.min(facts.spoolBytesMax - bytes, diskFreeBytes - facts.diskFreeBytesMin)
   const lane = (name: Lane): LaneStatus => {
     const { records, bytes, oldestWallMs } = spool.lanes[name]
     return { records, bytes, lagMs: ageMs(oldestWallMs, nowWallMs) ?? 0 }

@@ -1,0 +1,122 @@
+/** The command line of busbar-cloud. */
+
+import { Option } from 'commander'
+import { EXIT_OK } from '../../shared/cli/exit-status.ts'
+import { type CommandLine, commandLine } from '../../shared/cli/program.ts'
+import { runUntilSignal } from '../../shared/cli/run-until-signal.ts'
+import type { Terminal } from '../../shared/cli/terminal.ts'
+import { systemClock } from '../../shared/clock.ts'
+import { renderExample } from '../../shared/config/example.ts'
+import { createLogger, type Logger } from '../../shared/log.ts'
+import { systemRandom } from '../../shared/random.ts'
+import {
+  CLOUD_CONFIG_VARIABLE,
+  CLOUD_ENV_PREFIX,
+  type CloudConfig,
+  CloudConfigSchema,
+  loadCloudConfig,
+} from '../config.ts'
+import { checkTopics, createTopics } from './topics.ts'
+
+interface ConfigOption {
+  readonly config?: string
+}
+interface JsonOption {
+  readonly json: boolean
+}
+
+const tools = { clock: systemClock, random: systemRandom }
+
+/** @param env of the process: settings, and where the config file is. */
+export function cloudCommandLine(terminal: Terminal, env: Readonly<Record<string, string | undefined>>): CommandLine {
+  const line = commandLine('busbar-cloud', 'Cloud core: takes in what gateways send and serves operators', terminal)
+  const { program, action } = line
+  const configOption = () =>
+    new Option('-c, --config <file>', 'TOML file; without one environment and defaults apply').env(
+      CLOUD_CONFIG_VARIABLE,
+    )
+
+  program
+    .command('serve')
+    .description('run the core until SIGTERM or SIGINT')
+    .addOption(configOption())
+    .action(
+      action(async ({ config: file }: ConfigOption) => {
+        const config = loadCloudConfig(file, env)
+        const log = createLogger({ ...config.log, name: 'busbar-cloud' })
+        // Only here, so that the other commands start without loading the core.
+        const { createCore } = await import('../core.ts')
+        return await runUntilSignal(createCore(config, { ...tools, log }), log)
+      }),
+    )
+
+  const topics = program.command('topics').description('topics of the bus')
+  topics
+    .command('check')
+    .description('compare the topics with the catalogue; status 1 when they differ')
+    .addOption(configOption())
+    .addOption(new Option('--json', 'print JSON, for programs').default(false))
+    .action(
+      action(async ({ config, json }: ConfigOption & JsonOption) =>
+        checkTopics(await openBus(loadCloudConfig(config, env)), { json }, terminal, systemClock),
+      ),
+    )
+  topics
+    .command('create')
+    .description('create the topics that are missing')
+    .addOption(configOption())
+    .action(
+      action(async ({ config }: ConfigOption) =>
+        createTopics(await openBus(loadCloudConfig(config, env)), terminal, systemClock),
+      ),
+    )
+
+  program
+    .command('migrate')
+    .description('bring the database to the schema of this program')
+    .addOption(configOption())
+    .action(
+      action(async ({ config: file }: ConfigOption) => {
+        const config = loadCloudConfig(file, env)
+        const [{ openDatabase }, { migrateDatabase }] = await Promise.all([
+          import('../database/database.ts'),
+          import('./migrate.ts'),
+        ])
+        return migrateDatabase(openDatabase({ ...config.database, ...tools, log: commandLog(config) }), terminal)
+      }),
+    )
+
+  const config = program.command('config').description('the config file')
+  config
+    .command('example')
+    .description('print every key with its meaning, range and default')
+    .action(
+      action(() => {
+        terminal.out(renderExample(CloudConfigSchema, CLOUD_ENV_PREFIX))
+        return EXIT_OK
+      }),
+    )
+  config
+    .command('check')
+    .description('check a config without running')
+    .addOption(configOption())
+    .action(
+      action(({ config: file }: ConfigOption) => {
+        loadCloudConfig(file, env)
+        terminal.out('the config is valid\n')
+        return EXIT_OK
+      }),
+    )
+  return line
+}
+
+async function openBus(config: CloudConfig) {
+  const { busFromConfig } = await import('../bus-from-config.ts')
+  return busFromConfig(config, { ...tools, log: commandLog(config) })
+}
+
+/** A command that answers on standard output says only what is wrong in its log. */
+function commandLog(config: CloudConfig): Logger {
+  const level = config.log.level === 'silent' || config.log.level === 'error' ? config.log.level : 'warn'
+  return createLogger({ level, format: config.log.format, name: 'busbar-cloud' })
+}

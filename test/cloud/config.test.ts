@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest'
+import { loadCloudConfig } from '../../cloud/config.ts'
+import type { ConfigError } from '../../shared/config/problems.ts'
+
+function problems(env: Record<string, string>): string[] {
+  try {
+    loadCloudConfig(undefined, env)
+  } catch (error) {
+    return (error as ConfigError).problems.map(({ key, message }) => `${key} ${message}`)
+  }
+  return []
+}
+
+describe('the config of the cloud', () => {
+  it('needs nothing, and then listens on loopback with the embedded bus and SQLite', () => {
+    const config = loadCloudConfig(undefined, {})
+    expect(config.ingest).toMatchObject({ host: '127.0.0.1', port: 7443 })
+    expect(config.api).toMatchObject({ host: '127.0.0.1', port: 8080 })
+    expect(config.kafka.brokers).toEqual([])
+    expect(config.database.url).toBe('sqlite:./data/busbar.db')
+    expect(config.registry.deviceTypePrefixes).toEqual({ INV: 'SOLAR_INVERTER', MTR: 'METER', METER: 'METER' })
+  })
+
+  it('takes gateways beyond loopback only over TLS, or when asked to do without', () => {
+    const host = { BUSBAR_CLOUD_INGEST_HOST: '0.0.0.0' }
+    expect(problems(host)).toEqual([expect.stringMatching(/^ingest\.host must be a loopback address unless/)])
+    expect(problems({ ...host, BUSBAR_CLOUD_INGEST_INSECURE: 'true' })).toEqual([])
+    expect(problems({ ...host, BUSBAR_CLOUD_INGEST_TLS_ENABLED: 'true' })).toEqual([
+      expect.stringMatching(/^ingest\.tls\.certFile is required/),
+      expect.stringMatching(/^ingest\.tls\.keyFile is required/),
+    ])
+  })
+
+  it('keeps the API on loopback as long as nobody logs in', () => {
+    expect(problems({ BUSBAR_CLOUD_API_HOST: '192.168.1.10' })).toEqual([expect.stringMatching(/^api\.host must be/)])
+    expect(problems({ BUSBAR_CLOUD_API_HOST: '::1' })).toEqual([])
+  })
+
+  it('refuses values that contradict one another, all at once', () => {
+    const found = problems({
+      BUSBAR_CLOUD_API_PORT: '7443',
+      BUSBAR_CLOUD_KAFKA_MIN_INSYNC_REPLICAS: '2',
+      BUSBAR_CLOUD_KAFKA_TLS_KEY_FILE: '/key.pem',
+      BUSBAR_CLOUD_KAFKA_SASL_MECHANISM: 'plain',
+    })
+    expect(found.map((problem) => problem.split(' ')[0])).toEqual([
+      'api.port',
+      'kafka.minInsyncReplicas',
+      'kafka.tls.certFile',
+      'kafka.sasl.username',
+    ])
+  })
+
+  it('never prints the URL of the database or the password of Kafka', () => {
+    const found = problems({ BUSBAR_CLOUD_DATABASE_URL: 'mysql://root:hunter2@db/x' })
+    expect(found).toEqual([expect.stringContaining('database.url is (hidden), must be "sqlite:<path>" or')])
+  })
+})

@@ -1,8 +1,8 @@
 /** The table of latest values. */
 
-import type { Selectable, Transaction } from 'kysely'
+import type { Transaction } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
-import type { Database, LatestValuesTable } from '../database/schema.ts'
+import type { Database } from '../database/schema.ts'
 import {
   type DeviceFields,
   decodeFields,
@@ -11,9 +11,10 @@ import {
   type FieldValue,
   mergeFields,
 } from './latest-fields.ts'
+import { insertRows, type LatestRow, replaceRows, selectRows } from './latest-rows.ts'
 
-/** Rows of one statement; both databases take many more parameters. */
-const ROWS_PER_STATEMENT = 500
+/** Rows of one statement, about 250 KB of parameters. */
+const ROWS_PER_STATEMENT = 1_000
 /** Devices given back for one site. */
 const SITE_DEVICES_MAX = 10_000
 
@@ -65,6 +66,7 @@ export class LatestStore {
   ): Promise<number> {
     // One order for all cores: two that wait for each other's rows would wait for ever.
     const ordered = [...devices].sort((a, b) => a.deviceId - b.deviceId)
+    const { dialect } = this.database
     let written = 0
     for (let start = 0; start < ordered.length; start += ROWS_PER_STATEMENT) {
       let remaining = ordered.slice(start, start + ROWS_PER_STATEMENT)
@@ -74,7 +76,7 @@ export class LatestStore {
           const known = stored.get(device.deviceId)
           return known !== undefined && mergeFields(known, device, drops) ? [known] : []
         })
-        if (changed.length > 0) await this.replace(changed, transaction)
+        if (changed.length > 0) await replaceRows(dialect, changed.map(toRow)).execute(transaction)
         const fresh = remaining.filter((device) => !stored.has(device.deviceId))
         const inserted = fresh.length === 0 ? new Set<number>() : await this.insert(fresh, transaction)
         written += changed.length + inserted.size
@@ -90,39 +92,18 @@ export class LatestStore {
     transaction: Transaction<Database>,
   ): Promise<Map<number, DeviceFields>> {
     const ids = devices.map((device) => device.deviceId)
-    let query = transaction.selectFrom('latest_values').selectAll().where('device_id', 'in', ids).orderBy('device_id')
-    // On SQLite the transaction is the only writer as it is.
-    if (this.database.dialect === 'postgres') query = query.forUpdate()
-    return new Map((await query.execute()).map((row) => [row.device_id, fromRow(row)]))
-  }
-
-  private async replace(devices: readonly DeviceFields[], transaction: Transaction<Database>): Promise<void> {
-    await transaction
-      .insertInto('latest_values')
-      .values(devices.map(toRow))
-      .onConflict((conflict) =>
-        conflict.column('device_id').doUpdateSet((e) => ({
-          telemetry: e.ref('excluded.telemetry'),
-          event_at_ms: e.ref('excluded.event_at_ms'),
-          received_at_ms: e.ref('excluded.received_at_ms'),
-        })),
-      )
-      .execute()
+    const { rows } = await selectRows(this.database.dialect, ids).execute(transaction)
+    return new Map(rows.map((row) => [row.device_id, fromRow(row)]))
   }
 
   /** The ids of those that were not there. */
   private async insert(devices: readonly DeviceFields[], transaction: Transaction<Database>): Promise<Set<number>> {
-    const rows = await transaction
-      .insertInto('latest_values')
-      .values(devices.map(toRow))
-      .onConflict((conflict) => conflict.doNothing())
-      .returning('device_id')
-      .execute()
+    const { rows } = await insertRows(this.database.dialect, devices.map(toRow)).execute(transaction)
     return new Set(rows.map((row) => row.device_id))
   }
 }
 
-function toRow(device: DeviceFields): Selectable<LatestValuesTable> {
+function toRow(device: DeviceFields): LatestRow {
   return {
     device_id: device.deviceId,
     site_id: device.siteId,
@@ -133,7 +114,7 @@ function toRow(device: DeviceFields): Selectable<LatestValuesTable> {
   }
 }
 
-function fromRow(row: Selectable<LatestValuesTable>): DeviceFields {
+function fromRow(row: LatestRow): DeviceFields {
   return {
     deviceId: row.device_id,
     siteId: row.site_id,
@@ -144,7 +125,7 @@ function fromRow(row: Selectable<LatestValuesTable>): DeviceFields {
   }
 }
 
-function toLatest(row: Selectable<LatestValuesTable>): DeviceLatest {
+function toLatest(row: LatestRow): DeviceLatest {
   const { fields, ...device } = fromRow(row)
   return { ...device, values: Object.fromEntries(fields) }
 }

@@ -30,7 +30,7 @@ export function liveRoute(options: LiveRouteOptions): Route {
       if (options.full()) {
         throw new Problem('UNAVAILABLE', 'As many WebSocket clients as are allowed are connected.', {
           code: 'CLIENTS_MAX',
-          hint: 'Close some, or raise websocket.connectionsMax.',
+          hint: 'Close some, or raise websocket.socketsMax.',
           headers: { 'retry-after': '5' },
         })
       }

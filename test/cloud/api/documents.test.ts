@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { describe, expect, test } from 'vitest'
 import { ProblemSchema } from '../../../cloud/api/http/problem.ts'
@@ -135,6 +136,12 @@ test('the page for people loads nothing from elsewhere', async () => {
   const page = await response.text()
   expect(page).toContain('<title>Busbar API</title>')
   expect(page).not.toMatch(/https?:\/\//)
+  // What stands in the page is what its policy lets run, and it is a program.
+  for (const [, element, text] of page.matchAll(/<(style|script)>(.*?)<\/\1>/gs)) {
+    const hash = createHash('sha256').update(String(text)).digest('base64')
+    expect(response.headers.get('content-security-policy')).toContain(`${element}-src 'sha256-${hash}'`)
+    if (element === 'script') expect(() => new Function(String(text))).not.toThrow()
+  }
   expect(page).not.toMatch(/\b(src|href)="(?!\/(openapi|asyncapi)\.json")/)
 })
 

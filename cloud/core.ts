@@ -1,0 +1,81 @@
+/**
+ * The composition root of the cloud: every part, in the order in which the data flows.
+ *
+ *     gateways ═gRPC═▶ ingest ─▶ bus ─▶ latest values ─▶ database ◀─ api ◀─REST, WebSocket─ console
+ *                        └─▶ registry, cursors ─▶ database
+ */
+
+import { readFileSync } from 'node:fs'
+import type { Clock } from '../shared/clock.ts'
+import { type Assembly, assemble } from '../shared/lifecycle.ts'
+import type { Logger } from '../shared/log.ts'
+import type { Random } from '../shared/random.ts'
+import { VERSION } from '../shared/version.ts'
+import { Api } from './api/api.ts'
+import { busFromConfig } from './bus-from-config.ts'
+import type { CloudConfig } from './config.ts'
+import { openDatabase } from './database/database.ts'
+import { Gateways } from './gateways/gateways.ts'
+import { Ingest } from './ingest/server.ts'
+import { coreMetrics } from './metrics.ts'
+import { Registry } from './registry/registry.ts'
+import { LatestValues } from './telemetry/latest-values.ts'
+
+export interface CoreTools {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+}
+
+export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
+  const { clock, log } = tools
+  const database = openDatabase({ ...config.database, ...tools })
+  const bus = busFromConfig(config, tools)
+  const registry = new Registry({ ...config.registry, database, ...tools })
+  const gateways = new Gateways({ registry, clock })
+  const { tls, ...ingestSettings } = config.ingest
+  const ingest = new Ingest({
+    ...ingestSettings,
+    ...(tls.enabled ? { tls: serverTls(tls) } : {}),
+    bus,
+    database,
+    registry,
+    gateways,
+    ...tools,
+  })
+  const latest = new LatestValues({ bus, database, registry, clock, log })
+  const { bodyBytesMax, ...apiSettings } = config.api
+  const api = new Api({
+    ...apiSettings,
+    limits: { ...config.websocket, bodyBytesMax },
+    registry,
+    latest,
+    database,
+    bus,
+    dependencies: [
+      { name: 'database', health: () => database.health() },
+      { name: 'bus', health: () => bus.health() },
+    ],
+    metrics: coreMetrics({ ingest, bus, gateways, latest }),
+    version: VERSION,
+    clock,
+    log,
+  })
+
+  return assemble({
+    startOrder: [database, bus, registry, latest, api, ingest],
+    // Who takes in stops first; the database is last, since everyone before it may still write.
+    stopOrder: [ingest, api, latest, registry, bus, database],
+    stopTimeoutMs: config.shutdown.timeoutMs,
+    clock,
+    log,
+  })
+}
+
+function serverTls(tls: CloudConfig['ingest']['tls']): { cert: Buffer; key: Buffer; ca?: Buffer } {
+  return {
+    cert: readFileSync(tls.certFile),
+    key: readFileSync(tls.keyFile),
+    ...(tls.caFile === '' ? {} : { ca: readFileSync(tls.caFile) }),
+  }
+}

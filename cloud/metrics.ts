@@ -1,0 +1,74 @@
+/** Prometheus metrics of the core beside those of the API. */
+
+import { collectDefaultMetrics, Registry as MetricsRegistry } from 'prom-client'
+import { labelled, metricsOf } from '../shared/metrics.ts'
+import type { Bus } from './bus/bus.ts'
+import type { Gateways } from './gateways/gateways.ts'
+import type { Ingest } from './ingest/server.ts'
+import type { LatestValues } from './telemetry/latest-values.ts'
+
+export function coreMetrics(parts: {
+  readonly ingest: Pick<Ingest, 'stats'>
+  readonly bus: Pick<Bus, 'stats'>
+  readonly gateways: Pick<Gateways, 'connectedGateways'>
+  readonly latest: Pick<LatestValues, 'stats'>
+}): MetricsRegistry {
+  const { ingest, bus, gateways, latest } = parts
+  const registry = new MetricsRegistry()
+  collectDefaultMetrics({ register: registry })
+  const { gauge, counter } = metricsOf(registry, 'busbar_')
+  const perGateway = (read: (gateway: ReturnType<Gateways['connectedGateways']>[number]) => number | null) =>
+    gateways.connectedGateways().flatMap((gateway) => {
+      const value = read(gateway)
+      return value === null ? [] : [{ labels: { gateway: gateway.gatewayId }, value }]
+    })
+
+  gauge('ingest_gateways', 'Gateways connected to this core', () => ingest.stats().gateways)
+  gauge('ingest_reserved_bytes', 'Credit given out and block data on the way', () => ingest.stats().reservedBytes)
+  gauge('ingest_decoded_bytes', 'Records decoded and not yet published', () => ingest.stats().decodedBytes)
+  counter('ingest_blocks', 'Blocks taken in', () => ingest.stats().blocks)
+  counter('ingest_received_bytes', 'Block data taken in', () => ingest.stats().bytes)
+  counter('ingest_published_records', 'Records published onto the bus', () => ingest.stats().recordsPublished)
+  counter('ingest_duplicate_records', 'Records that the cloud had already', () => ingest.stats().duplicatesDropped)
+  counter('ingest_unchanged_statuses', 'Status reports that changed nothing', () => ingest.stats().statusUnchanged)
+  counter('ingest_refused_timestamps', 'Readings published with the time of receipt instead of their own', () => {
+    return ingest.stats().timestampsRefused
+  })
+  counter('ingest_dead_letters', 'Records that could not be understood', () =>
+    labelled('code', ingest.stats().deadLettered), ['code'])
+  counter('ingest_lost_records', 'Records that gateways gave up', () =>
+    labelled('reason', ingest.stats().recordsLost), ['reason'])
+  counter('ingest_batches', 'Batches published', () => ingest.stats().batches)
+  counter('ingest_publish_seconds', 'Time from the begin of publishing a batch to all of it durable', () => {
+    return ingest.stats().publishMs / 1000
+  })
+  counter('ingest_retries', 'Publishing or storing cursors tried again', () => ingest.stats().retries)
+  counter('ingest_ended_streams', 'Streams refused or ended by this core', () =>
+    labelled('status', ingest.stats().streamsEnded), ['status'])
+
+  gauge('gateway_backlog_records', 'Records that a gateway still holds, as it last said', () =>
+    perGateway((gateway) => gateway.backlog?.records ?? null), ['gateway'])
+  gauge('gateway_backlog_bytes', 'Size of those records at the gateway', () =>
+    perGateway((gateway) => gateway.backlog?.bytes ?? null), ['gateway'])
+  gauge('gateway_lag_seconds', 'Age of the newest block of a gateway when it was acknowledged', () =>
+    perGateway((gateway) => (gateway.lagMs === null ? null : gateway.lagMs / 1000)), ['gateway'])
+  gauge('gateway_clock_offset_seconds', 'Clock of a gateway less ours', () =>
+    perGateway((gateway) => gateway.clockOffsetMs / 1000), ['gateway'])
+
+  gauge('bus_queued_records', 'Records accepted and not yet durable', () => bus.stats().queuedRecords)
+  gauge('bus_queued_bytes', 'Size of those records', () => bus.stats().queuedBytes)
+  gauge('bus_breaker_open', '1 while the circuit breaker lets nothing through, 0.5 while it tries', () => {
+    return { closed: 0, 'half-open': 0.5, open: 1 }[bus.stats().breaker]
+  })
+  counter('bus_published_records', 'Records that are durable', () => bus.stats().publishedRecords)
+  counter('bus_published_batches', 'Appends that carried them', () => bus.stats().publishedBatches)
+  counter('bus_published_bytes', 'Bytes of them, compressed', () => bus.stats().publishedBytes)
+  counter('bus_consumed_records', 'Records whose consumer has finished', () => bus.stats().consumedRecords)
+  counter('bus_redelivered_batches', 'Batches that a consumer rejected', () => bus.stats().redeliveredBatches)
+  counter('bus_failures', 'Appends that failed', () => labelled('cause', bus.stats().failures), ['cause'])
+
+  counter('latest_values_records', 'Readings whose effect is in the database', () => latest.stats().records)
+  counter('latest_values_writes', 'Transactions that wrote latest values', () => latest.stats().writes)
+  counter('latest_values_unusable_records', 'Readings that were dead-lettered', () => latest.stats().unusableRecords)
+  return registry
+}

@@ -1,0 +1,127 @@
+/**
+ * The composition root of the edge: every part, in the order in which the data flows.
+ *
+ *     devices ─MQTT─▶ broker ─▶ spool ─▶ uplink ═gRPC═▶ cloud
+ */
+
+import { readTlsFiles } from '../shared/config/pem.ts'
+import type { Clock } from '../shared/clock.ts'
+import { type Assembly, assemble } from '../shared/lifecycle.ts'
+import type { Logger } from '../shared/log.ts'
+import type { Random } from '../shared/random.ts'
+import { VERSION } from '../shared/version.ts'
+import { Broker } from './broker/broker.ts'
+import type { ListenerOptions, ServerTls } from './broker/listeners.ts'
+import { LISTENER_KINDS, type ListenerKind } from './broker/transport.ts'
+import { dataPaths, type EdgeConfig } from './config.ts'
+import { HealthServer } from './health/health-server.ts'
+import type { BrokerSource } from './health/sources.ts'
+import { Spool } from './spool/spool.ts'
+import type { UplinkTls } from './uplink/channel.ts'
+import { Uplink } from './uplink/uplink.ts'
+
+export interface GatewayTools {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+}
+
+const HOUR_MS = 3_600_000
+
+export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly {
+  const { clock, log } = tools
+  const { gateway, shutdown } = config
+  const { insecure, tcp, tls: mqttTls, websocket, ...brokerLimits } = config.mqtt
+  const paths = dataPaths(config)
+
+  const { ageMaxHours, ...spoolSettings } = config.spool
+  const spool = new Spool({
+    ...spoolSettings,
+    dir: paths.spoolDir,
+    ageMaxMs: ageMaxHours * HOUR_MS,
+    ...tools,
+  })
+  const broker = new Broker({
+    listeners: listenersOf({ tcp, tls: mqttTls, websocket }),
+    insecure,
+    spool,
+    credentials: { file: paths.credentialsFile },
+    sessions: { dir: paths.mqttDir },
+    limits: brokerLimits,
+    ...tools,
+  })
+  const { enabled: uplinkEnabled, tls, ...uplinkSettings } = config.uplink
+  const uplink = new Uplink({
+    ...uplinkSettings,
+    ...(tls.enabled ? { tls: uplinkTlsOf(tls) } : {}),
+    spool,
+    gatewayId: gateway.id,
+    softwareVersion: VERSION,
+    ...tools,
+  })
+  const health = new HealthServer({
+    host: config.health.host,
+    port: config.health.port,
+    gatewayId: gateway.id,
+    version: VERSION,
+    spoolBytesMax: config.spool.bytesMax,
+    diskFreeBytesMin: config.spool.diskFreeBytesMin,
+    sources: {
+      spool,
+      broker: brokerSource(broker, config),
+      uplink: uplinkEnabled ? uplink : null,
+    },
+    clock,
+    log,
+  })
+
+  const uplinks = uplinkEnabled ? [uplink] : []
+  const healths = config.health.enabled ? [health] : []
+  return assemble({
+    startOrder: [spool, ...uplinks, broker, ...healths],
+    // Who takes in stops first; the spool is last, since everyone before it may still write or acknowledge.
+    stopOrder: [broker, ...uplinks, ...healths, spool],
+    stopTimeoutMs: shutdown.timeoutMs,
+    clock,
+    log,
+  })
+}
+
+function listenersOf({ tcp, tls, websocket }: Pick<EdgeConfig['mqtt'], ListenerKind>): ListenerOptions {
+  return {
+    ...(tcp.enabled ? { tcp } : {}),
+    ...(tls.enabled ? { tls: { ...tls, ...(readTlsFiles('mqtt.tls', tls) as ServerTls) } } : {}),
+    ...(websocket.enabled ? { websocket } : {}),
+  }
+}
+
+function uplinkTlsOf(tls: EdgeConfig['uplink']['tls']): UplinkTls {
+  return { ...readTlsFiles('uplink.tls', tls), ...(tls.serverName === '' ? {} : { serverName: tls.serverName }) }
+}
+
+/** The broker as the health server asks about it. */
+function brokerSource(broker: Broker, { mqtt }: EdgeConfig): BrokerSource {
+  return {
+    listeners: () => {
+      const addresses = broker.addresses()
+      return LISTENER_KINDS.filter((kind) => mqtt[kind].enabled).map((kind) => {
+        const address = addresses[kind]
+        const { host, port } = mqtt[kind]
+        return { kind, host, port: address?.port ?? port, listening: address !== undefined }
+      })
+    },
+    devices: () => broker.devices().map(({ lastSeenMs, ...device }) => ({ ...device, lastSeenWallMs: lastSeenMs })),
+    stats: () => {
+      const { connections, sessions, logins, publishes, refused, droppedDeliveries } = broker.stats()
+      const publishesReceived = Object.values(publishes).reduce((sum, count) => sum + count, 0)
+      return {
+        connections,
+        sessions,
+        connectionsAccepted: logins,
+        publishesReceived,
+        refused,
+        dropped: droppedDeliveries,
+      }
+    },
+  }
+}

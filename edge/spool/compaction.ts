@@ -90,8 +90,6 @@ function continues(run: readonly BlockHead[], head: RowHead): boolean {
 /** What was stored a moment ago may be on its way to the cloud. */
 function isRecent(head: RowHead, present: { readonly boot: number; readonly now: Instant }): boolean {
   return (
-    head.kind === 'block' &&
-    head.boot === present.boot &&
-    present.now.monotonicMs - head.monotonicMs < COMPACT_AFTER_MS
+    head.kind === 'block' && head.boot === present.boot && present.now.monotonicMs - head.monotonicMs < COMPACT_AFTER_MS
   )
 }

@@ -39,7 +39,9 @@ export function decodeRecords(block: EncodedBody & { readonly recordCount: numbe
     if (body.length !== block.bodyBytes) throw corrupt(`its body has ${body.length} bytes, not ${block.bodyBytes}`)
     records = decodeBody(body)
   } catch (cause) {
-    throw cause instanceof BusbarError && cause.code === 'BLOCK_CORRUPT' ? cause : corrupt('it cannot be decoded', cause)
+    throw cause instanceof BusbarError && cause.code === 'BLOCK_CORRUPT'
+      ? cause
+      : corrupt('it cannot be decoded', cause)
   }
   if (records.length !== block.recordCount) throw corrupt(`it has ${records.length} records, not ${block.recordCount}`)
   return records

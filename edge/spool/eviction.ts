@@ -16,8 +16,8 @@ export interface SpaceUsage {
   readonly freeBytes: number
   /** Bytes that could be freed by giving up every block. */
   readonly evictableBytes: number
-  /** Bytes free on the disk; null when it cannot be told. */
-  readonly diskFreeBytes: number | null
+  /** Bytes free on the disk. */
+  readonly diskFreeBytes: number
 }
 
 export type Room =
@@ -34,17 +34,15 @@ export type Room =
 export function roomFor(newBytes: number, usage: SpaceUsage, limits: SpaceLimits, slackBytes: number): Room {
   const excess = Math.max(0, usage.liveBytes + newBytes - limits.bytesMax)
   const growth = Math.max(0, newBytes - usage.freeBytes)
-  const spare =
-    usage.diskFreeBytes === null
-      ? Number.POSITIVE_INFINITY
-      : usage.diskFreeBytes - limits.diskFreeBytesMin - newBytes - slackBytes
+  const spare = usage.diskFreeBytes - limits.diskFreeBytesMin - newBytes - slackBytes
   const shortfall = growth > Math.max(0, spare) ? growth : 0
   const bytes = Math.max(excess, shortfall)
   if (bytes === 0) return { kind: 'enough' }
   if (bytes > usage.evictableBytes) {
     return {
       kind: 'none',
-      why: shortfall > 0 ? 'the disk has too little free space left' : 'the spool is too small for what arrives at once',
+      why:
+        shortfall > 0 ? 'the disk has too little free space left' : 'the spool is too small for what arrives at once',
     }
   }
   return { kind: 'evict', bytes, reason: excess >= shortfall ? 'bytes' : 'disk' }

@@ -1,8 +1,8 @@
 /** What the front of the spool and its thread say to each other, and what both report. */
 
-import type { BusbarError } from '../../shared/errors.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import type { Instant } from './boot-time.ts'
+import type { StoreFailure } from './failures.ts'
 import type { GapReason, SpoolItem } from './item.ts'
 
 export interface StoreOptions {
@@ -62,16 +62,10 @@ export interface StoreReport {
   readonly quarantinedBlocks: number
   /** Newest damaged file that was set aside, by name; null when there is none. */
   readonly damagedFile: string | null
-  readonly diskFreeBytes: number | null
+  /** Infinity when it cannot be told. */
+  readonly diskFreeBytes: number
   /** Bytes that the thread wrote to files since it started. */
   readonly bytesWritten: number
-}
-
-export interface StoreFailure {
-  readonly code: string
-  readonly message: string
-  readonly retryable: boolean
-  readonly hint: string | undefined
 }
 
 export interface StoreOutcome {
@@ -86,8 +80,3 @@ export type StoreReply = { readonly id: number; readonly report: StoreReport | n
   | { readonly failure: null; readonly outcome: StoreOutcome }
   | { readonly failure: StoreFailure }
 )
-
-export function failureOf(error: BusbarError): StoreFailure {
-  const { code, message, retryable, hint } = error
-  return { code, message, retryable, hint }
-}

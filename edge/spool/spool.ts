@@ -6,45 +6,25 @@
  * way: the first record of an idle spool is posted in the same turn of the event loop.
  */
 
-import type { Clock, Timer } from '../../shared/clock.ts'
-import { assert, BusbarError } from '../../shared/errors.ts'
+import type { Timer } from '../../shared/clock.ts'
+import { assert, type BusbarError } from '../../shared/errors.ts'
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import type { Part } from '../../shared/lifecycle.ts'
-import { BLOCK_BODY_BYTES_MAX, RECORD_BYTES_MAX } from '../../shared/limits.ts'
-import type { Logger } from '../../shared/log.ts'
-import type { Random } from '../../shared/random.ts'
+import { BLOCK_BODY_BYTES_MAX } from '../../shared/limits.ts'
 import { type Boot, instantOf, presentBoot } from './boot.ts'
+import { errorOf, notRunning, refusalOf } from './failures.ts'
 import { type CommitListener, Group } from './group.ts'
+import { Hook } from './hook.ts'
 import type { SpoolItem } from './item.ts'
-import { ACK_DELAY_MS, COMPACT_AFTER_MS, TEND_PERIOD_MS, TOPIC_BYTES_MAX } from './limits.ts'
-import type { StoreFailure, StoreReply } from './messages.ts'
+import { ACK_DELAY_MS } from './limits.ts'
+import type { StoreReply } from './messages.ts'
+import type { SpoolOptions } from './options.ts'
 import { isEmpty, NO_ACKS, PendingAcks } from './pending-acks.ts'
 import { Ledger, type SpoolStats } from './stats.ts'
 import { StoreThread } from './store-thread.ts'
+import { Upkeep } from './upkeep.ts'
 
-export interface SpoolOptions {
-  /** Directory of the spool's files; created when missing. One process at a time. */
-  readonly dir: string
-  /** Bytes that the spool may take on the disk; at the limit the oldest telemetry is given up. */
-  readonly bytesMax: number
-  /** Age at which records are given up, milliseconds. */
-  readonly ageMaxMs: number
-  /** Free bytes of the disk that the spool leaves to others. */
-  readonly diskFreeBytesMin: number
-  /** Body of a block before compression, bytes; at most BLOCK_BODY_BYTES_MAX. A larger record gets a block of its own. */
-  readonly blockBytesMax: number
-  /** Bytes accepted but not yet durable beyond which `accepting` is false. */
-  readonly pendingBytesMax: number
-  /** zstd level; 1 is nearly as small as 3 on telemetry, and the fastest. */
-  readonly compressionLevel: number
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Logger
-  /** Overrides the operating system's boot id; the clock's monotonic time must then count from that boot. */
-  readonly bootId?: string
-}
-
-type State = 'new' | 'running' | 'stopping' | 'stopped'
+export type { CommitListener, SpoolOptions, SpoolStats }
 
 export class Spool implements Part {
   readonly name = 'spool'
@@ -52,7 +32,9 @@ export class Spool implements Part {
   private readonly ledger: Ledger
   private boot: Boot = { id: '', monotonicBaseMs: 0 }
   private thread: StoreThread | null = null
-  private state: State = 'new'
+  private isRunning = false
+  private starting: Promise<void> | null = null
+  private stopping: Promise<void> | null = null
   private gathering: Group
   private inFlight: Group | null = null
   private flushScheduled = false
@@ -60,14 +42,12 @@ export class Spool implements Part {
   private wasAccepting = true
   private readonly acks = new PendingAcks()
   private ackTimer: Timer | null = null
-  private lastAckMs = 0
-  private tendTimer: Timer | null = null
-  private tending = false
-  private readonly settledFns: (() => void)[] = []
-  private readonly appendedFns: ((lane: Lane, nextSequence: number) => void)[] = []
-  private settledOnce: (() => void) | null = null
-  private readonly acceptingFns: (() => void)[] = []
-  private readonly replacedFns: (() => void)[] = []
+  private readonly upkeep: Upkeep
+  private readonly settled = new Hook()
+  private readonly appended = new Hook<[lane: Lane, nextSequence: number]>()
+  private settledOnce = Promise.withResolvers<void>()
+  private readonly acceptingAgain = new Hook()
+  private readonly replaced = new Hook()
   private readonly now = () => instantOf(this.options.clock, this.boot)
 
   constructor(options: SpoolOptions) {
@@ -75,49 +55,20 @@ export class Spool implements Part {
     this.options = options
     this.ledger = new Ledger(options.log)
     this.gathering = new Group(options.blockBytesMax)
+    this.upkeep = new Upkeep(options.clock, (compact, finished) => this.tend(compact, finished))
   }
 
   /** @throws BusbarError SPOOL_LOCKED, SPOOL_FORMAT or SPOOL_OPEN_FAILED. */
-  async start(): Promise<void> {
-    if (this.state !== 'new') return
-    this.state = 'running'
-    const { clock, random, bootId, dir, bytesMax, ageMaxMs, diskFreeBytesMin, compressionLevel } = this.options
-    this.boot = bootId === undefined ? presentBoot(clock, random) : { id: bootId, monotonicBaseMs: 0 }
-    this.lastAckMs = clock.monotonicMs()
-    this.thread = new StoreThread({
-      store: { dir, bytesMax, ageMaxMs, diskFreeBytesMin, compressionLevel, bootId: this.boot.id },
-      now: this.now,
-      clock,
-      random,
-      onDown: (reason) => this.threadDown(reason),
-      onUp: (reply) => this.threadUp(reply),
-    })
-    const reply = await this.thread.start()
-    if (reply.failure !== null) {
-      this.thread.end()
-      this.state = 'stopped'
-      throw errorOf(reply.failure)
-    }
-    this.take(reply)
-    this.tendTimer = clock.every(TEND_PERIOD_MS, () => this.tend())
+  start(): Promise<void> {
+    this.starting ??= this.open()
+    return this.starting
   }
 
   /** Commits what was appended; appends that come later are refused. */
   async stop(deadline: AbortSignal): Promise<void> {
-    if (this.state !== 'running' || this.thread === null) return
-    this.state = 'stopping'
-    this.tendTimer?.cancel()
-    this.ackTimer?.cancel()
-    const { thread } = this
-    const letGo = () => thread.end()
-    deadline.addEventListener('abort', letGo, { once: true })
-    if (deadline.aborted) letGo()
-    if (this.inFlight === null) this.flush()
-    while (this.inFlight !== null || !this.gathering.isEmpty) await this.nextSettled()
-    await new Promise<void>((resolve) => thread.ask({ kind: 'close' }, [], () => resolve()))
-    deadline.removeEventListener('abort', letGo)
-    letGo()
-    this.state = 'stopped'
+    if (this.starting === null) return
+    this.stopping ??= this.close(deadline)
+    await this.stopping
   }
 
   /** Identity of this spool, drawn when it was created; known after `start`. See `onReplaced`. */
@@ -125,18 +76,17 @@ export class Spool implements Part {
     return this.ledger.epoch
   }
 
-  /** Boot of the operating system. */
+  /** Boot of the operating system; known after `start`. */
   get bootId(): string {
     return this.boot.id
   }
 
   /**
-   * Takes a record; the payload is copied at once. Never throws: `listener` is told in a later turn, once, whether the
-   * record is durable.
+   * Takes a record; the payload is copied at once. Never throws: `listener` is told once, in a later turn.
    */
   append(lane: Lane, topic: string, payload: Uint8Array, listener: CommitListener, token: number): void {
     const { gathering } = this
-    const refusal = this.refusalOf(topic, payload)
+    const refusal = this.isRunning ? refusalOf(topic, payload) : notRunning()
     if (refusal === null) {
       const before = gathering.bytes
       const monotonicMs = this.options.clock.monotonicMs() + this.boot.monotonicBaseMs
@@ -162,31 +112,27 @@ export class Spool implements Part {
 
   /** Called when `accepting` becomes true again. */
   onAccepting(fn: () => void): void {
-    this.acceptingFns.push(fn)
+    this.acceptingAgain.add(fn)
   }
 
   /** Called after every `committed` of one commit: the time to flush what they wrote. */
   onSettled(fn: () => void): void {
-    this.settledFns.push(fn)
+    this.settled.add(fn)
   }
 
   /** Called after a commit for each lane that it added records to; `nextSequence` is the one after the last durable. */
   onAppended(fn: (lane: Lane, nextSequence: number) => void): void {
-    this.appendedFns.push(fn)
+    this.appended.add(fn)
   }
 
   /** Called when the database was damaged and a new spool begun: epoch and sequences are others from now on. */
   onReplaced(fn: () => void): void {
-    this.replacedFns.push(fn)
+    this.replaced.add(fn)
   }
 
   /** What each lane holds on the disk; oldest equals next when it holds nothing. */
   laneState(): Record<Lane, { oldestSequence: number; nextSequence: number }> {
-    const of = (lane: Lane) => {
-      const { oldestSequence, nextSequence } = this.ledger.lane(lane)
-      return { oldestSequence, nextSequence }
-    }
-    return { priority: of('priority'), telemetry: of('telemetry') }
+    return { priority: this.ledger.held('priority'), telemetry: this.ledger.held('telemetry') }
   }
 
   /**
@@ -216,7 +162,7 @@ export class Spool implements Part {
   /** Lets go of what is durable in the cloud, with the next commit or soon; losing it in a crash is harmless. */
   acknowledge(lane: Lane, ranges: readonly SequenceRange[]): void {
     this.acks.add(lane, ranges)
-    this.lastAckMs = this.options.clock.monotonicMs()
+    this.upkeep.drained()
     this.scheduleAcks()
   }
 
@@ -225,13 +171,41 @@ export class Spool implements Part {
     return this.ledger.stats()
   }
 
-  private refusalOf(topic: string, payload: Uint8Array): BusbarError | null {
-    if (this.state !== 'running') return notRunning()
-    if (payload.length <= RECORD_BYTES_MAX && topic.length <= TOPIC_BYTES_MAX) return null
-    return new BusbarError(`a record of ${payload.length} bytes is too large, the limit is ${RECORD_BYTES_MAX}`, {
-      code: 'RECORD_TOO_LARGE',
-      hint: 'Send smaller batches.',
+  private async open(): Promise<void> {
+    const { clock, random, bootId, dir, bytesMax, ageMaxMs, diskFreeBytesMin, compressionLevel } = this.options
+    this.boot = bootId === undefined ? presentBoot(clock, random) : { id: bootId, monotonicBaseMs: 0 }
+    this.thread = new StoreThread({
+      store: { dir, bytesMax, ageMaxMs, diskFreeBytesMin, compressionLevel, bootId: this.boot.id },
+      now: this.now,
+      clock,
+      random,
+      onDown: (reason) => this.threadDown(reason),
+      onUp: (reply) => this.threadUp(reply),
     })
+    const reply = await this.thread.start()
+    if (reply.failure !== null) {
+      this.thread.end()
+      throw errorOf(reply.failure)
+    }
+    this.isRunning = true
+    this.take(reply)
+    this.upkeep.start()
+  }
+
+  private async close(deadline: AbortSignal): Promise<void> {
+    const letGo = () => this.thread?.end()
+    deadline.addEventListener('abort', letGo, { once: true })
+    if (deadline.aborted) letGo()
+    // A start that fails has told whoever called it.
+    await this.starting?.catch(() => undefined)
+    this.isRunning = false
+    this.upkeep.stop()
+    this.ackTimer?.cancel()
+    if (this.inFlight === null) this.flush()
+    while (this.inFlight !== null || !this.gathering.isEmpty) await this.settledOnce.promise
+    await new Promise<void>((resolve) => this.thread?.ask({ kind: 'close' }, [], () => resolve()))
+    deadline.removeEventListener('abort', letGo)
+    letGo()
   }
 
   private scheduleFlush(): void {
@@ -243,7 +217,7 @@ export class Spool implements Part {
   }
 
   private scheduleAcks(): void {
-    if (this.ackTimer !== null || this.state !== 'running') return
+    if (this.ackTimer !== null || !this.isRunning) return
     this.ackTimer = this.options.clock.after(ACK_DELAY_MS, () => {
       this.ackTimer = null
       if (this.inFlight === null && !this.acks.isEmpty) this.flush()
@@ -256,11 +230,13 @@ export class Spool implements Part {
     this.gathering = new Group(this.options.blockBytesMax)
     this.inFlight = group
     const blocks = group.finish()
-    const { thread } = this
-    const acks = thread?.isUp === true ? this.acks.take() : NO_ACKS
-    if (thread === null || (blocks.length === 0 && isEmpty(acks))) return this.settle(group, null)
+    const acks = this.thread?.isUp === true ? this.acks.take() : NO_ACKS
+    if (blocks.length === 0 && isEmpty(acks)) {
+      this.settle(group, null)
+      return
+    }
     const transfer = blocks.map(({ body }) => body.buffer)
-    thread.ask({ kind: 'commit', blocks, acks }, transfer, (reply) => this.committed(group, reply))
+    this.thread?.ask({ kind: 'commit', blocks, acks }, transfer, (reply) => this.committed(group, reply))
   }
 
   private committed(group: Group, reply: StoreReply): void {
@@ -283,47 +259,29 @@ export class Spool implements Part {
     this.waitingBytes -= group.bytes
     if (!group.isEmpty) {
       group.settle(error)
-      for (const fn of this.settledFns) fn()
+      this.settled.call()
     }
     if (error === null) {
-      for (const lane of group.lanesTouched) {
-        const { nextSequence } = this.ledger.lane(lane)
-        for (const fn of this.appendedFns) fn(lane, nextSequence)
-      }
+      for (const lane of group.lanesTouched) this.appended.call(lane, this.ledger.lane(lane).nextSequence)
     }
     if (!this.wasAccepting && this.accepting) {
       this.wasAccepting = true
-      for (const fn of this.acceptingFns) fn()
+      this.acceptingAgain.call()
     }
-    this.settledOnce?.()
+    this.settledOnce.resolve()
+    this.settledOnce = Promise.withResolvers()
   }
 
-  private nextSettled(): Promise<void> {
-    return new Promise((resolve) => {
-      this.settledOnce = resolve
-    })
-  }
-
-  private tend(): void {
-    if (this.tending || this.state !== 'running' || this.thread?.isUp !== true) return
-    this.tending = true
-    const idleMs = this.options.clock.monotonicMs() - this.lastAckMs
-    const compact = idleMs >= COMPACT_AFTER_MS && !this.ledger.isEmpty
-    this.thread.ask({ kind: 'tend', compact, probe: this.ledger.failing !== null }, [], (reply) => {
-      this.tending = false
+  private tend(compact: boolean, finished: (more: boolean) => void): void {
+    const probe = this.ledger.failing !== null
+    this.thread?.ask({ kind: 'tend', compact: compact && !this.ledger.isEmpty, probe }, [], (reply) => {
       this.take(reply)
       this.ledger.setFailing(reply.failure?.message ?? null)
-      if (reply.failure === null && reply.outcome.more === true) setImmediate(() => this.tend())
+      finished(reply.failure === null && reply.outcome.more === true)
     })
-  }
-
-  private take(reply: StoreReply): void {
-    if (!this.ledger.take(reply.report)) return
-    for (const fn of this.replacedFns) fn()
   }
 
   private threadDown(reason: string): void {
-    this.tending = false
     this.ledger.threadEnded()
     this.ledger.setFailing(`its thread ended: ${reason}`)
   }
@@ -333,12 +291,4 @@ export class Spool implements Part {
     this.ledger.setFailing(null)
     this.scheduleAcks()
   }
-}
-
-function errorOf({ code, message, retryable, hint }: StoreFailure): BusbarError {
-  return new BusbarError(message, hint === undefined ? { code, retryable } : { code, retryable, hint })
-}
-
-function notRunning(): BusbarError {
-  return new BusbarError('the spool is not running', { code: 'SPOOL_NOT_RUNNING', retryable: true })
 }

@@ -19,8 +19,8 @@ export interface SpoolStats {
   readonly quarantinedBlocks: number
   /** Newest damaged spool file that was set aside, by name. */
   readonly damagedFile: string | null
-  /** Null when it cannot be told. */
-  readonly diskFreeBytes: number | null
+  /** Infinity when it cannot be told. */
+  readonly diskFreeBytes: number
   /** Why nothing can be stored at present; null when all is well. */
   readonly failing: string | null
 }
@@ -49,6 +49,11 @@ export class Ledger {
     return this.latest?.lanes[lane] ?? EMPTY_LANE
   }
 
+  held(lane: Lane): { oldestSequence: number; nextSequence: number } {
+    const { oldestSequence, nextSequence } = this.lane(lane)
+    return { oldestSequence, nextSequence }
+  }
+
   get isEmpty(): boolean {
     return LANES.every((lane) => this.lane(lane).bytes === 0)
   }
@@ -73,7 +78,8 @@ export class Ledger {
 
   /** Notes why storing fails, or with null that it works; logs the change only. */
   setFailing(reason: string | null): void {
-    if (reason !== null && this.failing === null) this.log.error({ reason }, 'the spool cannot store; nothing is acknowledged')
+    if (reason !== null && this.failing === null)
+      this.log.error({ reason }, 'the spool cannot store; nothing is acknowledged')
     if (reason === null && this.failing !== null) this.log.info('the spool stores again')
     this.failing = reason
   }
@@ -88,7 +94,7 @@ export class Ledger {
       evicted: counts((reason) => earlier.evicted[reason] + (latest?.evicted[reason] ?? 0)),
       quarantinedBlocks: latest?.quarantinedBlocks ?? 0,
       damagedFile: latest?.damagedFile ?? null,
-      diskFreeBytes: latest?.diskFreeBytes ?? null,
+      diskFreeBytes: latest?.diskFreeBytes ?? Number.POSITIVE_INFINITY,
       failing: this.failing,
     }
   }

@@ -4,11 +4,11 @@
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
-import { BusbarError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import { type BackoffPolicy, fullJitterMs } from '../../shared/retry.ts'
 import { workerUrl } from '../../shared/worker-url.ts'
 import type { Instant } from './boot-time.ts'
+import { failureOf, threadLost } from './failures.ts'
 import type { StoreOptions, StoreReply, StoreRequest } from './messages.ts'
 
 type WithoutEnvelope<T> = T extends unknown ? Omit<T, 'id' | 'now'> : never
@@ -61,7 +61,10 @@ export class StoreThread {
   ask(request: Ask, transfer: ArrayBuffer[], answer: Answer): void {
     const { worker } = this
     const id = this.nextId++
-    if (worker === null) return answer(lost(id, 'it is not running'))
+    if (worker === null) {
+      answer(lost(id, 'it is not running'))
+      return
+    }
     this.waiting.set(id, answer)
     worker.postMessage({ ...request, id, now: this.options.now() }, { transfer })
   }
@@ -126,7 +129,5 @@ export class StoreThread {
 }
 
 function lost(id: number, reason: string): StoreReply {
-  const error = new BusbarError(`the spool's thread does not answer: ${reason}`, { code: 'SPOOL_WRITE_FAILED' })
-  const { code, message } = error
-  return { id, report: null, failure: { code, message, retryable: true, hint: 'It is started again by itself.' } }
+  return { id, report: null, failure: failureOf(threadLost(reason)) }
 }

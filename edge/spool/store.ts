@@ -4,7 +4,6 @@
  */
 
 import { statfsSync } from 'node:fs'
-import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import type { Random } from '../../shared/random.ts'
 import { sqliteCode } from '../../shared/sqlite.ts'
@@ -12,7 +11,8 @@ import type { Instant } from './boot-time.ts'
 import { mergeBlocks, planCompaction } from './compaction.ts'
 import { Connection } from './connection.ts'
 import { encodeBody } from './encoding.ts'
-import { roomFor } from './eviction.ts'
+import { type Room, roomFor } from './eviction.ts'
+import { writeFailure } from './failures.ts'
 import type { SpoolItem } from './item.ts'
 import type { BlockRow, LaneRow } from './lane-table.ts'
 import {
@@ -26,13 +26,15 @@ import {
 } from './limits.ts'
 import type { LaneRanges, NewBlock, ReadRequest, StoreOptions, StoreReport } from './messages.ts'
 import { PAGE_BYTES, rowBytes } from './row-bytes.ts'
-import { emptyTally, problemOf, SpoolTables, type Tally } from './tables.ts'
+import { emptyTally, problemOf, type SpoolTables, type Tally } from './tables.ts'
 
 export class Store {
   private readonly options: StoreOptions
   private readonly connection: Connection
   private readonly evicted = emptyTally()
-  private diskFreeBytes: number | null = null
+  /** Size of the last commit that failed; 0 after one that did not. */
+  private failedBytes = 0
+  private diskFreeBytes = Number.POSITIVE_INFINITY
 
   constructor(options: StoreOptions, random: Random) {
     this.options = options
@@ -50,6 +52,7 @@ export class Store {
     const level = this.options.compressionLevel
     const encoded = blocks.map(({ body, ...block }) => ({ ...block, ...encodeBody(body, level) }))
     const newBytes = encoded.reduce((sum, block) => sum + rowBytes(block.data.length), 0)
+    this.failedBytes = newBytes
     let acksLeft = acks
     return this.connection.use(now, (tables) => {
       const write = (insist: boolean) =>
@@ -68,6 +71,7 @@ export class Store {
         this.connection.checkpoint(true)
         write(true)
       }
+      this.failedBytes = 0
       this.connection.logged(Math.ceil(newBytes / PAGE_BYTES) + 4)
       return acksLeft
     })
@@ -96,11 +100,13 @@ export class Store {
 
   /**
    * Housekeeping, a bounded step of it; true when compaction has more to do.
-   * @param options.probe write something, to learn whether storing works again.
+   * @param options.probe storing failed: throws when it would fail again.
    */
   tend({ compact, probe }: { compact: boolean; probe: boolean }, now: Instant): boolean {
     this.readDiskFree()
     return this.connection.use(now, (tables) => {
+      const room = this.roomFor(tables, probe ? this.failedBytes : 0)
+      if (room.kind === 'none') throw writeFailure(room.why)
       const news = tables.boots.observe(now)
       const overAge = LANES.some((lane) => tables.isOverAge(lane, this.options.ageMaxMs, now))
       if (news || overAge || probe) {
@@ -113,7 +119,7 @@ export class Store {
 
   /** To be called after the reply to a commit: its records are safe, and nobody waits for the copying. */
   checkpointIfDue(): void {
-    const isLow = this.diskFreeBytes !== null && this.diskFreeBytes < this.options.diskFreeBytesMin + DISK_LOW_BYTES
+    const isLow = this.diskFreeBytes < this.options.diskFreeBytesMin + DISK_LOW_BYTES
     this.connection.checkpoint(isLow)
   }
 
@@ -160,11 +166,10 @@ export class Store {
 
   /** @param insist the disk was full: give up twice what is needed, whatever the limits say. */
   private makeRoom(tables: SpoolTables, newBytes: number, insist: boolean, now: Instant, tally: Tally): void {
-    if (newBytes === 0) return
-    const usage = { ...tables.usage(), diskFreeBytes: this.diskFreeBytes }
-    const room = insist
-      ? ({ kind: 'evict', bytes: 2 * newBytes + DISK_SLACK_BYTES, reason: 'disk' } as const)
-      : roomFor(newBytes, usage, this.options, DISK_SLACK_BYTES)
+    const room: Room =
+      insist && newBytes > 0
+        ? { kind: 'evict', bytes: 2 * newBytes + DISK_SLACK_BYTES, reason: 'disk' }
+        : this.roomFor(tables, newBytes)
     if (room.kind === 'enough') return
     if (room.kind === 'none') throw writeFailure(room.why)
     let freed = 0
@@ -175,6 +180,12 @@ export class Store {
         freed += bytes
       }
     }
+  }
+
+  private roomFor(tables: SpoolTables, newBytes: number): Room {
+    if (newBytes === 0) return { kind: 'enough' }
+    const usage = { ...tables.usage(), diskFreeBytes: this.diskFreeBytes }
+    return roomFor(newBytes, usage, this.options, DISK_SLACK_BYTES)
   }
 
   private quarantine(tables: SpoolTables, lane: Lane, block: BlockRow, problem: string, now: Instant): LaneRow {
@@ -220,24 +231,8 @@ export class Store {
       const { bavail, bsize } = statfsSync(this.options.dir)
       this.diskFreeBytes = bavail * bsize
     } catch {
-      this.diskFreeBytes = null
+      // What is not known limits nothing; a disk that is full says so when it is written to.
+      this.diskFreeBytes = Number.POSITIVE_INFINITY
     }
   }
-}
-
-/** What a listener is told when a record was not stored. */
-export function writeFailure(why: string, cause?: unknown): BusbarError {
-  return new BusbarError(`the spool cannot store: ${why}`, {
-    code: 'SPOOL_WRITE_FAILED',
-    retryable: true,
-    hint: hintFor(cause),
-    cause,
-  })
-}
-
-function hintFor(cause: unknown): string {
-  const code = sqliteCode(cause)
-  if (code?.startsWith('SQLITE_IOERR')) return 'The disk reports errors: look at the kernel log and replace it.'
-  if (code === null || code === 'SQLITE_FULL') return 'Free disk space, or restore the uplink so that the backlog drains.'
-  return `Look at the log for ${code}: ${messageOf(cause)}.`
 }

@@ -6,8 +6,9 @@
 import { readFileSync } from 'node:fs'
 import { assert, BusbarError, messageOf } from '../../shared/errors.ts'
 import { systemRandom } from '../../shared/random.ts'
-import { failureOf, type StoreOutcome, type StoreReply, type StoreRequest } from './messages.ts'
-import { Store, writeFailure } from './store.ts'
+import { failureOf, readFailure, writeFailure } from './failures.ts'
+import type { StoreOutcome, StoreReply, StoreRequest } from './messages.ts'
+import { Store } from './store.ts'
 
 declare const self: {
   onmessage: ((event: { readonly data: StoreRequest }) => void) | null
@@ -59,11 +60,7 @@ function perform(request: StoreRequest): StoreOutcome {
 function asBusbarError(request: StoreRequest, error: unknown): BusbarError {
   if (error instanceof BusbarError) return error
   if (request.kind !== 'read') return writeFailure(messageOf(error), error)
-  return new BusbarError(`the spool cannot be read: ${messageOf(error)}`, {
-    code: 'SPOOL_READ_FAILED',
-    retryable: true,
-    cause: error,
-  })
+  return readFailure(error)
 }
 
 /** A damaged file was replaced: its successor's epoch must be known. Otherwise the last report stands. */

@@ -26,11 +26,11 @@ export interface ApiCore {
   readonly webSocketUrl: string
 }
 
-/** Started now, stopped when the current test ends. */
-export async function startApiCore(overrides: Partial<ApiOptions> = {}): Promise<ApiCore> {
+/** Started now, stopped when the current test ends; on a SQLite file of its own unless `databaseUrl` is given. */
+export async function startApiCore(overrides: Partial<ApiOptions> = {}, databaseUrl?: string): Promise<ApiCore> {
   const dir = await mkdtemp(join(tmpdir(), 'busbar-'))
   const common = { clock: systemClock, log: silentLogger }
-  const database = openDatabase({ url: `sqlite:${join(dir, 'busbar.db')}`, ...common })
+  const database = openDatabase({ url: databaseUrl ?? `sqlite:${join(dir, 'busbar.db')}`, ...common })
   const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: true, ...common })
   const bus = new EmbeddedBus({ dir: join(dir, 'bus'), topics: catalogue(), random: systemRandom, ...common })
   const metrics = new MetricsRegistry()

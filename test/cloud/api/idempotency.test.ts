@@ -1,5 +1,7 @@
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
+import type { ApiOptions } from '../../../cloud/api/api.ts'
 import { startApiCore } from '../../support/api-core.ts'
+import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { sendJson } from '../../support/json-request.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 
@@ -8,9 +10,11 @@ async function post(url: string, body: unknown, key: string) {
   return { status: answer.status, location: answer.headers.get('location'), body: answer.body }
 }
 
-describe('idempotency keys', () => {
+await describeOnEveryDatabase('idempotency keys', ({ freshUrl }) => {
+  const start = async (overrides: Partial<ApiOptions> = {}) => await startApiCore(overrides, await freshUrl())
+
   test('the same request gives the first answer again, and has one effect', async () => {
-    const { url } = await startApiCore()
+    const { url } = await start()
     const first = await post(`${url}/api/v1/sites`, { id: 1, name: 'North' }, 'k1')
     expect(first.status).toBe(201)
     expect(await post(`${url}/api/v1/sites`, { id: 1, name: 'North' }, 'k1')).toEqual(first)
@@ -18,20 +22,20 @@ describe('idempotency keys', () => {
   })
 
   test('a key serves each route by itself', async () => {
-    const { url } = await startApiCore()
+    const { url } = await start()
     expect((await post(`${url}/api/v1/sites`, { id: 1 }, 'k1')).status).toBe(201)
     expect((await post(`${url}/api/v1/gateways`, { id: 'gw-1' }, 'k1')).status).toBe(201)
   })
 
   test('another body under the same key is refused', async () => {
-    const { url } = await startApiCore()
+    const { url } = await start()
     await post(`${url}/api/v1/sites`, { id: 1 }, 'k1')
     const other = await post(`${url}/api/v1/sites`, { id: 2 }, 'k1')
     expect(other).toMatchObject({ status: 422, body: { code: 'IDEMPOTENCY_KEY_REUSED' } })
   })
 
   test('of requests at the same time one runs; the others get its answer or are told that it is under way', async () => {
-    const { url, registry } = await startApiCore()
+    const { url, registry } = await start()
     await post(`${url}/api/v1/sites`, { id: 1 }, 'site')
     const body = { siteId: 1, serialNumber: 'INV-001' }
     const answers = await Promise.all(Array.from({ length: 20 }, () => post(`${url}/api/v1/devices`, body, 'k1')))
@@ -46,7 +50,7 @@ describe('idempotency keys', () => {
   })
 
   test('a refusal is not remembered: corrected circumstances let the same request pass', async () => {
-    const { url } = await startApiCore()
+    const { url } = await start()
     const body = { siteId: 1, serialNumber: 'INV-001' }
     expect((await post(`${url}/api/v1/devices`, body, 'k1')).status).toBe(422)
     await post(`${url}/api/v1/sites`, { id: 1 }, 'site')
@@ -55,7 +59,7 @@ describe('idempotency keys', () => {
 
   test('a request that died with its core lets go of the key after a while', async () => {
     const clock = new ManualClock(Date.now())
-    const { url, database } = await startApiCore({ clock, limits: { idempotencyInFlightMaxMs: 60_000 } })
+    const { url, database } = await start({ clock, limits: { idempotencyInFlightMaxMs: 60_000 } })
     await database.kysely
       .insertInto('idempotency_keys')
       .values({ key: 'k1', route: 'POST /api/v1/sites', request_hash: 'x', created_at_ms: clock.wallMs() })
@@ -67,7 +71,7 @@ describe('idempotency keys', () => {
 
   test('answers are forgotten after their time', async () => {
     const clock = new ManualClock(Date.now())
-    const { url, database } = await startApiCore({ clock, limits: { idempotencyKeptMs: 1_000_000 } })
+    const { url, database } = await start({ clock, limits: { idempotencyKeptMs: 1_000_000 } })
     await post(`${url}/api/v1/sites`, { id: 1 }, 'k1')
     clock.advance(1_000_001)
     expect((await post(`${url}/api/v1/sites`, { id: 1 }, 'k1')).status).toBe(409)
@@ -77,7 +81,7 @@ describe('idempotency keys', () => {
   })
 
   test('a key that is none is refused', async () => {
-    const { url } = await startApiCore()
+    const { url } = await start()
     for (const key of ['', 'a b', 'x'.repeat(201)]) {
       const answer = await post(`${url}/api/v1/sites`, { id: 1 }, key)
       expect(answer).toMatchObject({ status: 422, body: { errors: [{ in: 'header', pointer: '/Idempotency-Key' }] } })

@@ -34,6 +34,7 @@ export class UplinkCall {
   private readonly helloTimer: Timer
   private readonly settled = Promise.withResolvers<void>()
   private name: string | null = null
+  private admission: Promise<GatewayStream> | null = null
   private paused = false
 
   constructor(options: UplinkCallOptions) {
@@ -64,8 +65,8 @@ export class UplinkCall {
     if (refusal === null) call.end()
     else call.emit('error', refusal)
     onEnded(this, refusal)
-    if (state.name === 'streaming') state.stream.abort().then(this.settled.resolve, this.settled.reject)
-    else this.settled.resolve()
+    const admission = this.admission ?? Promise.resolve(null)
+    admission.then((stream) => stream?.abort(), () => undefined).then(this.settled.resolve, this.settled.reject)
   }
 
   /** Resolves when nothing of this call is being published or stored any more. */
@@ -129,10 +130,10 @@ export class UplinkCall {
   }
 
   private admit(hello: Hello): void {
-    this.options.admit(hello, this).then(
+    this.admission = this.options.admit(hello, this)
+    this.admission.then(
       (stream) => {
         if (this.state.name === 'admitting') this.state = { name: 'streaming', hello, stream }
-        else void stream.abort()
       },
       (error: unknown) => this.end(refusalOf(error)),
     )

@@ -62,6 +62,12 @@ export function closeFailure(reason: Exclude<CloseReason, 'stopped'>): BusbarErr
         retryable: true,
         hint: 'Check that uplink.address is the ingest of the cloud and that both sides have matching versions.',
       })
+    case 'spoolReplaced':
+      return new BusbarError('the spool was damaged and a new one begun', {
+        code: 'UPLINK_SPOOL_REPLACED',
+        retryable: true,
+        hint: 'It is dialled again by itself. Check the disk: the damaged spool was set aside beside the new one.',
+      })
     case 'spoolRolledBack':
       return new BusbarError('the cloud already has records that this spool has not stored yet', {
         code: 'UPLINK_SPOOL_ROLLED_BACK',

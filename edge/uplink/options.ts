@@ -10,7 +10,9 @@ import type { Lanes } from './flow.ts'
 
 /** What the uplink needs of the spool. */
 export interface UplinkSpool {
+  /** Changes when the spool is replaced. */
   readonly epoch: string
+  readonly bootId: string
   laneState(): Lanes
   /** Items that end after `afterSequence`, ascending; at least one when there is any. */
   readAfter(
@@ -21,6 +23,8 @@ export interface UplinkSpool {
   acknowledge(lane: Lane, ranges: readonly SequenceRange[]): void
   /** Calls back when records up to `nextSequence` of a lane are durable. */
   onAppended(listener: (lane: Lane, nextSequence: number) => void): void
+  /** Calls back when a damaged spool was replaced by a new one. */
+  onReplaced(listener: () => void): void
   stats(): {
     readonly lanes: Readonly<
       Record<Lane, { readonly records: number; readonly bytes: number; readonly oldestWallMs: number | null }>
@@ -32,8 +36,6 @@ export interface UplinkOptions {
   readonly spool: UplinkSpool
   readonly gatewayId: string
   readonly softwareVersion: string
-  /** Identity of the operating system's boot. */
-  readonly bootId: string
   /** host:port of the cloud's ingest. */
   readonly address: string
   /** Plain text when absent. */

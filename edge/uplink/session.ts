@@ -64,10 +64,12 @@ export type SessionInput =
   | { readonly kind: 'appended'; readonly lane: Lane; readonly nextSequence: number }
   /** The transport takes more. */
   | { readonly kind: 'writable' }
+  /** Epoch and sequences are others from now on: what was sent means nothing any more. */
+  | { readonly kind: 'spoolReplaced' }
   | { readonly kind: 'stop' }
 
 /** Why this side ends a session. */
-export type CloseReason = 'stopped' | 'connectTimeout' | 'ackTimeout' | 'protocolError' | 'spoolRolledBack'
+export type CloseReason = 'stopped' | 'connectTimeout' | 'ackTimeout' | 'protocolError' | 'spoolRolledBack' | 'spoolReplaced'
 
 /** What the cloud said that this session did not expect. */
 export type Oddity = 'unknownLane' | 'strayAck' | 'unexpectedMessage'
@@ -148,6 +150,7 @@ type Flowing = Extract<SessionState, { name: 'streaming' | 'stopping' }>
 function connecting(state: Connecting, input: SessionInput, now: number, rules: SessionRules): SessionStep {
   if (input.kind === 'stop') return stopped(state, [{ kind: 'close', reason: 'stopped' }])
   if (input.kind === 'streamEnded') return lost(state, now, rules)
+  if (input.kind === 'spoolReplaced') return lost(state, now, rules, 'spoolReplaced')
   if (input.kind === 'tick' && now >= state.since + rules.connectTimeoutMs) return lost(state, now, rules, 'connectTimeout')
   return unchanged(state)
 }
@@ -198,6 +201,8 @@ function admitted(state: Flowing, input: SessionInput, now: number, rules: Sessi
       return proceed(state, effects, now, rules)
     case 'streamEnded':
       return lost(state, now, rules)
+    case 'spoolReplaced':
+      return lost(state, now, rules, 'spoolReplaced')
     case 'stop':
       if (state.name === 'stopping') return unchanged(state)
       return proceed({ ...state, name: 'stopping', stopAt: now + rules.stopTimeoutMs }, effects, now, rules)

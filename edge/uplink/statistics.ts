@@ -7,6 +7,8 @@ import type { Oddity, SessionEffect, SessionState } from './session.ts'
 
 export interface UplinkStats {
   readonly state: SessionState['name']
+  /** Whether records can flow. */
+  readonly connected: boolean
   /** Wall clock of the last Welcome while connected, Unix milliseconds; null when not connected. */
   readonly connectedSinceMs: number | null
   /** Wall clock of the last acknowledgement; null when there was none yet. */
@@ -23,7 +25,8 @@ export interface UplinkStats {
   /** Sessions that were admitted after the first. */
   readonly reconnects: number
   /** Why the last session ended or the last dial failed; null while connected. */
-  readonly lastError: { readonly code: string; readonly message: string; readonly hint: string | undefined } | null
+  readonly lastError: string | null
+  readonly lastErrorCode: string | null
   /** Our wall clock less the cloud's at the last Welcome, milliseconds; null before the first. */
   readonly clockOffsetMs: number | null
   /** What the cloud said that was not expected, by kind. */
@@ -38,7 +41,7 @@ export class UplinkStatistics {
   private ackedRecords = 0
   private sentBytes = 0
   private sessions = 0
-  private lastError: UplinkStats['lastError'] = null
+  private lastError: BusbarError | null = null
   private clockOffsetMs: number | null = null
   private readonly oddities: Record<Oddity, number> = { unknownLane: 0, strayAck: 0, unexpectedMessage: 0 }
 
@@ -71,9 +74,8 @@ export class UplinkStatistics {
   /** True when this is news: the first failure after a connection, or one of another kind. */
   failed(error: BusbarError): boolean {
     const news = this.connectedSinceMs !== null || this.lastError?.code !== error.code
-    const { code, message, hint } = error
     this.connectedSinceMs = null
-    this.lastError = { code, message, hint }
+    this.lastError = error
     return news
   }
 
@@ -81,6 +83,7 @@ export class UplinkStatistics {
     const flow = state.name === 'streaming' || state.name === 'stopping' ? state.flow : null
     return {
       state: state.name,
+      connected: flow !== null,
       connectedSinceMs: flow === null ? null : this.connectedSinceMs,
       lastAckWallMs: this.lastAckWallMs,
       sentRecords: this.sentRecords,
@@ -89,7 +92,8 @@ export class UplinkStatistics {
       creditBytes: flow?.credit ?? 0,
       outstandingItems: flow?.outstanding.length ?? 0,
       reconnects: Math.max(0, this.sessions - 1),
-      lastError: this.lastError,
+      lastError: this.lastError?.message ?? null,
+      lastErrorCode: this.lastError?.code ?? null,
       clockOffsetMs: this.clockOffsetMs,
       oddities: { ...this.oddities },
     }

@@ -78,6 +78,7 @@ export class Uplink implements Part {
     this.started = true
     this.state = initialState(this.options.clock.monotonicMs())
     this.options.spool.onAppended((lane, nextSequence) => this.input({ kind: 'appended', lane, nextSequence }))
+    this.options.spool.onReplaced(() => this.input({ kind: 'spoolReplaced' }))
     this.input({ kind: 'tick' })
     return Promise.resolve()
   }
@@ -250,8 +251,8 @@ export class Uplink implements Part {
   }
 
   private identity(): Parameters<typeof helloMessage>[0] {
-    const { gatewayId, softwareVersion, bootId, spool, clock } = this.options
-    return { gatewayId, softwareVersion, bootId, epoch: spool.epoch, wallClockMs: Math.round(clock.wallMs()) }
+    const { gatewayId, softwareVersion, spool, clock } = this.options
+    return { gatewayId, softwareVersion, bootId: spool.bootId, epoch: spool.epoch, wallClockMs: Math.round(clock.wallMs()) }
   }
 
   private backlogMessage(): SessionRequest {

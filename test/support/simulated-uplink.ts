@@ -103,6 +103,17 @@ export class SimulatedUplink {
     this.items[lane][0] = { kind: 'gap', lane, firstSequence, recordCount, reason: 'bytes', wallMs: 0 }
   }
 
+  /** A damaged spool is replaced by an empty one, of which the cloud knows nothing. */
+  replaceSpool(): void {
+    for (const lane of LANES) {
+      this.items[lane] = []
+      this.received[lane] = []
+      this.next[lane] += 10_000
+    }
+    this.reads = []
+    this.input({ kind: 'spoolReplaced' })
+  }
+
   advance(ms: number): void {
     this.now += ms
     this.input({ kind: 'tick' })

@@ -281,6 +281,10 @@ export class Spool implements Part {
     })
   }
 
+  private take(reply: StoreReply): void {
+    if (this.ledger.take(reply.report)) this.replaced.call()
+  }
+
   private threadDown(reason: string): void {
     this.ledger.threadEnded()
     this.ledger.setFailing(`its thread ended: ${reason}`)

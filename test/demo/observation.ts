@@ -28,7 +28,7 @@ export class Observation {
 
   async facts(act: string): Promise<DemoFacts> {
     const { edge, cloud, link, clients, playback } = this.stage
-    const [status, arrived] = await Promise.all([edge.status(), publishedRecords(cloud.apiUrl)])
+    const [status, arrived] = await Promise.all([edge.status(), consumedReadings(cloud.apiUrl)])
     const { published, acknowledged } = this.tally.counts()
     const now = clock.monotonicMs()
     const { lanes, bytes } = status.spool
@@ -58,9 +58,9 @@ export class Observation {
   }
 }
 
-/** Telemetry records that the cloud says it has published onto its bus. */
-async function publishedRecords(apiUrl: string): Promise<number> {
+/** Readings that the consumer at the end of the way says it has written to the database. */
+async function consumedReadings(apiUrl: string): Promise<number> {
   const response = await fetch(`${apiUrl}/metrics`, { signal: AbortSignal.timeout(5000) })
   const text = await response.text()
-  return Number(/^busbar_cloud_ingest_records_published_total(?:\{[^}]*\})? (\d+)/m.exec(text)?.[1] ?? 0)
+  return Number(/^busbar_latest_values_records_total(?:\{[^}]*\})? (\d+)/m.exec(text)?.[1] ?? 0)
 }

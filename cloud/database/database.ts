@@ -25,7 +25,7 @@ export interface DatabaseOptions {
   readonly random?: Random
   /** Connections to PostgreSQL; SQLite has one. Default 10. */
   readonly poolSize?: number
-  /** Default 5,000. */
+  /** How long a connection, or an answer to a probe, may take. Default 5,000. */
   readonly connectTimeoutMs?: number
   /** A statement that takes longer fails as unavailable. Default 30,000. */
   readonly queryTimeoutMs?: number
@@ -37,6 +37,7 @@ export interface DatabaseOptions {
   readonly migrations?: readonly Migration[]
 }
 
+const CONNECT_TIMEOUT_MS = 5_000
 /** Tries of a transaction that met another one; a fifth conflict in a row is no accident. */
 const TRANSACTION_TRIES_MAX = 5
 const CONTENTION_BACKOFF = { baseMs: 5, capMs: 200 }
@@ -47,7 +48,10 @@ export function openDatabase(options: DatabaseOptions): DatabaseHandle {
   return new DatabaseHandle(options)
 }
 
-/** Every retryable failure of a query made through `kysely` is a BusbarError DATABASE_UNAVAILABLE. */
+/**
+ * Every retryable failure of a query made through `kysely` is a BusbarError DATABASE_UNAVAILABLE; a database that will
+ * not have us is DATABASE_REFUSED.
+ */
 export class DatabaseHandle implements Part {
   readonly name = 'database'
   readonly kysely: Kysely<Database>
@@ -80,7 +84,7 @@ export class DatabaseHandle implements Part {
               {
                 connectionString: url.connectionString,
                 poolSize: options.poolSize ?? 10,
-                connectTimeoutMs: options.connectTimeoutMs ?? 5_000,
+                connectTimeoutMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
                 queryTimeoutMs: options.queryTimeoutMs ?? 30_000,
                 log: options.log,
               },
@@ -158,12 +162,18 @@ export class DatabaseHandle implements Part {
     this.failure = 'stopped'
   }
 
-  /** Outcome is noted by the watch, like that of every statement. */
+  /** Its outcome is noted by the watch, like that of every statement; an answer that does not come, here. */
   private async probe(): Promise<void> {
+    const { clock, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.options
+    const patience = clock.after(connectTimeoutMs, () => {
+      this.noteFailure(new Error(`timeout expired: no answer within ${connectTimeoutMs} ms`))
+    })
     try {
       await this.kysely.selectFrom('schema_migrations').select('number').limit(1).execute()
     } catch {
       // noteFailure has it.
+    } finally {
+      patience.cancel()
     }
   }
 
@@ -175,7 +185,8 @@ export class DatabaseHandle implements Part {
 
   private noteFailure(error: unknown): unknown {
     const translated = translate(error, this.shownUrl)
-    if (failureKind(error) === 'unavailable') {
+    const kind = failureKind(error)
+    if (kind === 'unavailable' || kind === 'refused') {
       const detail = translated instanceof BusbarError ? `${translated.message}; ${translated.hint}` : messageOf(error)
       if (this.failure === null) this.options.log.error({ error: messageOf(translated) }, 'database is not available')
       this.failure = detail

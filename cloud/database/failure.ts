@@ -4,9 +4,10 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 
 /**
  * `unavailable`: the database cannot be reached or cannot write; `contended`: another transaction was in the way, try
- * again at once; `duplicate`: a unique key exists already; `other`: the statement itself is at fault.
+ * again at once; `duplicate`: a unique key exists already; `refused`: it is there and will not have us, which an
+ * operator must mend; `other`: the statement itself is at fault.
  */
-export type FailureKind = 'unavailable' | 'contended' | 'duplicate' | 'other'
+export type FailureKind = 'unavailable' | 'contended' | 'duplicate' | 'refused' | 'other'
 
 /** System errors of a connection that broke or could not be made. */
 const SOCKET_CODES = new Set([
@@ -28,7 +29,10 @@ const SQLSTATE_UNAVAILABLE = /^(08...|53...|57P0[1-5]|57014|58...|25006|25P03|XX
 const SQLSTATE_CONTENDED = /^(40001|40P01|55P03)$/
 const SQLITE_CONTENDED = /^SQLITE_(BUSY|LOCKED)/
 /** Disk full and I/O errors: an operator can mend them while we run. */
-const SQLITE_UNAVAILABLE = /^SQLITE_(IOERR|FULL|CANTOPEN|PROTOCOL)/
+const SQLITE_UNAVAILABLE = /^SQLITE_(IOERR|FULL|PROTOCOL)/
+/** Wrong password, no such database, no right; of a file: no right, or something else than a database. */
+const REFUSED =
+  /^(28...|3D000|42501|SQLITE_(CANTOPEN|READONLY|NOTADB|CORRUPT|AUTH|PERM).*|EACCES|EPERM|EROFS|ENOTDIR|EISDIR|EEXIST)$/
 
 /** Errors that pg throws without any code. */
 const CLIENT_LOST =
@@ -43,6 +47,7 @@ export function failureKind(error: unknown): FailureKind {
     return 'duplicate'
   }
   if (SQLSTATE_CONTENDED.test(code) || SQLITE_CONTENDED.test(code)) return 'contended'
+  if (REFUSED.test(code)) return 'refused'
   if (SOCKET_CODES.has(code) || SQLSTATE_UNAVAILABLE.test(code) || SQLITE_UNAVAILABLE.test(code)) return 'unavailable'
   return 'other'
 }
@@ -58,11 +63,21 @@ export function isDuplicate(error: unknown): boolean {
   return failureKind(error) === 'duplicate'
 }
 
-/** Retryable failures become BusbarError DATABASE_UNAVAILABLE with the driver's error as cause; others stay as they are. */
+/**
+ * Failures that an operator can meet become a BusbarError with the driver's error as cause: DATABASE_UNAVAILABLE, which
+ * is retryable, or DATABASE_REFUSED; others stay as they are.
+ */
 export function translate(error: unknown, database: string): unknown {
   if (error instanceof BusbarError) return error
   const kind = failureKind(error)
   if (kind === 'other' || kind === 'duplicate') return error
+  if (kind === 'refused') {
+    return new BusbarError(`database ${database} refuses: ${reasonOf(error)}`, {
+      code: 'DATABASE_REFUSED',
+      hint: 'check database.url: the user, the password and the name of the database, or the path and rights of the file',
+      cause: error,
+    })
+  }
   const what = kind === 'contended' ? 'is busy with another transaction' : 'is not available'
   return new BusbarError(`database ${database} ${what}: ${reasonOf(error)}`, {
     code: 'DATABASE_UNAVAILABLE',

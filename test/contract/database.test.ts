@@ -131,6 +131,12 @@ await describeOnEveryDatabase('the database', (database) => {
     expect(handle.health().state).toBe('down')
   })
 
+  it('says so when the database will not have us', async () => {
+    const url = (await database.freshUrl()).replace(/\/[^/]*$/, '/') + (database.postgres === null ? '' : 'nowhere')
+    const refusal = expect.objectContaining({ code: 'DATABASE_REFUSED', hint: expect.stringContaining('database.url') })
+    await expect(database.open({ url })).rejects.toEqual(refusal)
+  })
+
   const { postgres } = database
   // SQLite has no server that could be killed.
   if (postgres !== null) {
@@ -150,6 +156,21 @@ await describeOnEveryDatabase('the database', (database) => {
 
       await postgres.restart()
       await until(() => handle.health().state === 'up', { what: 'health sees the return' })
+      expect(await query.execute()).toEqual([])
+    })
+
+    it('is unavailable while its server is frozen, and does not wait for it for ever', async () => {
+      const handle = await database.open({ probePeriodMs: 20, connectTimeoutMs: 300, queryTimeoutMs: 600 })
+      const query = handle.kysely.selectFrom('sites').selectAll()
+      await query.execute()
+      await postgres.freeze()
+      try {
+        await expect(query.execute()).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE', retryable: true })
+        await until(() => handle.health().state === 'down', { what: 'health sees the frost' })
+      } finally {
+        await postgres.thaw()
+      }
+      await until(() => handle.health().state === 'up', { what: 'health sees the thaw' })
       expect(await query.execute()).toEqual([])
     })
 

@@ -13,6 +13,9 @@ export interface TestPostgres {
   freshUrl(): Promise<string>
   /** kill -9 of the server; its clients' connections break. */
   kill(): Promise<void>
+  /** Stops every process of it in its tracks, connections open; `thaw` lets them go on. */
+  freeze(): Promise<void>
+  thaw(): Promise<void>
   /** Starts it again on the same port with the same data. */
   restart(): Promise<void>
   /** Stops it and removes its data. */
@@ -61,14 +64,17 @@ async function start(): Promise<TestPostgres> {
     throw new Error(`${messageOf(error)} ${output.slice(-3).join(' ')}`, { cause: error })
   }
   let databases = 0
+  const postmaster = async () => Number((await readFile(join(databaseDir, 'postmaster.pid'), 'utf8')).split('\n')[0])
   return {
     async freshUrl() {
       const name = `test_${++databases}`
       await server.createDatabase(name)
       return `postgres://${USER}:${PASSWORD}@127.0.0.1:${port}/${name}`
     },
+    freeze: async () => signalAll(await postmaster(), 'SIGSTOP'),
+    thaw: async () => signalAll(await postmaster(), 'SIGCONT'),
     async kill() {
-      const pid = Number((await readFile(join(databaseDir, 'postmaster.pid'), 'utf8')).split('\n')[0])
+      const pid = await postmaster()
       process.kill(pid, 'SIGKILL')
       await until(() => !isAlive(pid), { what: 'PostgreSQL is dead' })
     },
@@ -98,6 +104,12 @@ async function startServer(server: EmbeddedPostgres, output: readonly string[]):
     if (error instanceof Error) throw error
     throw new Error(`the server ended at once: ${output.slice(-3).join(' ')}`)
   }
+}
+
+/** Signals the server and the processes that serve its connections. */
+async function signalAll(postmaster: number, signal: NodeJS.Signals): Promise<void> {
+  const children = await readFile(`/proc/${postmaster}/task/${postmaster}/children`, 'utf8')
+  for (const pid of [postmaster, ...children.trim().split(' ').map(Number)]) process.kill(pid, signal)
 }
 
 function isAlive(pid: number): boolean {

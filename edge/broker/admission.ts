@@ -1,0 +1,84 @@
+/** Who may come in, and under which client id. */
+
+import type { Logger } from '../../shared/log.ts'
+import { messageOf } from '../../shared/errors.ts'
+import type { Connection } from './connection.ts'
+import type { RefusalReason } from './counters.ts'
+import type { Authenticator } from './device-identity.ts'
+import { CONNACK, type EngineClient } from './engine.ts'
+import type { SessionRegister } from './persistence/session-register.ts'
+import { type Identity, mayPublish, ownerOf } from './topic-rules.ts'
+
+export interface AdmissionOptions {
+  readonly authenticator: Authenticator
+  readonly sessions: SessionRegister
+  readonly log: Logger
+}
+
+/** Null lets the client in; otherwise the CONNACK return code, and the reason unless it is the broker's own trouble. */
+export type Refusal = { readonly code: number; readonly reason: RefusalReason | null } | null
+
+export class Admission {
+  private readonly options: AdmissionOptions
+  /** Client ids in use and whose they are. */
+  private readonly claims = new Map<string, { readonly owner: string; connections: number }>()
+
+  constructor(options: AdmissionOptions) {
+    this.options = options
+  }
+
+  /** Judges a CONNECT; when it lets the client in, its client id is claimed until `release`. */
+  admit(
+    connection: Connection,
+    client: EngineClient,
+    username: string | undefined,
+    password: Buffer | undefined,
+  ): Refusal {
+    const { request, transport } = connection
+    if (request === null) return { code: CONNACK.notAuthorized, reason: 'protocol-error' }
+    // [MQTT-3.1.3-8]: an empty client id has no session to come back to.
+    if (request.clientId === '' && !request.cleanSession) {
+      return { code: CONNACK.identifierRejected, reason: 'client-id-missing' }
+    }
+    let identity: Identity
+    try {
+      const { remoteAddress, certificateSubject, kind } = transport
+      const login = { clientId: client.id, username, password }
+      const outcome = this.options.authenticator.authenticate(login, { listener: kind, remoteAddress, certificateSubject })
+      if (!outcome.accepted) {
+        const anonymous = outcome.reason === 'anonymous'
+        return { code: anonymous ? CONNACK.notAuthorized : CONNACK.badCredentials, reason: outcome.reason }
+      }
+      identity = outcome.identity
+    } catch (error) {
+      this.options.log.error({ error: messageOf(error) }, 'logins cannot be checked')
+      return { code: CONNACK.serverUnavailable, reason: null }
+    }
+    if (request.will !== null && !mayPublish(identity, request.will.topic).allowed) {
+      return { code: CONNACK.notAuthorized, reason: 'will-denied' }
+    }
+    const owner = ownerOf(identity)
+    if (!this.claim(client.id, owner)) return { code: CONNACK.identifierRejected, reason: 'client-id-taken' }
+    connection.identity = identity
+    connection.sessionPresent = this.options.sessions.open(client.id, owner, client.clean)
+    return null
+  }
+
+  /** The client is gone; its session, if it keeps one, counts as away unless a successor took it over. */
+  release(clientId: string): void {
+    const claim = this.claims.get(clientId)
+    if (claim === undefined || --claim.connections > 0) return
+    this.claims.delete(clientId)
+    this.options.sessions.close(clientId)
+  }
+
+  /** A client id belongs to its login: another one may neither cut its connection nor read its session. */
+  private claim(clientId: string, owner: string): boolean {
+    const claim = this.claims.get(clientId)
+    const holder = claim?.owner ?? this.options.sessions.ownerOf(clientId) ?? owner
+    if (holder !== owner) return false
+    if (claim === undefined) this.claims.set(clientId, { owner, connections: 1 })
+    else claim.connections++
+    return true
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * The MQTT 3.1.1 broker of a site: devices publish, tools on site watch, and what devices say is acknowledged once it is in
+ * the spool. This file joins its parts:
+ *
+ *     listeners ─▶ connection (frame guard) ─┬▶ intake ─▶ spool          telemetry that nobody on site watches
+ *                                            └▶ engine (Aedes) ─▶ intake ─▶ spool, then observers
+ */
+
+import type { AddressInfo } from 'node:net'
+import type { Clock, Timer } from '../../shared/clock.ts'
+import { BusbarError } from '../../shared/errors.ts'
+import type { Part } from '../../shared/lifecycle.ts'
+import type { Logger } from '../../shared/log.ts'
+import { type Random, randomHex } from '../../shared/random.ts'
+import { Admission } from './admission.ts'
+import type { Connection } from './connection.ts'
+import { Connections } from './connections.ts'
+import { BrokerCounters, type DropReason, type PublishChannel, type RefusalReason } from './counters.ts'
+import { CredentialFile } from './credentials.ts'
+import { DeviceDirectory, type DeviceState } from './device-directory.ts'
+import { type Authenticator, passwordAuthenticator } from './device-identity.ts'
+import type { DurableLog } from './durable-log.ts'
+import { createEngine, type Engine } from './engine.ts'
+import { connectionOf, engineHooks } from './engine-hooks.ts'
+import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
+import { LimitedLog } from './limited-log.ts'
+import { type Bind, isLoopback, type Listener, type ListenerOptions, openListeners } from './listeners.ts'
+import { ObservedTopics } from './observed-topics.ts'
+import { DurablePersistence } from './persistence/durable-persistence.ts'
+import { loadSessions, sessionsPath } from './persistence/open-sessions.ts'
+import { SessionJournal } from './persistence/session-journal.ts'
+import { PublishIntake, statusOfWill } from './publish-intake.ts'
+import { maySubscribe } from './topic-rules.ts'
+import type { ListenerKind } from './transport.ts'
+
+const AGING_MS = 3_600_000
+const DAY_MS = 86_400_000
+
+export interface BrokerOptions {
+  readonly listeners: ListenerOptions
+  /** Lets clients in without a login, as any device and observer; allowed on loopback addresses only. */
+  readonly insecure: boolean
+  readonly spool: DurableLog
+  /** The file of logins; it need not exist. `authenticator`, when given, is asked instead. */
+  readonly credentials: { readonly file: string }
+  readonly authenticator?: Authenticator
+  /** Where durable sessions and retained messages are kept. */
+  readonly sessions: { readonly dir: string }
+  /** Those not given are `BROKER_LIMITS`. */
+  readonly limits?: Partial<BrokerLimits>
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+}
+
+export interface BrokerStats {
+  readonly connections: number
+  readonly connectionsByListener: Readonly<Record<ListenerKind, number>>
+  readonly logins: number
+  /** MQTT messages taken, by channel. */
+  readonly publishes: Readonly<Record<PublishChannel, number>>
+  /** Those that did not need the MQTT engine. */
+  readonly publishesDirect: number
+  readonly refused: Readonly<Record<RefusalReason, number>>
+  readonly droppedDeliveries: Readonly<Record<DropReason, number>>
+  readonly statusFactsLost: number
+  /** Durable sessions, whether connected or away. */
+  readonly sessions: number
+  /** Messages waiting in durable sessions. */
+  readonly queuedMessages: number
+  readonly retainedMessages: number
+  /** Why sessions are not stored at present; null when they are. */
+  readonly sessionsFailing: string | null
+}
+
+/** What exists between `start` and `stop`. */
+interface Running {
+  readonly engine: Engine
+  readonly connections: Connections
+  readonly persistence: DurablePersistence
+  readonly journal: SessionJournal
+  readonly listeners: readonly Listener[]
+  readonly aging: Timer
+}
+
+export class Broker implements Part {
+  readonly name = 'broker'
+  private readonly options: BrokerOptions
+  private readonly limits: BrokerLimits
+  private readonly counters = new BrokerCounters()
+  private readonly directory: DeviceDirectory
+  private running: Running | null = null
+  private starting: Promise<void> | null = null
+  private stopping: Promise<void> | null = null
+  private closing = false
+
+  constructor(options: BrokerOptions) {
+    this.options = options
+    this.limits = { ...BROKER_LIMITS, ...options.limits }
+    this.directory = new DeviceDirectory({
+      log: options.spool,
+      devicesMax: this.limits.devicesMax,
+      clock: options.clock,
+      counters: this.counters,
+    })
+  }
+
+  /** @throws BusbarError INSECURE_LISTENER, LISTEN_FAILED, TLS_INVALID, SESSIONS_UNREADABLE, CREDENTIALS_UNREADABLE */
+  start(): Promise<void> {
+    this.starting ??= this.startOnce()
+    return this.starting
+  }
+
+  /** Takes no more, acknowledges what is on its way to disk, keeps sessions and wills for the next start. */
+  stop(deadline: AbortSignal): Promise<void> {
+    this.stopping ??= this.stopOnce(deadline)
+    return this.stopping
+  }
+
+  /** Where the listeners are, with the ports that the system chose. */
+  addresses(): Partial<Record<ListenerKind, AddressInfo>> {
+    return Object.fromEntries((this.running?.listeners ?? []).map(({ kind, address }) => [kind, address]))
+  }
+
+  stats(): BrokerStats {
+    const { counters, running } = this
+    return {
+      connections: running?.connections.size ?? 0,
+      connectionsByListener: running?.connections.countByListener() ?? { tcp: 0, tls: 0, websocket: 0 },
+      logins: counters.logins,
+      publishes: { ...counters.publishes },
+      publishesDirect: counters.publishesDirect,
+      refused: { ...counters.refused },
+      droppedDeliveries: { ...counters.dropped },
+      statusFactsLost: counters.statusFactsLost,
+      sessions: running?.persistence.register.size ?? 0,
+      queuedMessages: running?.persistence.queuedCount ?? 0,
+      retainedMessages: running?.persistence.retainedCount ?? 0,
+      sessionsFailing: running?.journal.failing ?? null,
+    }
+  }
+
+  /** The devices met since the start. */
+  devices(): DeviceState[] {
+    return this.directory.states()
+  }
+
+  private async startOnce(): Promise<void> {
+    const { options, limits, counters, directory } = this
+    const { clock, random, log, spool } = options
+    refuseInsecureListeners(options)
+    const credentials = new CredentialFile(options.credentials.file, clock)
+    // A broken file is better known now than at the first login.
+    credentials.load()
+
+    const observed = new ObservedTopics()
+    const { dir } = options.sessions
+    const image = loadSessions(dir, log)
+    const { sessionChangesMax: changesMax } = limits
+    const journal = new SessionJournal({ path: sessionsPath(dir), changesMax, clock, random, log })
+    const persistence = new DurablePersistence({
+      journal,
+      image,
+      observed,
+      queueMax: limits.sessionQueueMax,
+      retainedMax: limits.retainedMax,
+      sessionsMax: limits.sessionsMax,
+      admits: (client, filter) => {
+        const { identity } = connectionOf(client as never)
+        return identity !== null && maySubscribe(identity, filter)
+      },
+      dropped: (reason) => {
+        counters.dropped[reason]++
+      },
+    })
+    const admission = new Admission({
+      authenticator: options.authenticator ?? passwordAuthenticator(credentials, options.insecure),
+      sessions: persistence.register,
+      log,
+    })
+    const intake = new PublishIntake({ log: spool, observed, directory, limits, counters })
+    const engine = createEngine({
+      id: randomHex(random, 8),
+      persistence,
+      observed,
+      limits,
+      hooks: engineHooks({ admission, intake, directory, persistence, limits, counters, log }),
+    })
+    const connections = new Connections({
+      limits,
+      clock,
+      log: spool,
+      counters,
+      warnings: new LimitedLog(clock, log),
+      intake,
+      attachEngine: (stream) => engine.attach(stream),
+      departed: (connection) => this.departed(connection, admission),
+    })
+    await engine.listen()
+    connections.start()
+    const { frameBytesMax } = limits
+    const listeners = await openListeners(options.listeners, frameBytesMax, (transport) => connections.accept(transport))
+    const aging = clock.every(AGING_MS, () => {
+      const expired = persistence.register.age(AGING_MS, limits.sessionExpiryDays * DAY_MS)
+      if (expired > 0) log.info({ expired }, 'MQTT sessions that never returned were removed')
+    })
+    this.running = { engine, connections, persistence, journal, listeners, aging }
+    log.info({ listeners: listeners.map(({ kind, address }) => `${kind} ${address.address}:${address.port}`) }, 'MQTT listens')
+  }
+
+  private async stopOnce(deadline: AbortSignal): Promise<void> {
+    await this.starting?.catch(() => undefined)
+    if (this.running === null) return
+    const { engine, connections, persistence, listeners, aging } = this.running
+    this.closing = true
+    for (const listener of listeners) listener.close()
+    aging.cancel()
+    await connections.settle(deadline)
+    // The gateway leaves, not its devices: their wills stay stored, and are published if they do not come back.
+    connections.keepWills()
+    await engine.close()
+    await connections.closed(deadline)
+    await persistence.destroy()
+  }
+
+  /** A connection is over: who it spoke for may be offline now. */
+  private departed(connection: Connection, admission: Admission): void {
+    const { identity, request, engineClient, refusal } = connection
+    if (identity === null || engineClient === null) return
+    admission.release(engineClient.id)
+    for (const device of connection.devices) {
+      device.connections--
+      device.lastSeenMs = Math.max(device.lastSeenMs, connection.lastSeenMs)
+      // A local client may speak for many devices and says nothing of them by leaving.
+      if (this.closing || identity.role !== 'device' || device.connections > 0) continue
+      if (connection.saidDisconnect) {
+        this.directory.happened(device, { kind: 'disconnected' })
+      } else {
+        const reason = refusal === 'keepalive-timeout' ? 'keepalive timeout' : 'connection lost'
+        this.directory.happened(device, { kind: 'lost', reason, will: statusOfWill(request?.will ?? null, device) })
+      }
+    }
+  }
+}
+
+function refuseInsecureListeners({ insecure, listeners }: BrokerOptions): void {
+  if (!insecure) return
+  const binds: (Bind | undefined)[] = [listeners.tcp, listeners.tls, listeners.websocket]
+  const exposed = binds.find((bind) => bind !== undefined && !isLoopback(bind.host))
+  if (exposed === undefined) return
+  throw new BusbarError(`clients without a login would be let in on ${exposed.host}:${exposed.port}`, {
+    code: 'INSECURE_LISTENER',
+    hint: 'Bind 127.0.0.1, or set mqtt.insecure to false and give each device a login.',
+  })
+}

@@ -1,0 +1,149 @@
+/** What the broker answers when the MQTT engine asks: who may in, what is stored, who sees what. */
+
+import { messageOf } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
+import { parseDeviceTopic } from '../../shared/mqtt-topics.ts'
+import type { Admission } from './admission.ts'
+import type { Connection } from './connection.ts'
+import type { BrokerCounters } from './counters.ts'
+import type { DeviceDirectory } from './device-directory.ts'
+import type { EngineClient, EngineHooks } from './engine.ts'
+import type { BrokerLimits } from './limits.ts'
+import type { DurablePersistence } from './persistence/durable-persistence.ts'
+import type { SessionPacket } from './persistence/session-packet.ts'
+import type { PublishIntake } from './publish-intake.ts'
+import { mayPublish, maySubscribe } from './topic-rules.ts'
+
+export interface EngineHooksOptions {
+  readonly admission: Admission
+  readonly intake: PublishIntake
+  readonly directory: DeviceDirectory
+  readonly persistence: DurablePersistence
+  readonly limits: BrokerLimits
+  readonly counters: BrokerCounters
+  readonly log: Logger
+}
+
+type Done = (error: Error | null) => void
+
+export function connectionOf(client: EngineClient): Connection {
+  return client.conn.owner as Connection
+}
+
+export function engineHooks(options: EngineHooksOptions): EngineHooks {
+  const { admission, intake, directory, persistence, limits, counters, log } = options
+  const receipts = new Qos2Receipts()
+
+  const publishOldWill = (will: SessionPacket, done: Done): void => {
+    const parsed = parseDeviceTopic(will.topic)
+    if (parsed !== null && parsed.channel !== 'commands') return intake.store(null, will.topic, parsed, will.payload, done)
+    void persistence.delWill({ id: will.clientId ?? '' })
+    done(new Error(`a stored will is on ${will.topic}, which is no topic of a device`))
+  }
+
+  return {
+    login(client, username, password) {
+      const connection = connectionOf(client)
+      const refusal = admission.admit(connection, client, username, password)
+      if (refusal !== null) {
+        if (refusal.reason !== null) connection.noteRefusal(refusal.reason)
+        return refusal.code
+      }
+      counters.logins++
+      const { identity } = connection
+      if (identity?.role === 'device') {
+        const device = directory.meet(identity.siteId, identity.serialNumber)
+        connection.devices.add(device)
+        device.connections++
+      }
+      return null
+    },
+
+    // The engine acknowledges when `done` is called and not before, so this is where durability is waited for.
+    publish(client, packet, done) {
+      if (client === null) return publishOldWill(packet, done)
+      const connection = connectionOf(client)
+      const { identity } = connection
+      if (identity === null) return done(new Error('not logged in'))
+      const verdict = mayPublish(identity, packet.topic)
+      if (!verdict.allowed) {
+        connection.noteRefusal(verdict.reason, { topic: packet.topic })
+        // A denied publish ends the connection: 3.1.1 has no other answer [MQTT-3.3.5-2].
+        return done(new Error('publish denied'))
+      }
+      const settled: Done = (error) => {
+        connection.engineSettled()
+        if (error !== null) connection.noteRefusal('spool-failed', { error: error.message })
+        done(error)
+      }
+      // An empty retained message removes the one retained; it says nothing itself [MQTT-3.3.1-10].
+      if (packet.retain && packet.payload.length === 0) return settled(null)
+      const { messageId } = packet
+      const store = (stored: Done) => intake.store(connection, packet.topic, verdict.topic, packet.payload, stored)
+      if (packet.qos !== 2 || messageId === undefined) return store(settled)
+      // A message received before is acknowledged, not stored again [MQTT-4.3.3-2].
+      if (persistence.isReceiving(client.id, messageId)) return settled(null)
+      receipts.once(client.id, messageId, store, settled)
+    },
+
+    subscribe(client, filter) {
+      const connection = connectionOf(client)
+      if (connection.identity !== null && maySubscribe(connection.identity, filter)) return true
+      connection.countSubscribeDenied(filter)
+      return false
+    },
+
+    forward(client, packet) {
+      const connection = connectionOf(client)
+      if (connection.unreadBytes > limits.unreadDropBytes && !isTracked(client, packet)) {
+        counters.dropped['slow-subscriber']++
+        return false
+      }
+      if (!client.clean && packet.qos > 0 && persistence.isRedelivery(client.id, packet)) packet.dup = true
+      return true
+    },
+
+    connected(client) {
+      const connection = connectionOf(client)
+      if (connection.identity?.role !== 'device') return
+      for (const device of connection.devices) directory.happened(device, { kind: 'connected' })
+    },
+
+    accepted: (client) => connectionOf(client).opened(),
+
+    keepaliveExpired: (client) => connectionOf(client).noteRefusal('keepalive-timeout'),
+
+    clientFailed(client, error) {
+      connectionOf(client).noteRefusal('protocol-error', { error: messageOf(error) })
+    },
+
+    failed(error) {
+      log.error({ error: messageOf(error) }, 'the MQTT engine reported an error')
+    },
+  }
+}
+
+/** Whether the client was promised this delivery: then it may be late, not lost. */
+function isTracked(client: EngineClient, packet: SessionPacket): boolean {
+  return packet.qos > 0 && Object.values(client.subscriptions).some(({ qos }) => qos > 0)
+}
+
+/** QoS 2 messages on their way to disk, so that one sent twice meanwhile is stored once. */
+class Qos2Receipts {
+  private readonly waiting = new Map<string, Done[]>()
+
+  once(clientId: string, messageId: number, store: (stored: Done) => void, done: Done): void {
+    const key = `${messageId}/${clientId}`
+    const others = this.waiting.get(key)
+    if (others !== undefined) {
+      others.push(done)
+      return
+    }
+    const all = [done]
+    this.waiting.set(key, all)
+    store((error) => {
+      this.waiting.delete(key)
+      for (const each of all) each(error)
+    })
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * The little of MQTT 3.1.1 frames that is read before, or instead of, the MQTT engine: CONNECT for the login, the strings
+ * of SUBSCRIBE and UNSUBSCRIBE for their encoding, the header of PUBLISH.
+ */
+
+import { isUtf8 } from 'node:buffer'
+
+export const PACKET = { connect: 1, publish: 3, pubrec: 5, subscribe: 8, unsubscribe: 10, disconnect: 14 } as const
+
+/** A string that may not be in a packet: [MQTT-1.5.3-1] and [MQTT-1.5.3-2]. */
+export type StringFault = 'invalid-utf8' | 'nul-in-string'
+export type FrameFault = StringFault | 'malformed-packet'
+
+/** What a client says of itself in CONNECT; the password stays with the engine. */
+export interface ConnectRequest {
+  readonly clientId: string
+  readonly cleanSession: boolean
+  readonly username: string | undefined
+  readonly will: { readonly topic: string; readonly payload: Buffer } | null
+}
+
+const NUL = Buffer.of(0)
+
+/** Reads the body of a CONNECT, `[body, end)` of `bytes`. Other protocol versions are left for the engine to refuse. */
+export function readConnect(bytes: Buffer, body: number, end: number): ConnectRequest | FrameFault {
+  const fields = new FieldReader(bytes, body, end)
+  fields.bytes()
+  const flags = fields.skip(4) ? (bytes[fields.position - 3] as number) : 0
+  const clientId = fields.string()
+  const hasWill = (flags & 0x04) !== 0
+  const willTopic = hasWill ? fields.string() : ''
+  const willPayload = hasWill ? fields.bytes() : NUL
+  const username = (flags & 0x80) !== 0 ? fields.string() : undefined
+  // [MQTT-3.1.2-3]: the reserved flag is zero.
+  if (fields.fault !== null) return fields.fault
+  if ((flags & 0x01) !== 0) return 'malformed-packet'
+  return {
+    clientId,
+    cleanSession: (flags & 0x02) !== 0,
+    username,
+    will: hasWill ? { topic: willTopic, payload: willPayload } : null,
+  }
+}
+
+/** Checks the topic filters of a SUBSCRIBE (`withQos`) or UNSUBSCRIBE; null when they are sound. */
+export function checkFilters(bytes: Buffer, body: number, end: number, withQos: boolean): FrameFault | null {
+  const fields = new FieldReader(bytes, body, end)
+  fields.skip(2)
+  do {
+    fields.string()
+    if (withQos) fields.skip(1)
+  } while (fields.fault === null && fields.position < end)
+  return fields.fault
+}
+
+/**
+ * Checks the header of a PUBLISH whose first byte is `first`; null when it is sound. [MQTT-3.3.1-4] forbids QoS 3,
+ * [MQTT-3.3.1-2] DUP with QoS 0, [MQTT-2.3.1-1] a packet identifier of zero.
+ */
+export function checkPublish(bytes: Buffer, first: number, body: number, end: number): FrameFault | null {
+  const qos = (first >> 1) & 3
+  if (qos === 3 || (qos === 0 && (first & 0x08) !== 0)) return 'malformed-packet'
+  const fields = new FieldReader(bytes, body, end)
+  fields.string()
+  if (qos > 0 && fields.skip(2)) {
+    if (bytes.readUInt16BE(fields.position - 2) === 0) return 'malformed-packet'
+  }
+  return fields.fault
+}
+
+/** PUBACKs for the first `count` packet identifiers of `ids`, in order. */
+export function encodePubacks(ids: Uint16Array, count: number): Buffer {
+  const bytes = Buffer.allocUnsafe(count * 4)
+  for (let i = 0, at = 0; i < count; i++) {
+    const id = ids[i] as number
+    bytes[at++] = 0x40
+    bytes[at++] = 2
+    bytes[at++] = id >> 8
+    bytes[at++] = id & 0xff
+  }
+  return bytes
+}
+
+/** Whether a string field holds what it may. */
+function stringFault(text: Buffer): StringFault | null {
+  if (!isUtf8(text)) return 'invalid-utf8'
+  return text.includes(0) ? 'nul-in-string' : null
+}
+
+/** Reads length-prefixed fields; after the first fault every read is empty. */
+class FieldReader {
+  fault: FrameFault | null = null
+  position: number
+  private readonly source: Buffer
+  private readonly end: number
+
+  constructor(source: Buffer, position: number, end: number) {
+    this.source = source
+    this.position = position
+    this.end = end
+  }
+
+  skip(count: number): boolean {
+    if (this.position + count > this.end) this.fault ??= 'malformed-packet'
+    else this.position += count
+    return this.fault === null
+  }
+
+  bytes(): Buffer {
+    if (!this.skip(2)) return NUL
+    const length = this.source.readUInt16BE(this.position - 2)
+    if (!this.skip(length)) return NUL
+    return this.source.subarray(this.position - length, this.position)
+  }
+
+  string(): string {
+    const text = this.bytes()
+    if (this.fault === null) this.fault = stringFault(text)
+    return this.fault === null ? text.toString('utf8') : ''
+  }
+}

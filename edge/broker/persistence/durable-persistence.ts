@@ -1,0 +1,342 @@
+/**
+ * MQTT sessions, retained messages and wills that survive a restart: read from memory, every change journalled to
+ * sessions.db. The engine calls it; its method names are those of aedes-persistence, whose suite it passes.
+ *
+ * What waits for the disk: subscriptions, queued messages, retained messages, and each step of a QoS 2 handshake. What does
+ * not: the packet identifier of a QoS 1 delivery and the removal of what was acknowledged; losing those sends a message
+ * twice, which QoS 1 allows.
+ */
+
+import { Readable } from 'node:stream'
+import MemoryPersistence from 'aedes-persistence/asyncPersistence.js'
+import type { ObservedTopics } from '../observed-topics.ts'
+import { OutgoingQueue } from './outgoing-queue.ts'
+import type { SessionJournal } from './session-journal.ts'
+import {
+  type BrokerOfSessions,
+  type ClientRef,
+  decodePacket,
+  detached,
+  encodePacket,
+  queuedCopy,
+  type SessionPacket,
+  type Subscription,
+} from './session-packet.ts'
+import { SessionRegister } from './session-register.ts'
+import type { SessionImage } from './session-tables.ts'
+
+export interface DurablePersistenceOptions {
+  readonly journal: SessionJournal
+  /** What was stored before; read once. */
+  readonly image: SessionImage
+  /** Messages that may wait in one session. */
+  readonly queueMax: number
+  readonly retainedMax: number
+  readonly sessionsMax: number
+  /** False keeps a subscription from being stored: the engine asks for all of a packet when it granted one. */
+  readonly admits: (client: ClientRef, filter: string) => boolean
+  /** Told of every filter that queues messages for someone away. */
+  readonly observed: ObservedTopics
+  readonly dropped: (reason: 'session-queue-full' | 'session-evicted' | 'retained-full') => void
+}
+
+export class DurablePersistence {
+  readonly register: SessionRegister
+  private readonly options: DurablePersistenceOptions
+  private readonly memory = new MemoryPersistence()
+  private readonly outgoing = new Map<string, OutgoingQueue>()
+  private readonly retainedTopics = new Set<string>()
+  /** Clients with QoS 2 messages of theirs between PUBLISH and PUBREL. */
+  private readonly receiving = new Map<string, Set<number>>()
+  private readonly wills = new Set<string>()
+  /** The filters of each session that queue messages: those of QoS 1 and 2. */
+  private readonly filters = new Map<string, Set<string>>()
+  private nextPosition = 1
+  private engine: BrokerOfSessions | null = null
+
+  constructor(options: DurablePersistenceOptions) {
+    this.options = options
+    this.register = new SessionRegister({
+      journal: options.journal,
+      sessionsMax: options.sessionsMax,
+      forget: (clientId) => this.forgetSession(clientId),
+      evicted: () => options.dropped('session-evicted'),
+    })
+  }
+
+  get broker(): BrokerOfSessions | null {
+    return this.engine
+  }
+
+  get retainedCount(): number {
+    return this.retainedTopics.size
+  }
+
+  /** Messages waiting in all durable sessions. */
+  get queuedCount(): number {
+    let count = 0
+    for (const queue of this.outgoing.values()) count += queue.length
+    return count
+  }
+
+  async setup(broker: BrokerOfSessions): Promise<void> {
+    this.engine = broker
+    await this.memory.setup(broker)
+    const { image } = this.options
+    for (const session of image.sessions) this.register.restore(session)
+    for (const { clientId, topic, options } of image.subscriptions) {
+      const subscription: Subscription = { topic, ...JSON.parse(options) }
+      await this.memory.addSubscriptions({ id: clientId }, [subscription])
+      this.observe(clientId, topic, subscription.qos > 0)
+    }
+    for (const row of image.queued) {
+      const packet = decodePacket(row)
+      // A message that had its identifier was sent, as far as anyone can tell.
+      this.queueOf(row.clientId).push({ position: row.position, packet, sentBefore: packet.messageId !== undefined })
+      this.nextPosition = row.position + 1
+    }
+    for (const row of image.received) {
+      const packet = decodePacket(row)
+      await this.memory.incomingStorePacket({ id: row.clientId }, packet)
+      this.receivingOf(row.clientId).add(row.messageId)
+    }
+    for (const row of image.retained) {
+      const packet = decodePacket(row)
+      await this.memory.storeRetained(packet)
+      this.retainedTopics.add(packet.topic)
+    }
+    for (const row of image.wills) {
+      const packet = decodePacket(row)
+      const { brokerId } = packet
+      await this.memory.putWill({ id: row.clientId }, packet)
+      // Storing it made it a will of this run; it belongs to the run that ended.
+      packet.brokerId = brokerId
+      this.wills.add(row.clientId)
+    }
+  }
+
+  async storeRetained(packet: SessionPacket): Promise<void> {
+    const { journal, retainedMax, dropped } = this.options
+    const { topic } = packet
+    if (packet.payload.length === 0) {
+      if (!this.retainedTopics.delete(topic)) return
+      journal.append({ kind: 'unretain', topic })
+    } else {
+      if (!this.retainedTopics.has(topic) && this.retainedTopics.size >= retainedMax) return dropped('retained-full')
+      this.retainedTopics.add(topic)
+      journal.append({ kind: 'retain', topic, packet: encodePacket(packet) })
+    }
+    const kept = Object.assign({}, packet, { payload: detached(packet.payload) })
+    await Promise.all([this.memory.storeRetained(kept), journal.durable()])
+  }
+
+  createRetainedStream(pattern: string): Readable {
+    return this.memory.createRetainedStream(pattern)
+  }
+
+  createRetainedStreamCombi(patterns: string[]): Readable {
+    return this.memory.createRetainedStreamCombi(patterns)
+  }
+
+  async addSubscriptions(client: ClientRef, subscriptions: Subscription[]): Promise<void> {
+    const { journal, admits } = this.options
+    const admitted = subscriptions.filter(({ topic }) => admits(client, topic))
+    const stored = this.memory.addSubscriptions(client, admitted)
+    for (const { topic, ...options } of admitted) {
+      journal.append({ kind: 'subscribe', clientId: client.id, topic, options: JSON.stringify(options) })
+      this.observe(client.id, topic, options.qos > 0)
+    }
+    await Promise.all([stored, journal.durable()])
+  }
+
+  async removeSubscriptions(client: ClientRef, topics: string[]): Promise<void> {
+    const { journal } = this.options
+    const removed = this.memory.removeSubscriptions(client, topics)
+    for (const topic of topics) {
+      journal.append({ kind: 'unsubscribe', clientId: client.id, topic })
+      this.observe(client.id, topic, false)
+    }
+    await Promise.all([removed, journal.durable()])
+  }
+
+  subscriptionsByClient(client: ClientRef): Promise<Subscription[]> {
+    return this.memory.subscriptionsByClient(client)
+  }
+
+  countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
+    return this.memory.countOffline()
+  }
+
+  subscriptionsByTopic(topic: string): Promise<(Subscription & { clientId: string })[]> {
+    return this.memory.subscriptionsByTopic(topic)
+  }
+
+  async cleanSubscriptions(client: ClientRef): Promise<void> {
+    const topics = (await this.memory.subscriptionsByClient(client)).map(({ topic }) => topic)
+    if (topics.length > 0) await this.removeSubscriptions(client, topics)
+  }
+
+  getClientList(topic: string): Readable {
+    return this.memory.getClientList(topic)
+  }
+
+  async outgoingEnqueue(subscription: { clientId: string }, packet: SessionPacket): Promise<void> {
+    await this.outgoingEnqueueCombi([subscription], packet)
+  }
+
+  async outgoingEnqueueCombi(subscriptions: { clientId: string }[], packet: SessionPacket): Promise<void> {
+    if (subscriptions.length === 0) return
+    const { journal } = this.options
+    const kept = queuedCopy(packet)
+    kept.payload = detached(packet.payload)
+    const stored = encodePacket(kept)
+    for (const { clientId } of subscriptions) {
+      const queue = this.queueOf(clientId)
+      if (!this.makeRoom(queue)) continue
+      const position = this.nextPosition++
+      queue.push({ position, packet: { ...kept }, sentBefore: false })
+      journal.append({ kind: 'enqueue', position, clientId, packet: stored })
+    }
+    await journal.durable()
+  }
+
+  /** A packet that is not in the queue (it was full) goes out all the same, once, and is not tracked. */
+  async outgoingUpdate(client: ClientRef, packet: SessionPacket): Promise<void> {
+    const message = this.outgoing.get(client.id)?.find(packet)
+    if (message == null) return
+    const { packet: kept, position } = message
+    if (packet.cmd === 'pubrel' || kept.cmd === 'pubrel' || kept.brokerId !== packet.brokerId) {
+      message.packet = packet
+    } else {
+      message.sentBefore = kept.messageId !== undefined
+      kept.messageId = packet.messageId
+    }
+    this.options.journal.append({ kind: 'requeue', position, packet: encodePacket(message.packet) })
+    if (message.packet.qos !== 1) await this.options.journal.durable()
+  }
+
+  async outgoingClearMessageId(client: ClientRef, packet: SessionPacket): Promise<SessionPacket | undefined> {
+    const queue = this.outgoing.get(client.id)
+    const message = queue?.remove(packet)
+    if (queue === undefined || message == null) return undefined
+    if (queue.length === 0) this.outgoing.delete(client.id)
+    this.options.journal.append({ kind: 'dequeue', position: message.position })
+    return message.packet
+  }
+
+  outgoingStream(client: ClientRef): Readable {
+    return Readable.from(this.outgoing.get(client.id)?.packets() ?? [])
+  }
+
+  /** True when the queued message that `packet` speaks of went out before. */
+  isRedelivery(clientId: string, packet: SessionPacket): boolean {
+    return this.outgoing.get(clientId)?.find(packet)?.sentBefore ?? false
+  }
+
+  async incomingStorePacket(client: ClientRef, packet: SessionPacket): Promise<void> {
+    const messageId = packet.messageId as number
+    await this.memory.incomingStorePacket(client, packet)
+    this.receivingOf(client.id).add(messageId)
+    // A clean session ends with the connection [MQTT-3.1.2-6], so it has nothing to find after a restart.
+    if (client.clean === true) return
+    this.options.journal.append({ kind: 'receive', clientId: client.id, messageId, packet: encodePacket(packet) })
+    await this.options.journal.durable()
+  }
+
+  incomingGetPacket(client: ClientRef, packet: { messageId?: number }): Promise<SessionPacket> {
+    return this.memory.incomingGetPacket(client, packet)
+  }
+
+  /** True between PUBLISH and PUBREL of a QoS 2 message of the client. */
+  isReceiving(clientId: string, messageId: number): boolean {
+    return this.receiving.get(clientId)?.has(messageId) ?? false
+  }
+
+  async incomingDelPacket(client: ClientRef, packet: { messageId?: number }): Promise<void> {
+    const messageId = packet.messageId as number
+    await this.memory.incomingDelPacket(client, packet)
+    this.receivingOf(client.id).delete(messageId)
+    if (client.clean === true) return
+    this.options.journal.append({ kind: 'release', clientId: client.id, messageId })
+    await this.options.journal.durable()
+  }
+
+  async cleanIncoming(client: ClientRef): Promise<void> {
+    await this.memory.cleanIncoming(client)
+    if (this.receiving.delete(client.id)) this.options.journal.append({ kind: 'release-all', clientId: client.id })
+  }
+
+  async putWill(client: ClientRef, packet: SessionPacket): Promise<void> {
+    await this.memory.putWill(client, packet)
+    this.wills.add(client.id)
+    this.options.journal.append({ kind: 'will', clientId: client.id, packet: encodePacket(packet) })
+    await this.options.journal.durable()
+  }
+
+  getWill(client: ClientRef): Promise<SessionPacket | undefined> {
+    return this.memory.getWill(client)
+  }
+
+  async delWill(client: ClientRef): Promise<SessionPacket | undefined> {
+    const will = await this.memory.delWill(client)
+    if (this.wills.delete(client.id)) this.options.journal.append({ kind: 'unwill', clientId: client.id })
+    return will
+  }
+
+  streamWill(brokers?: Record<string, number>): Readable {
+    return this.memory.streamWill(brokers)
+  }
+
+  async destroy(): Promise<void> {
+    await this.memory.destroy()
+    await this.options.journal.close()
+  }
+
+  /** At the limit the oldest message not yet sent makes room; false when every one is under way. */
+  private makeRoom(queue: OutgoingQueue): boolean {
+    if (queue.length < this.options.queueMax) return true
+    this.options.dropped('session-queue-full')
+    const oldest = queue.dropOldestUnsent()
+    if (oldest !== null) this.options.journal.append({ kind: 'dequeue', position: oldest.position })
+    return oldest !== null
+  }
+
+  private forgetSession(clientId: string): void {
+    this.outgoing.delete(clientId)
+    this.receiving.delete(clientId)
+    for (const filter of this.filters.get(clientId) ?? []) this.options.observed.remove(filter)
+    this.filters.delete(clientId)
+    // In memory both have taken effect when they return.
+    void this.memory.cleanIncoming({ id: clientId })
+    void this.memory.cleanSubscriptions({ id: clientId })
+  }
+
+  /** Keeps `observed` in step with the filters of a session. */
+  private observe(clientId: string, filter: string, queues: boolean): void {
+    const filters = getOrMake(this.filters, clientId, () => new Set<string>())
+    if (queues && !filters.has(filter)) {
+      filters.add(filter)
+      this.options.observed.add(filter)
+    } else if (!queues && filters.delete(filter)) {
+      this.options.observed.remove(filter)
+    }
+    if (filters.size === 0) this.filters.delete(clientId)
+  }
+
+  private queueOf(clientId: string): OutgoingQueue {
+    return getOrMake(this.outgoing, clientId, () => new OutgoingQueue())
+  }
+
+  private receivingOf(clientId: string): Set<number> {
+    return getOrMake(this.receiving, clientId, () => new Set())
+  }
+}
+
+function getOrMake<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  let value = map.get(key)
+  if (value === undefined) {
+    value = make()
+    map.set(key, value)
+  }
+  return value
+}

@@ -1,0 +1,62 @@
+/** Who may publish and subscribe to what. Pure: an identity and a topic in, a verdict out. */
+
+import { deviceTopic, parseDeviceTopic, SERIAL_NUMBER_PATTERN, type DeviceTopic } from '../../shared/mqtt-topics.ts'
+
+/** Who a connection is. */
+export type Identity =
+  /** One device: publishes its telemetry, status and responses, receives its commands. */
+  | { readonly role: 'device'; readonly username: string; readonly siteId: number; readonly serialNumber: string }
+  /** A tool on site: watches everything, publishes nothing. */
+  | { readonly role: 'observer'; readonly username: string }
+  /** A person on site: watches everything. */
+  | { readonly role: 'operator'; readonly username: string }
+  /** Anyone at all, where anonymous clients are allowed: speaks for any device, watches everything. */
+  | { readonly role: 'local' }
+
+export type PublishVerdict =
+  | { readonly allowed: true; readonly topic: DeviceTopic }
+  | { readonly allowed: false; readonly reason: 'publish-denied' | 'other-device' }
+
+const DENIED: PublishVerdict = { allowed: false, reason: 'publish-denied' }
+const OTHER_DEVICE: PublishVerdict = { allowed: false, reason: 'other-device' }
+
+/** Whether `identity` may publish on `topic`. Commands reach devices from the cloud only, never from an MQTT client. */
+export function mayPublish(identity: Identity, topic: string): PublishVerdict {
+  if (identity.role !== 'device' && identity.role !== 'local') return DENIED
+  const parsed = parseDeviceTopic(topic)
+  if (parsed === null || parsed.channel === 'commands') return DENIED
+  if (identity.role === 'local') return { allowed: true, topic: parsed }
+  const own = parsed.siteId === identity.siteId && parsed.serialNumber === identity.serialNumber
+  return own ? { allowed: true, topic: parsed } : OTHER_DEVICE
+}
+
+/** Whether `identity` may subscribe to `filter`; a filter is judged as a whole, not by what it would match today. */
+export function maySubscribe(identity: Identity, filter: string): boolean {
+  switch (identity.role) {
+    case 'device':
+      return filter === deviceTopic(identity.siteId, identity.serialNumber, 'commands')
+    case 'observer':
+    case 'operator':
+      return matchesOnlyDeviceTopics(filter)
+    case 'local':
+      return filter.startsWith('sites/')
+  }
+}
+
+/** Names the owner of a client id: two connections of one owner may take it over from each other, others may not. */
+export function ownerOf(identity: Identity): string {
+  return identity.role === 'local' ? 'local' : `user:${identity.username}`
+}
+
+/** True for `sites/+/devices/+/#` and what is narrower. */
+function matchesOnlyDeviceTopics(filter: string): boolean {
+  const [sites, site, devices, serial, channel, ...rest] = filter.split('/')
+  return (
+    sites === 'sites' &&
+    devices === 'devices' &&
+    rest.length === 0 &&
+    (site === '+' || /^[1-9][0-9]{0,8}$/.test(site ?? '')) &&
+    (serial === '+' || SERIAL_NUMBER_PATTERN.test(serial ?? '')) &&
+    (channel === '#' || channel === '+' || /^(telemetry|status|commands|responses)$/.test(channel ?? ''))
+  )
+}

@@ -1,8 +1,7 @@
 /** The bus that a config describes; shared by the core and the command line. */
 
-import { readFileSync } from 'node:fs'
 import type { Clock } from '../shared/clock.ts'
-import { BusbarError, messageOf } from '../shared/errors.ts'
+import { readTlsFiles } from '../shared/config/pem.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Random } from '../shared/random.ts'
 import type { Bus } from './bus/bus.ts'
@@ -20,9 +19,7 @@ export function busFromConfig(config: CloudConfig, deps: { clock: Clock; random:
       ...settings,
       ...(tls.enabled && {
         tls: {
-          ...(tls.caFile !== '' && { ca: pem('kafka.tls.caFile', tls.caFile) }),
-          ...(tls.certFile !== '' && { cert: pem('kafka.tls.certFile', tls.certFile) }),
-          ...(tls.keyFile !== '' && { key: pem('kafka.tls.keyFile', tls.keyFile) }),
+          ...readTlsFiles('kafka.tls', tls),
           ...(tls.serverName !== '' && { servername: tls.serverName }),
         },
       }),
@@ -31,16 +28,4 @@ export function busFromConfig(config: CloudConfig, deps: { clock: Clock; random:
       }),
     },
   })
-}
-
-function pem(key: string, file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    throw new BusbarError(`cannot read ${key}: ${messageOf(cause)}`, {
-      code: 'CONFIG_FILE_UNREADABLE',
-      hint: `Set ${key} to a PEM file that this user may read.`,
-      cause,
-    })
-  }
 }

@@ -5,17 +5,19 @@
  *                        └─▶ registry, cursors ─▶ database
  */
 
-import { readFileSync } from 'node:fs'
 import type { Clock } from '../shared/clock.ts'
+import { readTlsFiles } from '../shared/config/pem.ts'
 import { type Assembly, assemble } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Random } from '../shared/random.ts'
 import { VERSION } from '../shared/version.ts'
 import { Api } from './api/api.ts'
+import { TopicSetup } from './bus/topic-setup.ts'
 import { busFromConfig } from './bus-from-config.ts'
 import type { CloudConfig } from './config.ts'
 import { openDatabase } from './database/database.ts'
 import { Gateways } from './gateways/gateways.ts'
+import type { IngestTls } from './ingest/listener.ts'
 import { Ingest } from './ingest/server.ts'
 import { coreMetrics } from './metrics.ts'
 import { Registry } from './registry/registry.ts'
@@ -31,12 +33,13 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   const { clock, log } = tools
   const database = openDatabase({ ...config.database, ...tools })
   const bus = busFromConfig(config, tools)
+  const topics = new TopicSetup({ bus, ...tools })
   const registry = new Registry({ ...config.registry, database, ...tools })
   const gateways = new Gateways({ registry, clock })
   const { tls, ...ingestSettings } = config.ingest
   const ingest = new Ingest({
     ...ingestSettings,
-    ...(tls.enabled ? { tls: serverTls(tls) } : {}),
+    ...(tls.enabled ? { tls: readTlsFiles('ingest.tls', tls) as IngestTls } : {}),
     bus,
     database,
     registry,
@@ -63,19 +66,12 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   })
 
   return assemble({
-    startOrder: [database, bus, registry, latest, api, ingest],
+    // The API comes early: while the bus is awaited its health says so.
+    startOrder: [database, registry, bus, api, topics, latest, ingest],
     // Who takes in stops first; the database is last, since everyone before it may still write.
-    stopOrder: [ingest, api, latest, registry, bus, database],
+    stopOrder: [ingest, topics, api, latest, registry, bus, database],
     stopTimeoutMs: config.shutdown.timeoutMs,
     clock,
     log,
   })
-}
-
-function serverTls(tls: CloudConfig['ingest']['tls']): { cert: Buffer; key: Buffer; ca?: Buffer } {
-  return {
-    cert: readFileSync(tls.certFile),
-    key: readFileSync(tls.keyFile),
-    ...(tls.caFile === '' ? {} : { ca: readFileSync(tls.caFile) }),
-  }
 }

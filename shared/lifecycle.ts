@@ -48,22 +48,26 @@ export function assemble(options: {
     return graceful
   }
 
+  const stop = (): Promise<boolean> => {
+    stopping ??= stopAll()
+    return stopping
+  }
+
   return {
     async start() {
       for (const part of startOrder) {
+        // A stop that came while a part was starting has taken care of that part.
+        if (stopping !== null) return
         try {
           started.add(part)
           await part.start()
         } catch (error) {
-          await stopAll()
+          await stop()
           throw error
         }
       }
     },
-    stop() {
-      stopping ??= stopAll()
-      return stopping
-    },
+    stop,
   }
 }
 

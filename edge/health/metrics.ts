@@ -70,7 +70,6 @@ export function edgeMetrics(sources: HealthSources, status: () => EdgeStatus): R
   gauge('mqtt_sessions', 'Durable sessions, connected or not', () => broker.stats().sessions)
   counter('mqtt_connections_accepted', 'Clients that logged in', () => broker.stats().connectionsAccepted)
   counter('mqtt_publishes_received', 'PUBLISH packets taken', () => broker.stats().publishesReceived)
-  counter('mqtt_received_bytes', 'Bytes from clients', () => broker.stats().bytesReceived)
   counter('mqtt_refused', 'Connections or packets refused', () => byReason(broker.stats().refused), ['reason'])
   counter('mqtt_dropped_messages', 'Messages a subscriber missed', () => byReason(broker.stats().dropped), ['reason'])
 

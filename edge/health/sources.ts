@@ -55,7 +55,6 @@ export interface BrokerSource {
     /** Since the process began. */
     readonly connectionsAccepted: number
     readonly publishesReceived: number
-    readonly bytesReceived: number
     /** Connections or packets refused, by reason. */
     readonly refused: Readonly<Record<string, number>>
     /** Messages not delivered to a subscriber, by reason. */

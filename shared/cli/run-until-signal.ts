@@ -34,9 +34,12 @@ export async function runUntilSignal(program: Stoppable, log: Logger): Promise<n
     process.on('SIGINT', onSignal)
   })
 
-  await program.start()
+  // A start may wait long for something that is away; a signal ends the waiting too.
+  const started = program.start()
+  await Promise.race([started, signal])
   log.info({ signal: await signal }, 'stopping')
   const graceful = await program.stop()
+  await started.catch(() => undefined)
   if (graceful) log.info('stopped')
   else log.error('did not stop within shutdown.timeoutMs: what was in hand was let go')
   return graceful ? EXIT_OK : EXIT_FAILED

@@ -54,7 +54,6 @@ export function testSources(): TestSources {
         sessions: 3,
         connectionsAccepted: 9,
         publishesReceived: 40,
-        bytesReceived: 4000,
         refused: { 'bad-credentials': 6 },
         dropped: { 'slow-subscriber': 2 },
       }),

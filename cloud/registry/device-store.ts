@@ -12,6 +12,7 @@ import {
   invalidDeviceType,
   latestChanges,
   type StatusChange,
+  type StatusTies,
 } from './device.ts'
 import type { StoredDevice } from './device-cache.ts'
 import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from './errors.ts'
@@ -197,7 +198,8 @@ export class DeviceStore {
   }
 
   /** One statement for many; a change older than the one stored is ignored. */
-  async writeStatuses(changes: readonly StatusChange[], kysely: Kysely<Database>): Promise<void> {
+  async writeStatuses(changes: readonly StatusChange[], ties: StatusTies, kysely: Kysely<Database>): Promise<void> {
+    const replaceTies = sql.raw(ties === 'replace' ? '1 = 1' : '1 = 0')
     const latest = latestChanges(changes)
     for (let start = 0; start < latest.length; start += ROWS_PER_STATEMENT) {
       const rows = latest.slice(start, start + ROWS_PER_STATEMENT).map(
@@ -212,9 +214,8 @@ export class DeviceStore {
         from (values ${sql.join(rows)}) as change
         where devices.id = change.column1
           and (devices.status_at_ms is null or devices.status_at_ms < change.column3
-            or (devices.status_at_ms = change.column3 and devices.status is distinct from change.column2))`.execute(
-        kysely,
-      )
+            or (devices.status_at_ms = change.column3 and devices.status is distinct from change.column2
+              and ${replaceTies}))`.execute(kysely)
     }
   }
 

@@ -45,6 +45,12 @@ export interface StatusChange {
   readonly reason?: string | null
 }
 
+/**
+ * Which of two statuses of one event time holds: the one written later, for who sees them in the order of arrival, or
+ * the one stored, for who reads them again behind it.
+ */
+export type StatusTies = 'replace' | 'keep'
+
 /** The type of the longest prefix that `serialNumber` begins with, otherwise UNKNOWN. */
 export function deviceTypeOf(serialNumber: string, prefixes: Readonly<Record<string, string>>): string {
   let longest = ''

@@ -9,7 +9,7 @@ import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
-import type { DeviceKey, RegisteredDevice, StatusChange } from './device.ts'
+import type { DeviceKey, RegisteredDevice, StatusChange, StatusTies } from './device.ts'
 import { DeviceCache } from './device-cache.ts'
 import { DeviceStore } from './device-store.ts'
 import { GatewayReports } from './gateway-reports.ts'
@@ -139,8 +139,12 @@ export class Registry implements Part {
   }
 
   /** The durable half of `setStatuses`, inside the caller's transaction; memory does not know of it. */
-  async writeStatuses(changes: readonly StatusChange[], transaction: Transaction<Database>): Promise<void> {
-    await this.devices.writeStatuses(changes, transaction)
+  async writeStatuses(
+    changes: readonly StatusChange[],
+    transaction: Transaction<Database>,
+    ties: StatusTies = 'replace',
+  ): Promise<void> {
+    await this.devices.writeStatuses(changes, ties, transaction)
   }
 
   /** The half in memory: from now on `resolve` answers with these statuses. */

@@ -167,7 +167,8 @@ export class LatestValues implements Part {
     const { database, registry } = this.options
     if (devices.size === 0 && statuses.length === 0) return
     const written = await database.transaction(async (transaction) => {
-      if (statuses.length > 0) await registry.writeStatuses(statuses, transaction)
+      // Ingest has written its own already, in the order in which they came, which event times do not always tell.
+      if (statuses.length > 0) await registry.writeStatuses(statuses, transaction, 'keep')
       return await this.store.merge([...devices.values()], transaction, this.drops)
     })
     this.counts.writes++

@@ -150,6 +150,19 @@ await describeOnEveryDatabase('the registry', (database) => {
     expect(loaded.every((device) => device?.status === 'ONLINE')).toBe(true)
   })
 
+  it('leaves a status of the same time alone for who comes behind', async () => {
+    const { registry, handle } = await open()
+    const [device] = await registry.load('g1', [INV])
+    const deviceId = device?.deviceId as number
+    await registry.setStatuses([{ deviceId, status: 'OFFLINE', atMs: 10 }])
+    const write = (status: StatusChange['status'], atMs: number) =>
+      handle.transaction((transaction) => registry.writeStatuses([{ deviceId, status, atMs }], transaction, 'keep'))
+    await write('ONLINE', 10)
+    expect(await registry.devices.get(deviceId)).toMatchObject({ status: 'OFFLINE' })
+    await write('ONLINE', 11)
+    expect(await registry.devices.get(deviceId)).toMatchObject({ status: 'ONLINE' })
+  })
+
   it('writes statuses with the rest of a transaction, or not at all', async () => {
     const { registry, handle } = await open()
     const [device] = await registry.load('g1', [INV])

@@ -151,7 +151,7 @@ export class Broker implements Part {
     refuseInsecureListeners(options)
     const credentials = new CredentialFile(options.credentials.file, clock)
     // A broken file is better known now than at the first login.
-    credentials.load()
+    credentials.reload()
 
     const observed = new ObservedTopics()
     const { dir } = options.sessions

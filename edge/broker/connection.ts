@@ -16,7 +16,7 @@ import type { EngineClient } from './engine.ts'
 import { EngineStream, type EngineStreamOwner } from './engine-stream.ts'
 import { FrameGuard } from './frame-guard.ts'
 import type { BrokerLimits } from './limits.ts'
-import { checkFilters, checkPublish, type ConnectRequest, PACKET, readConnect } from './mqtt-frames.ts'
+import { CLIENT_PACKETS, checkFilters, checkPublish, type ConnectRequest, PACKET, readConnect } from './mqtt-frames.ts'
 import { Outbox } from './outbox.ts'
 import type { PublishRoute } from './publish-intake.ts'
 import type { Identity } from './topic-rules.ts'
@@ -278,6 +278,9 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     } else if (type === PACKET.subscribe || type === PACKET.unsubscribe) {
       const fault = checkFilters(bytes, body, end, type === PACKET.subscribe)
       if (fault !== null) return this.refuse(fault)
+    } else if (!CLIENT_PACKETS.has(type)) {
+      // [MQTT-3.1.0-2], and packets that only a server sends.
+      return this.refuse('protocol-error', { packetType: type })
     } else if (type === PACKET.disconnect) {
       this.saidDisconnect = true
       if (this.unsettled > 0) {

@@ -31,6 +31,7 @@ export type NewCredential =
   | { readonly role: 'observer' | 'operator'; readonly username: string }
 
 const SECRET_BYTES = 32
+const CHECK_MS = 1000
 const USERNAME_PATTERN = /^[A-Za-z0-9._:@-]{1,128}$/
 const SHA256_PATTERN = /^[0-9a-f]{64}$/
 
@@ -139,7 +140,10 @@ function writeCredentials(file: string, credentials: readonly Credential[]): voi
   }
 }
 
-/** The file, kept in memory: read again when its time or size changed, looked at no more than once a second. */
+/**
+ * The file, kept in memory and read again when its time or size changed: looked at once a second at most while logins
+ * succeed, and before a login is refused, so that a login works as soon as it was added.
+ */
 export class CredentialFile {
   private readonly file: string
   private readonly clock: Clock
@@ -157,27 +161,21 @@ export class CredentialFile {
    * @throws BusbarError CREDENTIALS_UNREADABLE; what was read before stays in force on the next call.
    */
   find(username: string): Credential | null {
-    this.refresh()
+    if (this.clock.monotonicMs() - this.checkedMs >= CHECK_MS) this.reload()
     return this.byUsername.get(username) ?? null
   }
 
   /**
-   * Reads the file now.
+   * Looks at the file now; true when it had changed and was read.
    * @throws BusbarError CREDENTIALS_UNREADABLE
    */
-  load(): void {
-    this.checkedMs = Number.NEGATIVE_INFINITY
-    this.refresh()
-  }
-
-  private refresh(): void {
-    const now = this.clock.monotonicMs()
-    if (now - this.checkedMs < 1000) return
-    this.checkedMs = now
+  reload(): boolean {
+    this.checkedMs = this.clock.monotonicMs()
     const version = fileVersion(this.file)
-    if (version === this.version) return
+    if (version === this.version) return false
     this.byUsername = new Map(listCredentials(this.file).map((credential) => [credential.username, credential]))
     this.version = version
+    return true
   }
 }
 

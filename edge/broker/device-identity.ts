@@ -28,6 +28,7 @@ export interface Authenticator {
   authenticate(login: Login, arrival: Arrival): Authentication
 }
 
+const UNKNOWN_SHA256 = '00'.repeat(32)
 const REFUSED: Authentication = { accepted: false, reason: 'bad-credentials' }
 
 /** Logs in by username and secret; without a username only where anonymous clients are allowed. */
@@ -38,14 +39,22 @@ export function passwordAuthenticator(credentials: CredentialFile, anonymousAllo
         if (!anonymousAllowed) return { accepted: false, reason: 'anonymous' }
         return { accepted: true, identity: { role: 'local' } }
       }
-      const credential = credentials.find(username)
-      // Hashed for an unknown name too, so that the time taken does not tell which names exist.
-      const shown = Buffer.from(hashSecret(password ?? ''), 'hex')
-      const stored = Buffer.from(credential?.secretSha256 ?? '00'.repeat(32), 'hex')
-      if (!timingSafeEqual(shown, stored) || credential === null) return REFUSED
-      return { accepted: true, identity: identityOf(credential) }
+      let credential = credentials.find(username)
+      let accepted = proves(password, credential)
+      if (!accepted && credentials.reload()) {
+        credential = credentials.find(username)
+        accepted = proves(password, credential)
+      }
+      return accepted && credential !== null ? { accepted, identity: identityOf(credential) } : REFUSED
     },
   }
+}
+
+/** Hashes for an unknown name too, so that the time taken does not tell which names exist. */
+function proves(password: Uint8Array | undefined, credential: Credential | null): boolean {
+  const shown = Buffer.from(hashSecret(password ?? ''), 'hex')
+  const stored = Buffer.from(credential?.secretSha256 ?? UNKNOWN_SHA256, 'hex')
+  return timingSafeEqual(shown, stored) && credential !== null
 }
 
 function identityOf(credential: Credential): Identity {

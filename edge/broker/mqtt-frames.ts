@@ -5,7 +5,10 @@
 
 import { isUtf8 } from 'node:buffer'
 
-export const PACKET = { connect: 1, publish: 3, pubrec: 5, subscribe: 8, unsubscribe: 10, disconnect: 14 } as const
+export const PACKET = { publish: 3, subscribe: 8, unsubscribe: 10, disconnect: 14 } as const
+
+/** What a client may send after CONNECT: publishes, the acknowledgements of QoS 1 and 2, subscriptions, PINGREQ, DISCONNECT. */
+export const CLIENT_PACKETS: ReadonlySet<number> = new Set([3, 4, 5, 6, 7, 8, 10, 12, 14])
 
 /** A string that may not be in a packet: [MQTT-1.5.3-1] and [MQTT-1.5.3-2]. */
 export type StringFault = 'invalid-utf8' | 'nul-in-string'

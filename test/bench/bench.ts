@@ -6,7 +6,7 @@
  */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { cpus, tmpdir, totalmem } from 'node:os'
+import { cpus, loadavg, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../../shared/cli/exit-status.ts'
 import { processTerminal } from '../../shared/cli/terminal.ts'
@@ -23,6 +23,9 @@ import { formatFigures } from './report.ts'
 import { startTime } from './start-time.ts'
 
 const SECTIONS: readonly Section[] = [durableRate, endToEnd, latency, drain, bytes, memory, startTime]
+
+/** Load average of the last minute above which something else is running. */
+const BUSY_LOAD = 1
 
 interface SectionResult {
   readonly section: string
@@ -66,6 +69,10 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const json = flags.has('--json')
   if (!json) terminal.out(`${machine()}${bench.quick ? '; quick: the figures mean little' : ''}\n`)
+  const [load = 0] = loadavg()
+  if (load > BUSY_LOAD) {
+    terminal.err(`${paint.bad(`the machine is busy (load ${load.toFixed(1)}): these figures are not worth keeping`)}\n`)
+  }
   const results: SectionResult[] = []
   try {
     for (const section of SECTIONS) {
@@ -79,7 +86,10 @@ async function main(args: readonly string[]): Promise<number> {
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }
-  if (json) terminal.out(`${JSON.stringify({ machine: machine(), quick: bench.quick, skipped, results }, null, 2)}\n`)
+  if (json)
+    terminal.out(
+      `${JSON.stringify({ machine: machine(), loadAtStart: load, quick: bench.quick, skipped, results }, null, 2)}\n`,
+    )
   else summarise(results, skipped, terminal.out, paint)
   return results.some((result) => result.error !== null) ? EXIT_FAILED : EXIT_OK
 }

@@ -1,6 +1,6 @@
 /** A three-phase solar inverter. */
 
-import { hashFraction, rounded, smoothNoise } from './noise.ts'
+import { hashFraction, instrumentNoise, rounded, smoothNoise } from './noise.ts'
 import type { Reading, Surroundings } from './substation.ts'
 import { DAY_MS, HOUR_MS } from './weather.ts'
 
@@ -13,7 +13,8 @@ export function inverterOf(surroundings: Surroundings, position: number): (timeM
   const ratedKw = 80 + 40 * hashFraction(seed, 1)
   const soiling = 0.94 + 0.05 * hashFraction(seed, 2)
   const flutter = smoothNoise(seed + 3, 5_000)
-  const sensor = smoothNoise(seed + 4, 2_000)
+  const sensor = instrumentNoise(seed + 4)
+  const clockError = instrumentNoise(seed + 5)
   let lastMs: number | null = null
   let energyTodayKwh = 0
   let coreCelsius: number | null = null
@@ -26,7 +27,7 @@ export function inverterOf(surroundings: Surroundings, position: number): (timeM
     // Efficiency is poor at low load, best at about half load, and falls a little towards full load.
     const efficiency = running ? 98.7 - 0.35 / (load + 0.03) - 0.9 * load ** 2 + 0.05 * sensor(timeMs) : 0
     const powerKw = running ? (dcKw * efficiency) / 100 : 0
-    const voltage = grid.lineVoltage(timeMs) + 2.5 * load + 0.2 * sensor(timeMs)
+    const voltage = grid.lineVoltage(timeMs) + 2.5 * load + 0.4 * sensor(timeMs)
     const ambient = weather.ambientCelsius(timeMs)
     const settled = ambient + 4 + 31 * load
     const elapsedMs = lastMs === null ? 0 : Math.max(0, timeMs - lastMs)
@@ -41,9 +42,9 @@ export function inverterOf(surroundings: Surroundings, position: number): (timeM
       powerKw: rounded(powerKw, 2),
       voltage: rounded(voltage, 1),
       current: rounded((powerKw * 1000) / (Math.sqrt(3) * voltage), 2),
-      temperature: rounded(coreCelsius + 0.1 * sensor(timeMs), 1),
+      temperature: rounded(coreCelsius + 0.15 * sensor(timeMs), 1),
       efficiency: rounded(efficiency, 2),
-      frequency: rounded(grid.frequency(timeMs), 3),
+      frequency: rounded(grid.frequency(timeMs) + 0.003 * clockError(timeMs), 3),
       dcVoltage: rounded(running ? 700 + 90 * load ** 0.4 + 3 * flutter(timeMs) : 12 * sun, 1),
       energyTodayKwh: rounded(energyTodayKwh, 2),
       state: running ? 'RUNNING' : 'STANDBY',

@@ -1,6 +1,6 @@
 /** A three-phase energy meter at a customer's connection. */
 
-import { hashFraction, rounded, smoothNoise } from './noise.ts'
+import { hashFraction, instrumentNoise, rounded, smoothNoise } from './noise.ts'
 import type { Reading, Surroundings } from './substation.ts'
 import { DAY_MS, HOUR_MS } from './weather.ts'
 
@@ -10,6 +10,8 @@ export function meterOf(surroundings: Surroundings): (timeMs: number) => Reading
   const habits = smoothNoise(seed + 2, 40 * 60_000)
   const appliances = smoothNoise(seed + 3, 90_000)
   const motors = smoothNoise(seed + 4, 6 * 60_000)
+  const phases = [0, 1, 2].map((phase) => instrumentNoise(seed + 6 + phase))
+  const clockError = instrumentNoise(seed + 9)
   let energyKwh = 12_000 + 180_000 * hashFraction(seed, 5)
   let lastMs: number | null = null
 
@@ -19,16 +21,18 @@ export function meterOf(surroundings: Surroundings): (timeMs: number) => Reading
     const powerFactor = 0.955 + 0.03 * motors(timeMs)
     if (lastMs !== null) energyKwh += (powerKw * Math.max(0, timeMs - lastMs)) / HOUR_MS
     lastMs = timeMs
+    const phaseVoltage = (phase: number): number =>
+      rounded(grid.phaseVoltage(phase, timeMs) + 0.25 * (phases[phase]?.(timeMs) ?? 0), 1)
     return {
       timestamp: new Date(timeMs).toISOString(),
       energyKwh: rounded(energyKwh, 2),
       powerKw: rounded(powerKw, 3),
-      voltageL1: rounded(grid.phaseVoltage(0, timeMs), 1),
-      voltageL2: rounded(grid.phaseVoltage(1, timeMs), 1),
-      voltageL3: rounded(grid.phaseVoltage(2, timeMs), 1),
+      voltageL1: phaseVoltage(0),
+      voltageL2: phaseVoltage(1),
+      voltageL3: phaseVoltage(2),
       current: rounded((powerKw * 1000) / (Math.sqrt(3) * grid.lineVoltage(timeMs) * powerFactor), 2),
       powerFactor: rounded(powerFactor, 3),
-      frequency: rounded(grid.frequency(timeMs), 3),
+      frequency: rounded(grid.frequency(timeMs) + 0.003 * clockError(timeMs), 3),
     }
   }
 }

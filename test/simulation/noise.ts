@@ -15,6 +15,11 @@ export function smoothNoise(seed: number, periodMs: number): (timeMs: number) =>
   }
 }
 
+/** What an instrument adds of its own: a new value at every moment, uniform between -1 and 1. */
+export function instrumentNoise(seed: number): (timeMs: number) => number {
+  return (timeMs) => hashFraction(seed, timeMs) * 2 - 1
+}
+
 /** Uniform in [0, 1), the same for the same pair. */
 export function hashFraction(seed: number, index: number): number {
   let mixed = Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(index | 0, 0xc2b2ae35)

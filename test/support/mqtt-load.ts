@@ -5,6 +5,7 @@
 
 import { readFileSync } from 'node:fs'
 import { systemClock as clock, sleep } from '../../shared/clock.ts'
+import { hashFraction } from '../simulation/noise.ts'
 import { simulateSubstation } from '../simulation/substation.ts'
 import { LatencyHistogram } from './latency-histogram.ts'
 import { LoadClient, SLOTS_MAX } from './mqtt-load-client.ts'
@@ -183,7 +184,9 @@ function readings(spec: LoadSpec, index: number, count: number): string[] {
   const devices = simulateSubstation({ seed, siteId: 1, inverters: place + 1, meters: place + 1 })
   const device = devices[index % 2 === 0 ? place : place + 1 + place]
   const startMs = Date.UTC(2025, 5, 21, 8)
-  return Array.from({ length: count }, (_, i) => JSON.stringify(device?.readingAt(startMs + i * 10_000)))
+  // No two devices read at the same millisecond, and none keeps its period to the millisecond.
+  const offBeatMs = (i: number): number => Math.floor(hashFraction(seed + index, i) * 100) + ((index * 7919) % 10_000)
+  return Array.from({ length: count }, (_, i) => JSON.stringify(device?.readingAt(startMs + i * 10_000 + offBeatMs(i))))
 }
 
 function print(line: LoadLine): void {

@@ -66,8 +66,9 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   })
 
   return assemble({
-    // The API comes early: while the bus is awaited its health says so.
-    startOrder: [database, registry, bus, api, topics, latest, ingest],
+    // The API comes early: while the bus is awaited its health says so. Consumers come last: after a crash a group may
+    // take half a minute to let its new member in, and gateways need not wait for that.
+    startOrder: [database, registry, bus, api, topics, ingest, latest],
     // Who takes in stops first; the database is last, since everyone before it may still write.
     stopOrder: [ingest, topics, api, latest, registry, bus, database],
     stopTimeoutMs: config.shutdown.timeoutMs,

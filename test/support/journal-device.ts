@@ -76,7 +76,8 @@ export class JournalDevice {
     socket.on('error', () => {})
     socket.on('close', () => {
       if (this.socket !== socket || this.closed) return
-      this.timer = setTimeout(() => this.dial(), RECONNECT_MS)
+      this.loggedIn = false
+      this.later(RECONNECT_MS, () => this.dial())
     })
   }
 
@@ -111,14 +112,19 @@ export class JournalDevice {
   private fillWindow(): void {
     const { window = 20, intervalMs = 0 } = this.options
     if (intervalMs > 0) {
-      if (this.timer !== null) clearTimeout(this.timer)
-      this.timer = setTimeout(() => {
-        if (this.producing && this.loggedIn && this.sent - this.acknowledged < window) this.write(this.sent++, false)
-        if (!this.closed && this.loggedIn) this.fillWindow()
-      }, intervalMs)
+      this.later(intervalMs, () => {
+        if (this.producing && this.sent - this.acknowledged < window) this.write(this.sent++, false)
+        this.fillWindow()
+      })
       return
     }
     while (this.producing && this.sent - this.acknowledged < window) this.write(this.sent++, false)
+  }
+
+  /** One thing at a time: to dial again, or to send the next reading. */
+  private later(delayMs: number, fn: () => void): void {
+    if (this.timer !== null) clearTimeout(this.timer)
+    this.timer = this.closed ? null : setTimeout(fn, delayMs)
   }
 
   private write(n: number, dup: boolean): void {

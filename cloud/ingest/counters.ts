@@ -1,78 +1,78 @@
 /** What the ingest did since it started, for metrics. */
 
 export interface IngestStats {
-	/** Records published as readings, status changes or dead letters. */
-	readonly recordsPublished: number;
-	/** Records that the cloud had already; dropped. */
-	readonly duplicatesDropped: number;
-	/** Status reports that changed nothing; dropped, as the contract wants changes only. */
-	readonly statusUnchanged: number;
-	/** Records whose timestamp was unreadable or in the future, published with the time of receipt. */
-	readonly timestampsRefused: number;
-	/** Dead letters by code. */
-	readonly deadLettered: Readonly<Record<string, number>>;
-	/** Records that gateways gave up, by reason. */
-	readonly recordsLost: Readonly<Record<string, number>>;
-	readonly blocks: number;
-	/** Block data, bytes. */
-	readonly bytes: number;
-	/** Batches published, and the time from the begin of publishing to all of it durable, milliseconds in total. */
-	readonly batches: number;
-	readonly publishMs: number;
-	/** Publishing or storing cursors failed and was tried again. */
-	readonly retries: number;
-	/** Streams refused or ended by the cloud, by gRPC status name. */
-	readonly streamsEnded: Readonly<Record<string, number>>;
-	/** Gateways connected now. */
-	readonly gateways: number;
-	/** Credit given out and block data on the way, bytes. */
-	readonly reservedBytes: number;
-	/** Records decoded and not yet published, bytes as estimated. */
-	readonly decodedBytes: number;
+  /** Records published as readings, status changes or dead letters. */
+  readonly recordsPublished: number
+  /** Records that the cloud had already; dropped. */
+  readonly duplicatesDropped: number
+  /** Status reports that changed nothing; dropped, as the contract wants changes only. */
+  readonly statusUnchanged: number
+  /** Records whose timestamp was unreadable or in the future, published with the time of receipt. */
+  readonly timestampsRefused: number
+  /** Dead letters by code. */
+  readonly deadLettered: Readonly<Record<string, number>>
+  /** Records that gateways gave up, by reason. */
+  readonly recordsLost: Readonly<Record<string, number>>
+  readonly blocks: number
+  /** Block data, bytes. */
+  readonly bytes: number
+  /** Batches published, and the time from the begin of publishing to all of it durable, milliseconds in total. */
+  readonly batches: number
+  readonly publishMs: number
+  /** Publishing or storing cursors failed and was tried again. */
+  readonly retries: number
+  /** Streams refused or ended by the cloud, by gRPC status name. */
+  readonly streamsEnded: Readonly<Record<string, number>>
+  /** Gateways connected now. */
+  readonly gateways: number
+  /** Credit given out and block data on the way, bytes. */
+  readonly reservedBytes: number
+  /** Records decoded and not yet published, bytes as estimated. */
+  readonly decodedBytes: number
 }
 
 /** The counting half of `IngestStats`. */
 export class IngestCounters {
-	recordsPublished = 0;
-	duplicatesDropped = 0;
-	statusUnchanged = 0;
-	timestampsRefused = 0;
-	blocks = 0;
-	bytes = 0;
-	batches = 0;
-	publishMs = 0;
-	retries = 0;
-	readonly deadLettered: Record<string, number> = {};
-	readonly recordsLost: Record<string, number> = {};
-	readonly streamsEnded: Record<string, number> = {};
+  recordsPublished = 0
+  duplicatesDropped = 0
+  statusUnchanged = 0
+  timestampsRefused = 0
+  blocks = 0
+  bytes = 0
+  batches = 0
+  publishMs = 0
+  retries = 0
+  readonly deadLettered: Record<string, number> = {}
+  readonly recordsLost: Record<string, number> = {}
+  readonly streamsEnded: Record<string, number> = {}
 
-	snapshot(): Omit<IngestStats, "gateways" | "reservedBytes" | "decodedBytes"> {
-		const { deadLettered, recordsLost, streamsEnded } = this;
-		return {
-			recordsPublished: this.recordsPublished,
-			duplicatesDropped: this.duplicatesDropped,
-			statusUnchanged: this.statusUnchanged,
-			timestampsRefused: this.timestampsRefused,
-			blocks: this.blocks,
-			bytes: this.bytes,
-			batches: this.batches,
-			publishMs: this.publishMs,
-			retries: this.retries,
-			deadLettered: { ...deadLettered },
-			recordsLost: { ...recordsLost },
-			streamsEnded: { ...streamsEnded },
-		};
-	}
+  snapshot(): Omit<IngestStats, 'gateways' | 'reservedBytes' | 'decodedBytes'> {
+    const { deadLettered, recordsLost, streamsEnded } = this
+    return {
+      recordsPublished: this.recordsPublished,
+      duplicatesDropped: this.duplicatesDropped,
+      statusUnchanged: this.statusUnchanged,
+      timestampsRefused: this.timestampsRefused,
+      blocks: this.blocks,
+      bytes: this.bytes,
+      batches: this.batches,
+      publishMs: this.publishMs,
+      retries: this.retries,
+      deadLettered: { ...deadLettered },
+      recordsLost: { ...recordsLost },
+      streamsEnded: { ...streamsEnded },
+    }
+  }
 
-	deadLetter(code: string): void {
-		this.deadLettered[code] = (this.deadLettered[code] ?? 0) + 1;
-	}
+  deadLetter(code: string): void {
+    this.deadLettered[code] = (this.deadLettered[code] ?? 0) + 1
+  }
 
-	lost(reason: string, records: number): void {
-		this.recordsLost[reason] = (this.recordsLost[reason] ?? 0) + records;
-	}
+  lost(reason: string, records: number): void {
+    this.recordsLost[reason] = (this.recordsLost[reason] ?? 0) + records
+  }
 
-	ended(statusName: string): void {
-		this.streamsEnded[statusName] = (this.streamsEnded[statusName] ?? 0) + 1;
-	}
+  ended(statusName: string): void {
+    this.streamsEnded[statusName] = (this.streamsEnded[statusName] ?? 0) + 1
+  }
 }

@@ -4,352 +4,311 @@
  * and is decoded while the bus works, so batches grow with the load and nothing waits for a timer.
  */
 
-import { status } from "@grpc/grpc-js";
-import type {
-	Block,
-	Gap,
-	SessionResponse,
-} from "../../proto/generated/busbar/edge/v1/uplink.ts";
-import type { Clock } from "../../shared/clock.ts";
-import { LANES, type Lane, type SequenceRange } from "../../shared/lanes.ts";
-import type { Logger } from "../../shared/log.ts";
-import { addRange, missingFrom } from "../../shared/sequence-ranges.ts";
-import {
-	checkBlock,
-	checkGap,
-	gapReasonOf,
-	type Placement,
-	wireLaneOf,
-} from "./admission.ts";
-import { Batch } from "./batch.ts";
-import { openBlock } from "./block-body.ts";
-import type { ByteBudget } from "./byte-budget.ts";
-import type { IngestCounters } from "./counters.ts";
-import type { CreditAccount } from "./credit-pool.ts";
-import type { Received } from "./cursors.ts";
-import type { Delivery } from "./delivery.ts";
-import {
-	DeviceLookup,
-	type DeviceRegistry,
-	type Source,
-} from "./device-lookup.ts";
-import { isRejection } from "./json-object.ts";
-import { RecordSorter } from "./record-sorter.ts";
-import { invalidArgument, type Refusal } from "./refusal.ts";
+import { status } from '@grpc/grpc-js'
+import type { Block, Gap, SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import type { Clock } from '../../shared/clock.ts'
+import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
+import type { Logger } from '../../shared/log.ts'
+import { addRange, missingFrom } from '../../shared/sequence-ranges.ts'
+import { checkBlock, checkGap, gapReasonOf, type Placement, wireLaneOf } from './admission.ts'
+import { Batch } from './batch.ts'
+import { openBlock } from './block-body.ts'
+import type { ByteBudget } from './byte-budget.ts'
+import type { IngestCounters } from './counters.ts'
+import type { CreditAccount } from './credit-pool.ts'
+import type { Received } from './cursors.ts'
+import type { Delivery } from './delivery.ts'
+import { DeviceLookup, type DeviceRegistry, type Source } from './device-lookup.ts'
+import { isRejection } from './json-object.ts'
+import { RecordSorter } from './record-sorter.ts'
+import { invalidArgument, type Refusal } from './refusal.ts'
 
 export interface GatewayStreamOptions {
-	readonly gatewayId: string;
-	readonly epoch: string;
-	/** What the cloud had when the gateway was admitted. */
-	readonly received: Received;
-	readonly credit: CreditAccount;
-	readonly send: (response: SessionResponse) => void;
-	/** A batch is durable and acknowledged. @param newestWallMs gateway's wall clock of its newest block; 0 for none. */
-	readonly onDelivered: (newestWallMs: number) => void;
-	/** Something other than a stop ended the work on this stream. */
-	readonly onFailed: (error: unknown) => void;
-	readonly delivery: Delivery;
-	readonly registry: DeviceRegistry;
-	/** Memory for decoded records, shared by all gateways. */
-	readonly decoded: ByteBudget;
-	readonly counters: IngestCounters;
-	readonly futureToleranceMs: number;
-	readonly clock: Clock;
-	readonly log: Logger;
+  readonly gatewayId: string
+  readonly epoch: string
+  /** What the cloud had when the gateway was admitted. */
+  readonly received: Received
+  readonly credit: CreditAccount
+  readonly send: (response: SessionResponse) => void
+  /** A batch is durable and acknowledged. @param newestWallMs gateway's wall clock of its newest block; 0 for none. */
+  readonly onDelivered: (newestWallMs: number) => void
+  /** Something other than a stop ended the work on this stream. */
+  readonly onFailed: (error: unknown) => void
+  readonly delivery: Delivery
+  readonly registry: DeviceRegistry
+  /** Memory for decoded records, shared by all gateways. */
+  readonly decoded: ByteBudget
+  readonly counters: IngestCounters
+  readonly futureToleranceMs: number
+  readonly clock: Clock
+  readonly log: Logger
 }
 
 type Gathered =
-	| {
-			readonly kind: "block";
-			readonly block: Block;
-			readonly placement: Placement;
-	  }
-	| { readonly kind: "gap"; readonly gap: Gap; readonly placement: Placement };
+  | {
+      readonly kind: 'block'
+      readonly block: Block
+      readonly placement: Placement
+    }
+  | { readonly kind: 'gap'; readonly gap: Gap; readonly placement: Placement }
 
 /** A batch goes as soon as the bus is free and this much is decoded, or nothing more has arrived, bytes. */
-const BATCH_BYTES_MIN = 512 * 1024;
+const BATCH_BYTES_MIN = 512 * 1024
 /** Decoded and waiting while the bus is busy, bytes. */
-const BATCH_BYTES_MAX = 4 * 1024 * 1024;
+const BATCH_BYTES_MAX = 4 * 1024 * 1024
 /** Decoding leaves the event loop to others after this long, milliseconds. */
-const SLICE_MS = 4;
+const SLICE_MS = 4
 /** Rough cost of a decoded record beside its payload, bytes. */
-const RECORD_OVERHEAD_BYTES = 512;
+const RECORD_OVERHEAD_BYTES = 512
 /** The cloud says that it is still at work when a batch takes this long, milliseconds, or the gateway would redial. */
-const STILL_WORKING_MS = 5_000;
+const STILL_WORKING_MS = 5_000
 
 export class GatewayStream {
-	private readonly options: GatewayStreamOptions;
-	private readonly sorter: RecordSorter;
-	private readonly devices: DeviceLookup;
-	private readonly gathered: Gathered[] = [];
-	private pending = new Batch();
-	private publishing: Promise<void> | null = null;
-	/** Durable in the cloud. */
-	private received: Record<Lane, readonly SequenceRange[]>;
-	/** That, and what is in a batch. */
-	private readonly claimed: Record<Lane, readonly SequenceRange[]>;
-	private readonly aborted = new AbortController();
-	private wake: (() => void) | null = null;
-	private draining = false;
-	private sliceEndsAt = 0;
-	private running: Promise<void> | null = null;
+  private readonly options: GatewayStreamOptions
+  private readonly sorter: RecordSorter
+  private readonly devices: DeviceLookup
+  private readonly gathered: Gathered[] = []
+  private pending = new Batch()
+  private publishing: Promise<void> | null = null
+  /** Durable in the cloud. */
+  private received: Record<Lane, readonly SequenceRange[]>
+  /** That, and what is in a batch. */
+  private readonly claimed: Record<Lane, readonly SequenceRange[]>
+  private readonly aborted = new AbortController()
+  private wake: (() => void) | null = null
+  private draining = false
+  private sliceEndsAt = 0
+  private running: Promise<void> | null = null
 
-	constructor(options: GatewayStreamOptions) {
-		this.options = options;
-		const { gatewayId, epoch, futureToleranceMs, registry, clock } = options;
-		this.sorter = new RecordSorter({
-			gatewayId,
-			epoch,
-			futureToleranceMs,
-			clock,
-		});
-		this.devices = new DeviceLookup({ gatewayId, registry, clock });
-		this.received = { ...options.received };
-		this.claimed = { ...options.received };
-	}
+  constructor(options: GatewayStreamOptions) {
+    this.options = options
+    const { gatewayId, epoch, futureToleranceMs, registry, clock } = options
+    this.sorter = new RecordSorter({
+      gatewayId,
+      epoch,
+      futureToleranceMs,
+      clock,
+    })
+    this.devices = new DeviceLookup({ gatewayId, registry, clock })
+    this.received = { ...options.received }
+    this.claimed = { ...options.received }
+  }
 
-	start(): void {
-		this.running ??= this.run();
-	}
+  start(): void {
+    this.running ??= this.run()
+  }
 
-	/** Takes a block; returns why not, or null. */
-	acceptBlock(block: Block): Refusal | null {
-		const checked = checkBlock(block);
-		if (!checked.ok) return invalidArgument(checked.problem);
-		if (!this.options.credit.arrived(block.data.length)) {
-			return {
-				code: status.RESOURCE_EXHAUSTED,
-				details: `a block of ${block.data.length} bytes exceeds the credit`,
-			};
-		}
-		this.take({ kind: "block", block, placement: checked.value });
-		return null;
-	}
+  /** Takes a block; returns why not, or null. */
+  acceptBlock(block: Block): Refusal | null {
+    const checked = checkBlock(block)
+    if (!checked.ok) return invalidArgument(checked.problem)
+    if (!this.options.credit.arrived(block.data.length)) {
+      return {
+        code: status.RESOURCE_EXHAUSTED,
+        details: `a block of ${block.data.length} bytes exceeds the credit`,
+      }
+    }
+    this.take({ kind: 'block', block, placement: checked.value })
+    return null
+  }
 
-	/** Takes a gap; returns why not, or null. */
-	acceptGap(gap: Gap): Refusal | null {
-		const checked = checkGap(gap);
-		if (!checked.ok) return invalidArgument(checked.problem);
-		this.take({ kind: "gap", gap, placement: checked.value });
-		return null;
-	}
+  /** Takes a gap; returns why not, or null. */
+  acceptGap(gap: Gap): Refusal | null {
+    const checked = checkGap(gap)
+    if (!checked.ok) return invalidArgument(checked.problem)
+    this.take({ kind: 'gap', gap, placement: checked.value })
+    return null
+  }
 
-	/** Items that were not decoded yet; the credit bounds their bytes, the server their number. */
-	get gatheredItems(): number {
-		return this.gathered.length;
-	}
+  /** Items that were not decoded yet; the credit bounds their bytes, the server their number. */
+  get gatheredItems(): number {
+    return this.gathered.length
+  }
 
-	/** Resolves when the batch on its way has settled; nothing further is published or acknowledged. */
-	async abort(): Promise<void> {
-		this.aborted.abort();
-		this.signalWake();
-		await this.running;
-	}
+  /** Resolves when the batch on its way has settled; nothing further is published or acknowledged. */
+  async abort(): Promise<void> {
+    this.aborted.abort()
+    this.signalWake()
+    await this.running
+  }
 
-	/** Resolves when everything taken so far is acknowledged, or the stream was aborted. */
-	async drain(): Promise<void> {
-		this.draining = true;
-		this.signalWake();
-		await this.running;
-	}
+  /** Resolves when everything taken so far is acknowledged, or the stream was aborted. */
+  async drain(): Promise<void> {
+    this.draining = true
+    this.signalWake()
+    await this.running
+  }
 
-	private take(item: Gathered): void {
-		if (this.aborted.signal.aborted || this.draining) return;
-		this.gathered.push(item);
-		this.signalWake();
-	}
+  private take(item: Gathered): void {
+    if (this.aborted.signal.aborted || this.draining) return
+    this.gathered.push(item)
+    this.signalWake()
+  }
 
-	private async run(): Promise<void> {
-		const { signal } = this.aborted;
-		try {
-			while (!signal.aborted) {
-				if (this.publishing === null && this.isDue()) this.publish();
-				const next = this.gathered[0];
-				if (next !== undefined && this.pending.decodedBytes < BATCH_BYTES_MAX)
-					await this.decode(next);
-				else if (this.publishing !== null || this.pending.isEmpty) {
-					if (this.draining && this.publishing === null) break;
-					await this.woken();
-				}
-			}
-		} catch (error) {
-			if (!signal.aborted) this.options.onFailed(error);
-			this.aborted.abort();
-		}
-		await this.publishing;
-		this.options.decoded.give(this.pending.decodedBytes);
-		this.options.credit.close();
-	}
+  private async run(): Promise<void> {
+    const { signal } = this.aborted
+    try {
+      while (!signal.aborted) {
+        if (this.publishing === null && this.isDue()) this.publish()
+        const next = this.gathered[0]
+        if (next !== undefined && this.pending.decodedBytes < BATCH_BYTES_MAX) await this.decode(next)
+        else if (this.publishing !== null || this.pending.isEmpty) {
+          if (this.draining && this.publishing === null) break
+          await this.woken()
+        }
+      }
+    } catch (error) {
+      if (!signal.aborted) this.options.onFailed(error)
+      this.aborted.abort()
+    }
+    await this.publishing
+    this.options.decoded.give(this.pending.decodedBytes)
+    this.options.credit.close()
+  }
 
-	private isDue(): boolean {
-		if (this.pending.isEmpty) return false;
-		return (
-			this.gathered.length === 0 || this.pending.decodedBytes >= BATCH_BYTES_MIN
-		);
-	}
+  private isDue(): boolean {
+    if (this.pending.isEmpty) return false
+    return this.gathered.length === 0 || this.pending.decodedBytes >= BATCH_BYTES_MIN
+  }
 
-	/** Moves the first gathered item into the pending batch. */
-	private async decode(item: Gathered): Promise<void> {
-		const cost = item.kind === "gap" ? 0 : decodedCost(item.block);
-		const { decoded, clock } = this.options;
-		if (!decoded.tryTake(cost)) {
-			// What this gateway holds goes first: waiting for memory while holding some could stop every gateway for good.
-			if (!this.pending.isEmpty) {
-				if (this.publishing === null) this.publish();
-				else await this.woken();
-				return;
-			}
-			await decoded.take(cost);
-		}
-		this.pending.decodedBytes += cost;
-		if (this.aborted.signal.aborted) return;
-		this.gathered.shift();
-		if (item.kind === "gap") this.addGap(item.gap, item.placement);
-		else await this.addBlock(item.block, item.placement);
-		if (clock.monotonicMs() < this.sliceEndsAt) return;
-		await new Promise<void>((resolve) => setImmediate(resolve));
-		this.sliceEndsAt = clock.monotonicMs() + SLICE_MS;
-	}
+  /** Moves the first gathered item into the pending batch. */
+  private async decode(item: Gathered): Promise<void> {
+    const cost = item.kind === 'gap' ? 0 : decodedCost(item.block)
+    const { decoded, clock } = this.options
+    if (!decoded.tryTake(cost)) {
+      // What this gateway holds goes first: waiting for memory while holding some could stop every gateway for good.
+      if (!this.pending.isEmpty) {
+        if (this.publishing === null) this.publish()
+        else await this.woken()
+        return
+      }
+      await decoded.take(cost)
+    }
+    this.pending.decodedBytes += cost
+    if (this.aborted.signal.aborted) return
+    this.gathered.shift()
+    if (item.kind === 'gap') this.addGap(item.gap, item.placement)
+    else await this.addBlock(item.block, item.placement)
+    if (clock.monotonicMs() < this.sliceEndsAt) return
+    await new Promise<void>((resolve) => setImmediate(resolve))
+    this.sliceEndsAt = clock.monotonicMs() + SLICE_MS
+  }
 
-	private async addBlock(
-		block: Block,
-		{ lane, range }: Placement,
-	): Promise<void> {
-		const { counters } = this.options;
-		const batch = this.pending;
-		const wanted = missingFrom(this.claimed[lane], range);
-		counters.blocks++;
-		counters.bytes += block.data.length;
-		const missing = wanted.reduce(
-			(sum, { first, last }) => sum + last - first + 1,
-			0,
-		);
-		counters.duplicatesDropped += block.recordCount - missing;
-		if (missing > 0) {
-			const records = openBlock(block);
-			if (isRejection(records)) {
-				this.options.log.error(
-					{
-						gatewayId: this.options.gatewayId,
-						lane,
-						...range,
-						problem: records.message,
-					},
-					"corrupt block",
-				);
-				this.sorter.sortCorrupt(block, lane, records, batch);
-			} else {
-				const sources = await this.sourcesOf(records);
-				this.sorter.sort(block, records, wanted, sources, batch);
-			}
-		}
-		batch.dataBytes += block.data.length;
-		batch.newestWallMs = Math.max(batch.newestWallMs, block.wallClockMs);
-		this.cover(lane, range);
-	}
+  private async addBlock(block: Block, { lane, range }: Placement): Promise<void> {
+    const { counters } = this.options
+    const batch = this.pending
+    const wanted = missingFrom(this.claimed[lane], range)
+    counters.blocks++
+    counters.bytes += block.data.length
+    const missing = wanted.reduce((sum, { first, last }) => sum + last - first + 1, 0)
+    counters.duplicatesDropped += block.recordCount - missing
+    if (missing > 0) {
+      const records = openBlock(block)
+      if (isRejection(records)) {
+        this.options.log.error(
+          {
+            gatewayId: this.options.gatewayId,
+            lane,
+            ...range,
+            problem: records.message,
+          },
+          'corrupt block',
+        )
+        this.sorter.sortCorrupt(block, lane, records, batch)
+      } else {
+        const sources = await this.sourcesOf(records)
+        this.sorter.sort(block, records, wanted, sources, batch)
+      }
+    }
+    batch.dataBytes += block.data.length
+    batch.newestWallMs = Math.max(batch.newestWallMs, block.wallClockMs)
+    this.cover(lane, range)
+  }
 
-	private addGap(gap: Gap, { lane, range }: Placement): void {
-		const { gatewayId, epoch } = this.options;
-		const reason = gapReasonOf(gap);
-		// What arrived before the gateway gave it up is not lost.
-		for (const { first, last } of missingFrom(this.claimed[lane], range)) {
-			const recordCount = last - first + 1;
-			this.pending.gaps.push({
-				gatewayId,
-				epoch,
-				lane,
-				firstSequence: first,
-				recordCount,
-				reason,
-				atMs: gap.wallClockMs,
-			});
-		}
-		this.cover(lane, range);
-	}
+  private addGap(gap: Gap, { lane, range }: Placement): void {
+    const { gatewayId, epoch } = this.options
+    const reason = gapReasonOf(gap)
+    // What arrived before the gateway gave it up is not lost.
+    for (const { first, last } of missingFrom(this.claimed[lane], range)) {
+      const recordCount = last - first + 1
+      this.pending.gaps.push({
+        gatewayId,
+        epoch,
+        lane,
+        firstSequence: first,
+        recordCount,
+        reason,
+        atMs: gap.wallClockMs,
+      })
+    }
+    this.cover(lane, range)
+  }
 
-	private cover(lane: Lane, range: SequenceRange): void {
-		this.claimed[lane] = addRange(this.claimed[lane], range);
-		this.pending.cover(lane, range);
-	}
+  private cover(lane: Lane, range: SequenceRange): void {
+    this.claimed[lane] = addRange(this.claimed[lane], range)
+    this.pending.cover(lane, range)
+  }
 
-	private async sourcesOf(
-		records: readonly { readonly topic: string }[],
-	): Promise<Map<string, Source>> {
-		const sources = new Map<string, Source>();
-		const missing = this.devices.fromMemory(
-			new Set(records.map(({ topic }) => topic)),
-			sources,
-		);
-		if (missing.length > 0) {
-			await this.options.delivery.persist(
-				() => this.devices.fromRegistry(missing, sources),
-				this.aborted.signal,
-			);
-		}
-		return sources;
-	}
+  private async sourcesOf(records: readonly { readonly topic: string }[]): Promise<Map<string, Source>> {
+    const sources = new Map<string, Source>()
+    const missing = this.devices.fromMemory(new Set(records.map(({ topic }) => topic)), sources)
+    if (missing.length > 0) {
+      await this.options.delivery.persist(() => this.devices.fromRegistry(missing, sources), this.aborted.signal)
+    }
+    return sources
+  }
 
-	/** Publishes the pending batch; the next one gathers meanwhile. */
-	private publish(): void {
-		const batch = this.pending;
-		this.pending = new Batch();
-		this.publishing = this.deliver(batch)
-			.catch((error: unknown) => {
-				if (!this.aborted.signal.aborted) this.options.onFailed(error);
-				this.aborted.abort();
-			})
-			.finally(() => {
-				this.options.decoded.give(batch.decodedBytes);
-				this.publishing = null;
-				this.signalWake();
-			});
-	}
+  /** Publishes the pending batch; the next one gathers meanwhile. */
+  private publish(): void {
+    const batch = this.pending
+    this.pending = new Batch()
+    this.publishing = this.deliver(batch)
+      .catch((error: unknown) => {
+        if (!this.aborted.signal.aborted) this.options.onFailed(error)
+        this.aborted.abort()
+      })
+      .finally(() => {
+        this.options.decoded.give(batch.decodedBytes)
+        this.publishing = null
+        this.signalWake()
+      })
+  }
 
-	private async deliver(batch: Batch): Promise<void> {
-		const { delivery, gatewayId, epoch, credit, clock } = this.options;
-		const stillWorking = clock.every(STILL_WORKING_MS, () =>
-			this.send({ $case: "credit", value: { bytes: 0 } }),
-		);
-		try {
-			this.received = await delivery.deliver(
-				{ gatewayId, epoch },
-				batch,
-				this.received,
-				this.aborted.signal,
-			);
-		} finally {
-			stillWorking.cancel();
-		}
-		if (this.aborted.signal.aborted) return;
-		// Durable on the bus and in the database: the gateway may delete it.
-		for (const lane of LANES) {
-			const ranges = batch.ranges[lane];
-			if (ranges.length > 0)
-				this.send({ $case: "ack", value: { lane: wireLaneOf(lane), ranges } });
-		}
-		this.options.onDelivered(batch.newestWallMs);
-		credit.finished(batch.dataBytes);
-	}
+  private async deliver(batch: Batch): Promise<void> {
+    const { delivery, gatewayId, epoch, credit, clock } = this.options
+    const stillWorking = clock.every(STILL_WORKING_MS, () => this.send({ $case: 'credit', value: { bytes: 0 } }))
+    try {
+      this.received = await delivery.deliver({ gatewayId, epoch }, batch, this.received, this.aborted.signal)
+    } finally {
+      stillWorking.cancel()
+    }
+    if (this.aborted.signal.aborted) return
+    // Durable on the bus and in the database: the gateway may delete it.
+    for (const lane of LANES) {
+      const ranges = batch.ranges[lane]
+      if (ranges.length > 0) this.send({ $case: 'ack', value: { lane: wireLaneOf(lane), ranges } })
+    }
+    this.options.onDelivered(batch.newestWallMs)
+    credit.finished(batch.dataBytes)
+  }
 
-	private send(message: NonNullable<SessionResponse["message"]>): void {
-		if (!this.aborted.signal.aborted) this.options.send({ message });
-	}
+  private send(message: NonNullable<SessionResponse['message']>): void {
+    if (!this.aborted.signal.aborted) this.options.send({ message })
+  }
 
-	private woken(): Promise<void> {
-		return new Promise((resolve) => {
-			this.wake = resolve;
-		});
-	}
+  private woken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = resolve
+    })
+  }
 
-	private signalWake(): void {
-		this.wake?.();
-		this.wake = null;
-	}
+  private signalWake(): void {
+    this.wake?.()
+    this.wake = null
+  }
 }
 
 function decodedCost({ bodyBytes, recordCount }: Block): number {
-	// The count is the gateway's word until the body is decoded; a record takes at least three bytes of it.
-	return (
-		bodyBytes + Math.min(recordCount, bodyBytes / 3) * RECORD_OVERHEAD_BYTES
-	);
+  // The count is the gateway's word until the body is decoded; a record takes at least three bytes of it.
+  return bodyBytes + Math.min(recordCount, bodyBytes / 3) * RECORD_OVERHEAD_BYTES
 }

@@ -1,40 +1,35 @@
 /** Why the cloud ends a gateway's stream; the gateway sees both parts. */
 
-import { status } from "@grpc/grpc-js";
-import { BusbarError, messageOf } from "../../shared/errors.ts";
+import { status } from '@grpc/grpc-js'
+import { BusbarError, messageOf } from '../../shared/errors.ts'
 
 export interface Refusal {
-	readonly code: status;
-	readonly details: string;
+  readonly code: status
+  readonly details: string
 }
 
 export function invalidArgument(details: string): Refusal {
-	return { code: status.INVALID_ARGUMENT, details };
+  return { code: status.INVALID_ARGUMENT, details }
 }
 
 /** What the gateway is told of something that was thrown. */
 export function refusalOf(error: unknown): Refusal {
-	if (error instanceof RefusalError) return error.refusal;
-	if (!(error instanceof BusbarError))
-		return { code: status.INTERNAL, details: messageOf(error) };
-	const details =
-		error.hint === undefined
-			? error.message
-			: `${error.message}: ${error.hint}`;
-	if (error.code === "GATEWAY_NOT_REGISTERED")
-		return { code: status.PERMISSION_DENIED, details };
-	return {
-		code: error.retryable ? status.UNAVAILABLE : status.INTERNAL,
-		details,
-	};
+  if (error instanceof RefusalError) return error.refusal
+  if (!(error instanceof BusbarError)) return { code: status.INTERNAL, details: messageOf(error) }
+  const details = error.hint === undefined ? error.message : `${error.message}: ${error.hint}`
+  if (error.code === 'GATEWAY_NOT_REGISTERED') return { code: status.PERMISSION_DENIED, details }
+  return {
+    code: error.retryable ? status.UNAVAILABLE : status.INTERNAL,
+    details,
+  }
 }
 
 /** Thrown while a gateway is being admitted. */
 export class RefusalError extends Error {
-	readonly refusal: Refusal;
+  readonly refusal: Refusal
 
-	constructor(refusal: Refusal) {
-		super(refusal.details);
-		this.refusal = refusal;
-	}
+  constructor(refusal: Refusal) {
+    super(refusal.details)
+    this.refusal = refusal
+  }
 }

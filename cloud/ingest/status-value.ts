@@ -1,68 +1,50 @@
 /** The value of a `device-status` record: a change, and what it was before. */
 
-import { type EventTime, eventTime } from "./event-time.ts";
-import { isRejection, parseJsonObject, type Rejection } from "./json-object.ts";
-import type { TelemetryDevice } from "./telemetry-value.ts";
+import { type EventTime, eventTime } from './event-time.ts'
+import { isRejection, parseJsonObject, type Rejection } from './json-object.ts'
+import type { TelemetryDevice } from './telemetry-value.ts'
 
-export const DEVICE_STATUSES = [
-	"ONLINE",
-	"OFFLINE",
-	"MAINTENANCE",
-	"ERROR",
-] as const;
-export type ReportedStatus = (typeof DEVICE_STATUSES)[number];
+export const DEVICE_STATUSES = ['ONLINE', 'OFFLINE', 'MAINTENANCE', 'ERROR'] as const
+export type ReportedStatus = (typeof DEVICE_STATUSES)[number]
 
 /** What a device that was never heard of is taken to have been. */
-export const STATUS_BEFORE_FIRST: ReportedStatus = "OFFLINE";
+export const STATUS_BEFORE_FIRST: ReportedStatus = 'OFFLINE'
 
 export interface StatusReport {
-	readonly status: ReportedStatus;
-	readonly reason: string;
-	readonly time: EventTime;
+  readonly status: ReportedStatus
+  readonly reason: string
+  readonly time: EventTime
 }
 
 /** What a status payload reports, or why it is none. */
-export function readStatus(
-	payload: Buffer,
-	receivedAtMs: number,
-	futureToleranceMs: number,
-): StatusReport | Rejection {
-	const parsed = parseJsonObject(payload);
-	if (isRejection(parsed)) return parsed;
-	const status = DEVICE_STATUSES.find(
-		(each) => each === parsed.fields["status"],
-	);
-	if (status === undefined) {
-		return {
-			code: "BAD_STATUS",
-			message: `"status" must be one of ${DEVICE_STATUSES.join(", ")}`,
-		};
-	}
-	const { reason, timestamp } = parsed.fields;
-	return {
-		status,
-		reason:
-			typeof reason === "string" && reason !== ""
-				? reason
-				: `Device reported ${status}`,
-		time: eventTime(timestamp, receivedAtMs, futureToleranceMs),
-	};
+export function readStatus(payload: Buffer, receivedAtMs: number, futureToleranceMs: number): StatusReport | Rejection {
+  const parsed = parseJsonObject(payload)
+  if (isRejection(parsed)) return parsed
+  const status = DEVICE_STATUSES.find((each) => each === parsed.fields['status'])
+  if (status === undefined) {
+    return {
+      code: 'BAD_STATUS',
+      message: `"status" must be one of ${DEVICE_STATUSES.join(', ')}`,
+    }
+  }
+  const { reason, timestamp } = parsed.fields
+  return {
+    status,
+    reason: typeof reason === 'string' && reason !== '' ? reason : `Device reported ${status}`,
+    time: eventTime(timestamp, receivedAtMs, futureToleranceMs),
+  }
 }
 
-export function statusValue(
-	device: TelemetryDevice,
-	previousStatus: ReportedStatus,
-	report: StatusReport,
-): string {
-	const { deviceId, serialNumber, siteId } = device;
-	return JSON.stringify({
-		deviceId,
-		serialNumber,
-		siteId,
-		previousStatus,
-		newStatus: report.status,
-		timestamp: new Date(report.time.ms).toISOString(),
-		eventType: "DEVICE_STATUS_CHANGE",
-		reason: report.reason,
-	});
+export function statusValue(device: TelemetryDevice, previousStatus: ReportedStatus, report: StatusReport): string {
+  const { deviceId, serialNumber, siteId } = device
+  return JSON.stringify({
+    deviceId,
+    serialNumber,
+    siteId,
+    previousStatus,
+    newStatus: report.status,
+    timestamp: new Date(report.time.ms).toISOString(),
+    eventType: 'DEVICE_STATUS_CHANGE',
+    reason: report.reason,
+  })
 }

@@ -3,335 +3,295 @@
  * shell around the state machine of session.ts: it dials, reads, writes and keeps the one timer.
  */
 
-import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
+import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
 import type {
-	SessionRequest,
-	SessionResponse,
-	UplinkServiceClient,
-} from "../../proto/generated/busbar/edge/v1/uplink.ts";
-import type { Timer } from "../../shared/clock.ts";
-import { BusbarError, messageOf } from "../../shared/errors.ts";
-import type { Part } from "../../shared/lifecycle.ts";
-import { type ChannelSettings, createClient, whenReady } from "./channel.ts";
-import { callFailure, closeFailure } from "./failure.ts";
-import type { FeedRead } from "./flow.ts";
-import type { UplinkOptions } from "./options.ts";
+  SessionRequest,
+  SessionResponse,
+  UplinkServiceClient,
+} from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import type { Timer } from '../../shared/clock.ts'
+import { BusbarError, messageOf } from '../../shared/errors.ts'
+import type { Part } from '../../shared/lifecycle.ts'
+import { type ChannelSettings, createClient, whenReady } from './channel.ts'
+import { callFailure, closeFailure } from './failure.ts'
+import type { FeedRead } from './flow.ts'
+import type { UplinkOptions } from './options.ts'
 import {
-	initialState,
-	nextTickAt,
-	type SessionEffect,
-	type SessionInput,
-	type SessionRules,
-	type SessionState,
-	transition,
-} from "./session.ts";
-import { UplinkStatistics, type UplinkStats } from "./statistics.ts";
-import { helloMessage, itemMessage } from "./wire.ts";
+  initialState,
+  nextTickAt,
+  type SessionEffect,
+  type SessionInput,
+  type SessionRules,
+  type SessionState,
+  transition,
+} from './session.ts'
+import { UplinkStatistics, type UplinkStats } from './statistics.ts'
+import { helloMessage, itemMessage } from './wire.ts'
 
-type Call = ClientDuplexStream<SessionRequest, SessionResponse>;
+type Call = ClientDuplexStream<SessionRequest, SessionResponse>
 
 /** Items sent and not acknowledged: the cloud's credit bounds their bytes, this their number. */
-const OUTSTANDING_ITEMS_MAX = 1_024;
-const BURST_BYTES = 64 * 1024;
+const OUTSTANDING_ITEMS_MAX = 1_024
+const BURST_BYTES = 64 * 1024
 
 export class Uplink implements Part {
-	readonly name = "uplink";
-	private readonly options: UplinkOptions;
-	private readonly rules: SessionRules;
-	private readonly statistics: UplinkStatistics;
-	private state: SessionState;
-	private readonly inputs: SessionInput[] = [];
-	private stepping = false;
-	private client: UplinkServiceClient | null = null;
-	private call: Call | null = null;
-	private timer: { readonly at: number; readonly timer: Timer } | null = null;
-	private started = false;
-	private readonly finished = Promise.withResolvers<void>();
+  readonly name = 'uplink'
+  private readonly options: UplinkOptions
+  private readonly rules: SessionRules
+  private readonly statistics: UplinkStatistics
+  private state: SessionState
+  private readonly inputs: SessionInput[] = []
+  private stepping = false
+  private client: UplinkServiceClient | null = null
+  private call: Call | null = null
+  private timer: { readonly at: number; readonly timer: Timer } | null = null
+  private started = false
+  private readonly finished = Promise.withResolvers<void>()
 
-	constructor(options: UplinkOptions) {
-		this.options = options;
-		this.rules = {
-			order: options.order ?? "live-first",
-			backfillShare: options.backfillShare ?? 0.3,
-			readAheadBytes: options.readAheadBytes ?? 1024 * 1024,
-			outstandingItemsMax: OUTSTANDING_ITEMS_MAX,
-			burstBytes: BURST_BYTES,
-			backoff: {
-				baseMs: options.backoffBaseMs ?? 200,
-				capMs: options.backoffMaxMs ?? 15_000,
-			},
-			connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
-			ackTimeoutMs: options.ackTimeoutMs ?? 30_000,
-			backlogReportMs: options.backlogReportMs ?? 5_000,
-			stopTimeoutMs: options.stopTimeoutMs ?? 2_000,
-			random: options.random,
-		};
-		this.state = initialState(0);
-		this.statistics = new UplinkStatistics(options.clock);
-	}
+  constructor(options: UplinkOptions) {
+    this.options = options
+    this.rules = {
+      order: options.order ?? 'live-first',
+      backfillShare: options.backfillShare ?? 0.3,
+      readAheadBytes: options.readAheadBytes ?? 1024 * 1024,
+      outstandingItemsMax: OUTSTANDING_ITEMS_MAX,
+      burstBytes: BURST_BYTES,
+      backoff: {
+        baseMs: options.backoffBaseMs ?? 200,
+        capMs: options.backoffMaxMs ?? 15_000,
+      },
+      connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+      ackTimeoutMs: options.ackTimeoutMs ?? 30_000,
+      backlogReportMs: options.backlogReportMs ?? 5_000,
+      stopTimeoutMs: options.stopTimeoutMs ?? 2_000,
+      random: options.random,
+    }
+    this.state = initialState(0)
+    this.statistics = new UplinkStatistics(options.clock)
+  }
 
-	/** Begins to dial; does not wait for a connection. @throws BusbarError UPLINK_TLS_INVALID */
-	start(): Promise<void> {
-		if (this.started) return Promise.resolve();
-		try {
-			createClient(this.channelSettings()).close();
-		} catch (error) {
-			return Promise.reject(error);
-		}
-		this.started = true;
-		this.state = initialState(this.options.clock.monotonicMs());
-		this.options.spool.onAppended((lane, nextSequence) =>
-			this.input({ kind: "appended", lane, nextSequence }),
-		);
-		this.options.spool.onReplaced(() => this.input({ kind: "spoolReplaced" }));
-		this.input({ kind: "tick" });
-		return Promise.resolve();
-	}
+  /** Begins to dial; does not wait for a connection. @throws BusbarError UPLINK_TLS_INVALID */
+  start(): Promise<void> {
+    if (this.started) return Promise.resolve()
+    try {
+      createClient(this.channelSettings()).close()
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    this.started = true
+    this.state = initialState(this.options.clock.monotonicMs())
+    this.options.spool.onAppended((lane, nextSequence) => this.input({ kind: 'appended', lane, nextSequence }))
+    this.options.spool.onReplaced(() => this.input({ kind: 'spoolReplaced' }))
+    this.input({ kind: 'tick' })
+    return Promise.resolve()
+  }
 
-	async stop(deadline: AbortSignal): Promise<void> {
-		if (!this.started) return;
-		const give = (): void => {
-			this.state = { name: "stopped", session: this.state.session };
-			this.hangUp(true);
-			this.finished.resolve();
-		};
-		if (deadline.aborted) give();
-		else deadline.addEventListener("abort", give, { once: true });
-		this.input({ kind: "stop" });
-		await this.finished.promise;
-		deadline.removeEventListener("abort", give);
-		this.timer?.timer.cancel();
-		this.timer = null;
-	}
+  async stop(deadline: AbortSignal): Promise<void> {
+    if (!this.started) return
+    const give = (): void => {
+      this.state = { name: 'stopped', session: this.state.session }
+      this.hangUp(true)
+      this.finished.resolve()
+    }
+    if (deadline.aborted) give()
+    else deadline.addEventListener('abort', give, { once: true })
+    this.input({ kind: 'stop' })
+    await this.finished.promise
+    deadline.removeEventListener('abort', give)
+    this.timer?.timer.cancel()
+    this.timer = null
+  }
 
-	/** State at this moment, without I/O. */
-	stats(): UplinkStats {
-		return this.statistics.snapshot(this.state);
-	}
+  /** State at this moment, without I/O. */
+  stats(): UplinkStats {
+    return this.statistics.snapshot(this.state)
+  }
 
-	/** Inputs are taken one after the other, though executing an effect may bring the next one at once. */
-	private input(input: SessionInput): void {
-		this.inputs.push(input);
-		if (this.stepping) return;
-		this.stepping = true;
-		try {
-			for (
-				let next = this.inputs.shift();
-				next !== undefined;
-				next = this.inputs.shift()
-			) {
-				const { state, effects } = transition(
-					this.state,
-					next,
-					this.options.clock.monotonicMs(),
-					this.rules,
-				);
-				this.state = state;
-				this.execute(effects);
-			}
-		} finally {
-			this.stepping = false;
-		}
-		if (this.state.name === "stopped") this.finished.resolve();
-		else this.arm();
-	}
+  /** Inputs are taken one after the other, though executing an effect may bring the next one at once. */
+  private input(input: SessionInput): void {
+    this.inputs.push(input)
+    if (this.stepping) return
+    this.stepping = true
+    try {
+      for (let next = this.inputs.shift(); next !== undefined; next = this.inputs.shift()) {
+        const { state, effects } = transition(this.state, next, this.options.clock.monotonicMs(), this.rules)
+        this.state = state
+        this.execute(effects)
+      }
+    } finally {
+      this.stepping = false
+    }
+    if (this.state.name === 'stopped') this.finished.resolve()
+    else this.arm()
+  }
 
-	private execute(effects: readonly SessionEffect[]): void {
-		const lastSend = effects.findLast((effect) => effect.kind === "send");
-		for (const effect of effects) {
-			this.statistics.note(effect);
-			switch (effect.kind) {
-				case "dial":
-					this.dial();
-					break;
-				case "hello":
-					this.write(helloMessage(this.identity(), effect.lanes));
-					break;
-				case "send":
-					this.write(
-						itemMessage(effect.item, effect.backfill),
-						effect === lastSend,
-					);
-					break;
-				case "read":
-					this.read(effect.session, effect);
-					break;
-				case "acknowledge":
-					this.options.spool.acknowledge(effect.lane, effect.ranges);
-					break;
-				case "reportBacklog":
-					this.write(this.backlogMessage());
-					break;
-				case "close":
-					this.close(effect.reason);
-					break;
-				case "connected":
-					this.options.log.info(
-						{ address: this.options.address, strictOrder: effect.strictOrder },
-						"uplink connected",
-					);
-					break;
-				case "odd":
-					this.options.log.debug(
-						{ oddity: effect.oddity },
-						"unexpected message from the cloud",
-					);
-					break;
-			}
-		}
-	}
+  private execute(effects: readonly SessionEffect[]): void {
+    const lastSend = effects.findLast((effect) => effect.kind === 'send')
+    for (const effect of effects) {
+      this.statistics.note(effect)
+      switch (effect.kind) {
+        case 'dial':
+          this.dial()
+          break
+        case 'hello':
+          this.write(helloMessage(this.identity(), effect.lanes))
+          break
+        case 'send':
+          this.write(itemMessage(effect.item, effect.backfill), effect === lastSend)
+          break
+        case 'read':
+          this.read(effect.session, effect)
+          break
+        case 'acknowledge':
+          this.options.spool.acknowledge(effect.lane, effect.ranges)
+          break
+        case 'reportBacklog':
+          this.write(this.backlogMessage())
+          break
+        case 'close':
+          this.close(effect.reason)
+          break
+        case 'connected':
+          this.options.log.info({ address: this.options.address, strictOrder: effect.strictOrder }, 'uplink connected')
+          break
+        case 'odd':
+          this.options.log.debug({ oddity: effect.oddity }, 'unexpected message from the cloud')
+          break
+      }
+    }
+  }
 
-	private dial(): void {
-		try {
-			const client = createClient(this.channelSettings());
-			this.client = client;
-			const call = client.session();
-			this.call = call;
-			const current = (): boolean => this.call === call;
-			call.on("data", (response: SessionResponse) => {
-				if (current()) this.input({ kind: "message", response });
-			});
-			// A call ends by exactly one status; 'error' repeats one that is not OK, and must have a listener.
-			call.on("error", (error: ServiceError) => {
-				if (current()) this.ended(callFailure(error));
-			});
-			call.on("end", () => {
-				if (current())
-					this.ended(
-						new BusbarError("the cloud ended the stream", {
-							code: "UPLINK_ENDED",
-							retryable: true,
-						}),
-					);
-			});
-			whenReady(client, () => {
-				if (current())
-					this.input({
-						kind: "dialled",
-						lanes: this.options.spool.laneState(),
-					});
-			});
-		} catch (error) {
-			this.ended(error instanceof BusbarError ? error : callFailure(error));
-		}
-	}
+  private dial(): void {
+    try {
+      const client = createClient(this.channelSettings())
+      this.client = client
+      const call = client.session()
+      this.call = call
+      const current = (): boolean => this.call === call
+      call.on('data', (response: SessionResponse) => {
+        if (current()) this.input({ kind: 'message', response })
+      })
+      // A call ends by exactly one status; 'error' repeats one that is not OK, and must have a listener.
+      call.on('error', (error: ServiceError) => {
+        if (current()) this.ended(callFailure(error))
+      })
+      call.on('end', () => {
+        if (current())
+          this.ended(
+            new BusbarError('the cloud ended the stream', {
+              code: 'UPLINK_ENDED',
+              retryable: true,
+            }),
+          )
+      })
+      whenReady(client, () => {
+        if (current())
+          this.input({
+            kind: 'dialled',
+            lanes: this.options.spool.laneState(),
+          })
+      })
+    } catch (error) {
+      this.ended(error instanceof BusbarError ? error : callFailure(error))
+    }
+  }
 
-	private ended(error: BusbarError): void {
-		this.lost(error);
-		this.hangUp(true);
-		this.input({ kind: "streamEnded" });
-	}
+  private ended(error: BusbarError): void {
+    this.lost(error)
+    this.hangUp(true)
+    this.input({ kind: 'streamEnded' })
+  }
 
-	private read(session: number, read: FeedRead): void {
-		const { lane, afterSequence, throughSequence, bytesMax, feed } = read;
-		const limits =
-			throughSequence === null ? { bytesMax } : { bytesMax, throughSequence };
-		this.options.spool.readAfter(lane, afterSequence, limits).then(
-			(items) => this.input({ kind: "itemsRead", session, feed, items }),
-			(error: unknown) => {
-				this.options.log.warn(
-					{ lane, error: messageOf(error) },
-					"spool could not be read, trying again",
-				);
-				this.input({ kind: "readFailed", session, feed });
-			},
-		);
-	}
+  private read(session: number, read: FeedRead): void {
+    const { lane, afterSequence, throughSequence, bytesMax, feed } = read
+    const limits = throughSequence === null ? { bytesMax } : { bytesMax, throughSequence }
+    this.options.spool.readAfter(lane, afterSequence, limits).then(
+      (items) => this.input({ kind: 'itemsRead', session, feed, items }),
+      (error: unknown) => {
+        this.options.log.warn({ lane, error: messageOf(error) }, 'spool could not be read, trying again')
+        this.input({ kind: 'readFailed', session, feed })
+      },
+    )
+  }
 
-	/**
-	 * @param last asks for more once the transport has taken this. `write() === false` would come only after sixteen
-	 * messages, and over a slow link what is urgent would wait behind all of them.
-	 */
-	private write(message: SessionRequest, last = false): void {
-		const { call } = this;
-		if (!last) call?.write(message);
-		else {
-			call?.write(message, () => {
-				if (this.call === call) this.input({ kind: "writable" });
-			});
-		}
-	}
+  /**
+   * @param last asks for more once the transport has taken this. `write() === false` would come only after sixteen
+   * messages, and over a slow link what is urgent would wait behind all of them.
+   */
+  private write(message: SessionRequest, last = false): void {
+    const { call } = this
+    if (!last) call?.write(message)
+    else {
+      call?.write(message, () => {
+        if (this.call === call) this.input({ kind: 'writable' })
+      })
+    }
+  }
 
-	private close(
-		reason: Extract<SessionEffect, { kind: "close" }>["reason"],
-	): void {
-		if (reason !== "stopped") this.lost(closeFailure(reason));
-		this.hangUp(reason !== "stopped");
-	}
+  private close(reason: Extract<SessionEffect, { kind: 'close' }>['reason']): void {
+    if (reason !== 'stopped') this.lost(closeFailure(reason))
+    this.hangUp(reason !== 'stopped')
+  }
 
-	private lost(error: BusbarError): void {
-		if (this.statistics.failed(error)) {
-			const { code, hint, message } = error;
-			this.options.log.warn(
-				{ address: this.options.address, code, hint, error: message },
-				"uplink is down",
-			);
-		}
-	}
+  private lost(error: BusbarError): void {
+    if (this.statistics.failed(error)) {
+      const { code, hint, message } = error
+      this.options.log.warn({ address: this.options.address, code, hint, error: message }, 'uplink is down')
+    }
+  }
 
-	private hangUp(cancel: boolean): void {
-		const { call, client } = this;
-		this.call = null;
-		this.client = null;
-		if (cancel) call?.cancel();
-		else call?.end();
-		// Closing the client lets a call that was ended finish.
-		client?.close();
-	}
+  private hangUp(cancel: boolean): void {
+    const { call, client } = this
+    this.call = null
+    this.client = null
+    if (cancel) call?.cancel()
+    else call?.end()
+    // Closing the client lets a call that was ended finish.
+    client?.close()
+  }
 
-	private arm(): void {
-		const at = nextTickAt(this.state, this.rules);
-		if (at === null) return;
-		// A timer that fires early only finds nothing to do, which is cheaper than setting one anew at every message.
-		if (this.timer !== null && this.timer.at <= at) return;
-		this.timer?.timer.cancel();
-		const timer = this.options.clock.after(
-			Math.max(0, at - this.options.clock.monotonicMs()),
-			() => {
-				this.timer = null;
-				this.input({ kind: "tick" });
-			},
-		);
-		this.timer = { at, timer };
-	}
+  private arm(): void {
+    const at = nextTickAt(this.state, this.rules)
+    if (at === null) return
+    // A timer that fires early only finds nothing to do, which is cheaper than setting one anew at every message.
+    if (this.timer !== null && this.timer.at <= at) return
+    this.timer?.timer.cancel()
+    const timer = this.options.clock.after(Math.max(0, at - this.options.clock.monotonicMs()), () => {
+      this.timer = null
+      this.input({ kind: 'tick' })
+    })
+    this.timer = { at, timer }
+  }
 
-	private identity(): Parameters<typeof helloMessage>[0] {
-		const { gatewayId, softwareVersion, spool, clock } = this.options;
-		return {
-			gatewayId,
-			softwareVersion,
-			bootId: spool.bootId,
-			epoch: spool.epoch,
-			wallClockMs: Math.round(clock.wallMs()),
-		};
-	}
+  private identity(): Parameters<typeof helloMessage>[0] {
+    const { gatewayId, softwareVersion, spool, clock } = this.options
+    return {
+      gatewayId,
+      softwareVersion,
+      bootId: spool.bootId,
+      epoch: spool.epoch,
+      wallClockMs: Math.round(clock.wallMs()),
+    }
+  }
 
-	private backlogMessage(): SessionRequest {
-		const { priority, telemetry } = this.options.spool.stats().lanes;
-		const oldest = Math.min(
-			priority.oldestWallMs ?? Infinity,
-			telemetry.oldestWallMs ?? Infinity,
-		);
-		const value = {
-			records: priority.records + telemetry.records,
-			bytes: priority.bytes + telemetry.bytes,
-			oldestWallClockMs: Number.isFinite(oldest) ? Math.round(oldest) : 0,
-		};
-		return { message: { $case: "backlog", value } };
-	}
+  private backlogMessage(): SessionRequest {
+    const { priority, telemetry } = this.options.spool.stats().lanes
+    const oldest = Math.min(priority.oldestWallMs ?? Infinity, telemetry.oldestWallMs ?? Infinity)
+    const value = {
+      records: priority.records + telemetry.records,
+      bytes: priority.bytes + telemetry.bytes,
+      oldestWallClockMs: Number.isFinite(oldest) ? Math.round(oldest) : 0,
+    }
+    return { message: { $case: 'backlog', value } }
+  }
 
-	private channelSettings(): ChannelSettings {
-		const {
-			address,
-			tls,
-			keepaliveMs = 1_000,
-			keepaliveTimeoutMs = 1_000,
-		} = this.options;
-		return {
-			address,
-			keepaliveMs,
-			keepaliveTimeoutMs,
-			...(tls === undefined ? {} : { tls }),
-		};
-	}
+  private channelSettings(): ChannelSettings {
+    const { address, tls, keepaliveMs = 1_000, keepaliveTimeoutMs = 1_000 } = this.options
+    return {
+      address,
+      keepaliveMs,
+      keepaliveTimeoutMs,
+      ...(tls === undefined ? {} : { tls }),
+    }
+  }
 }

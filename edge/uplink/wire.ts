@@ -1,95 +1,83 @@
 /** Between the spool's words and the messages of proto/busbar/edge/v1/uplink.proto. */
 
 import {
-	Encoding,
-	type Hello,
-	type LaneCursor,
-	type SessionRequest,
-	GapReason as WireGapReason,
-	Lane as WireLane,
-} from "../../proto/generated/busbar/edge/v1/uplink.ts";
-import { LANES, type Lane, type SequenceRange } from "../../shared/lanes.ts";
-import type { GapReason, SpoolItem } from "../spool/item.ts";
-import { byLane, type Lanes } from "./flow.ts";
+  Encoding,
+  type Hello,
+  type LaneCursor,
+  type SessionRequest,
+  GapReason as WireGapReason,
+  Lane as WireLane,
+} from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
+import type { GapReason, SpoolItem } from '../spool/item.ts'
+import { byLane, type Lanes } from './flow.ts'
 
 const WIRE_LANE: Readonly<Record<Lane, WireLane>> = {
-	priority: WireLane.PRIORITY,
-	telemetry: WireLane.TELEMETRY,
-};
+  priority: WireLane.PRIORITY,
+  telemetry: WireLane.TELEMETRY,
+}
 
 const WIRE_REASON: Readonly<Record<GapReason, WireGapReason>> = {
-	bytes: WireGapReason.BYTES,
-	age: WireGapReason.AGE,
-	disk: WireGapReason.DISK,
-	corrupt: WireGapReason.CORRUPT,
-};
+  bytes: WireGapReason.BYTES,
+  age: WireGapReason.AGE,
+  disk: WireGapReason.DISK,
+  corrupt: WireGapReason.CORRUPT,
+}
 
 /** The lane of a message, or null when this version does not know it. */
 export function laneOf(lane: WireLane): Lane | null {
-	if (lane === WireLane.PRIORITY) return "priority";
-	return lane === WireLane.TELEMETRY ? "telemetry" : null;
+  if (lane === WireLane.PRIORITY) return 'priority'
+  return lane === WireLane.TELEMETRY ? 'telemetry' : null
 }
 
 /** Received ranges per lane; a lane that this version does not know is left out. */
-export function receivedOf(
-	cursors: readonly LaneCursor[],
-): Record<Lane, readonly SequenceRange[]> {
-	const received = byLane<readonly SequenceRange[]>(() => []);
-	for (const cursor of cursors) {
-		const lane = laneOf(cursor.lane);
-		if (lane !== null) received[lane] = cursor.received;
-	}
-	return received;
+export function receivedOf(cursors: readonly LaneCursor[]): Record<Lane, readonly SequenceRange[]> {
+  const received = byLane<readonly SequenceRange[]>(() => [])
+  for (const cursor of cursors) {
+    const lane = laneOf(cursor.lane)
+    if (lane !== null) received[lane] = cursor.received
+  }
+  return received
 }
 
-export function helloMessage(
-	hello: Omit<Hello, "lanes">,
-	lanes: Lanes,
-): SessionRequest {
-	const states = LANES.map((lane) => ({
-		lane: WIRE_LANE[lane],
-		...lanes[lane],
-	}));
-	return { message: { $case: "hello", value: { ...hello, lanes: states } } };
+export function helloMessage(hello: Omit<Hello, 'lanes'>, lanes: Lanes): SessionRequest {
+  const states = LANES.map((lane) => ({
+    lane: WIRE_LANE[lane],
+    ...lanes[lane],
+  }))
+  return { message: { $case: 'hello', value: { ...hello, lanes: states } } }
 }
 
-export function itemMessage(
-	item: SpoolItem,
-	backfill: boolean,
-): SessionRequest {
-	const { firstSequence, recordCount } = item;
-	const lane = WIRE_LANE[item.lane];
-	const wallClockMs = Math.round(item.wallMs);
-	if (item.kind === "gap") {
-		const reason = WIRE_REASON[item.reason];
-		return {
-			message: {
-				$case: "gap",
-				value: { lane, firstSequence, recordCount, reason, wallClockMs },
-			},
-		};
-	}
-	const { crc32c, bodyBytes, bootId } = item;
-	const encoding = item.encoding === "zstd" ? Encoding.ZSTD : Encoding.IDENTITY;
-	// A view: the serializer copies the bytes into the message.
-	const data = Buffer.from(
-		item.data.buffer,
-		item.data.byteOffset,
-		item.data.byteLength,
-	);
-	const monotonicMs = Math.max(0, Math.round(item.monotonicMs));
-	const block = {
-		lane,
-		firstSequence,
-		recordCount,
-		encoding,
-		crc32c,
-		bodyBytes,
-		data,
-		wallClockMs,
-		bootId,
-		monotonicMs,
-		backfill,
-	};
-	return { message: { $case: "block", value: block } };
+export function itemMessage(item: SpoolItem, backfill: boolean): SessionRequest {
+  const { firstSequence, recordCount } = item
+  const lane = WIRE_LANE[item.lane]
+  const wallClockMs = Math.round(item.wallMs)
+  if (item.kind === 'gap') {
+    const reason = WIRE_REASON[item.reason]
+    return {
+      message: {
+        $case: 'gap',
+        value: { lane, firstSequence, recordCount, reason, wallClockMs },
+      },
+    }
+  }
+  const { crc32c, bodyBytes, bootId } = item
+  const encoding = item.encoding === 'zstd' ? Encoding.ZSTD : Encoding.IDENTITY
+  // A view: the serializer copies the bytes into the message.
+  const data = Buffer.from(item.data.buffer, item.data.byteOffset, item.data.byteLength)
+  const monotonicMs = Math.max(0, Math.round(item.monotonicMs))
+  const block = {
+    lane,
+    firstSequence,
+    recordCount,
+    encoding,
+    crc32c,
+    bodyBytes,
+    data,
+    wallClockMs,
+    bootId,
+    monotonicMs,
+    backfill,
+  }
+  return { message: { $case: 'block', value: block } }
 }

@@ -1,37 +1,33 @@
 /** An uplink with a real spool and quick timers, dialling a port. */
 
-import { onTestFinished } from "vitest";
-import type { Spool } from "../../edge/spool/spool.ts";
-import type { UplinkOptions } from "../../edge/uplink/options.ts";
-import { Uplink } from "../../edge/uplink/uplink.ts";
-import { systemClock } from "../../shared/clock.ts";
-import { silentLogger } from "../../shared/log.ts";
-import { systemRandom } from "../../shared/random.ts";
+import { onTestFinished } from 'vitest'
+import type { Spool } from '../../edge/spool/spool.ts'
+import type { UplinkOptions } from '../../edge/uplink/options.ts'
+import { Uplink } from '../../edge/uplink/uplink.ts'
+import { systemClock } from '../../shared/clock.ts'
+import { silentLogger } from '../../shared/log.ts'
+import { systemRandom } from '../../shared/random.ts'
 
 /** Started; stopped when the test ends. */
-export async function startUplink(
-	spool: Spool,
-	port: number,
-	options: Partial<UplinkOptions> = {},
-): Promise<Uplink> {
-	const uplink = new Uplink({
-		spool,
-		gatewayId: "gw-1",
-		softwareVersion: "test",
-		address: `127.0.0.1:${port}`,
-		backoffBaseMs: 20,
-		backoffMaxMs: 200,
-		backlogReportMs: 200,
-		clock: systemClock,
-		random: systemRandom,
-		log: silentLogger,
-		...options,
-	});
-	onTestFinished(() => stopUplink(uplink));
-	await uplink.start();
-	return uplink;
+export async function startUplink(spool: Spool, port: number, options: Partial<UplinkOptions> = {}): Promise<Uplink> {
+  const uplink = new Uplink({
+    spool,
+    gatewayId: 'gw-1',
+    softwareVersion: 'test',
+    address: `127.0.0.1:${port}`,
+    backoffBaseMs: 20,
+    backoffMaxMs: 200,
+    backlogReportMs: 200,
+    clock: systemClock,
+    random: systemRandom,
+    log: silentLogger,
+    ...options,
+  })
+  onTestFinished(() => stopUplink(uplink))
+  await uplink.start()
+  return uplink
 }
 
 export function stopUplink(uplink: Uplink): Promise<void> {
-	return uplink.stop(AbortSignal.timeout(5_000));
+  return uplink.stop(AbortSignal.timeout(5_000))
 }

@@ -1,549 +1,456 @@
-import { status } from "@grpc/grpc-js";
-import { describe, expect, test } from "vitest";
-import type { BusRecord } from "../../../cloud/bus/bus.ts";
-import { Ingest } from "../../../cloud/ingest/server.ts";
-import {
-	type Encoding,
-	GapReason,
-	Lane,
-} from "../../../proto/generated/busbar/edge/v1/uplink.ts";
-import {
-	type IngestCoreOptions,
-	ingestCore,
-} from "../../support/ingest-core.ts";
-import {
-	EPOCH,
-	RECEIVED_AT,
-	rawGateway,
-	wireBlock,
-} from "../../support/raw-gateway.ts";
-import { tempDir } from "../../support/temp-dir.ts";
-import { readTopics } from "../../support/topic-reader.ts";
-import { until } from "../../support/until.ts";
+import { status } from '@grpc/grpc-js'
+import { describe, expect, test } from 'vitest'
+import type { BusRecord } from '../../../cloud/bus/bus.ts'
+import { Ingest } from '../../../cloud/ingest/server.ts'
+import { type Encoding, GapReason, Lane } from '../../../proto/generated/busbar/edge/v1/uplink.ts'
+import { type IngestCoreOptions, ingestCore } from '../../support/ingest-core.ts'
+import { EPOCH, RECEIVED_AT, rawGateway, wireBlock } from '../../support/raw-gateway.ts'
+import { tempDir } from '../../support/temp-dir.ts'
+import { readTopics } from '../../support/topic-reader.ts'
+import { until } from '../../support/until.ts'
 
-const STATUS_TOPIC = "sites/1/devices/INV-001/status";
+const STATUS_TOPIC = 'sites/1/devices/INV-001/status'
 
-async function core(options: Omit<IngestCoreOptions, "dir"> = {}) {
-	return ingestCore({ dir: await tempDir(), ...options });
+async function core(options: Omit<IngestCoreOptions, 'dir'> = {}) {
+  return ingestCore({ dir: await tempDir(), ...options })
 }
 
-describe("a gateway that misbehaves is told which field, and others notice nothing", () => {
-	const cases: [
-		string,
-		(gateway: ReturnType<typeof rawGateway>) => Promise<void> | void,
-		string,
-	][] = [
-		[
-			"a block before Hello",
-			(g) => g.block(wireBlock(1, ["{}"])),
-			"the first message must be hello",
-		],
-		[
-			"an empty message",
-			(g) => g.send(undefined),
-			"the first message must be hello",
-		],
-		["a bad id", (g) => g.hello({ gatewayId: "a/b" }), "hello.gateway_id"],
-		["no epoch", (g) => g.hello({ epoch: "" }), "hello.epoch"],
-		[
-			"a wrong clock",
-			(g) => g.hello({ wallClockMs: -1 }),
-			"hello.wall_clock_ms",
-		],
-		[
-			"two Hellos",
-			async (g) => {
-				await g.admitted({ gatewayId: "bad" });
-				g.hello();
-			},
-			"only once",
-		],
-		[
-			"no lane",
-			async (g) => {
-				await g.admitted({ gatewayId: "bad" });
-				g.block(wireBlock(1, ["{}"], { lane: Lane.UNSPECIFIED }));
-			},
-			"block.lane",
-		],
-		[
-			"no records",
-			async (g) => {
-				await g.admitted({ gatewayId: "bad" });
-				g.block(wireBlock(1, []));
-			},
-			"block.record_count",
-		],
-		[
-			"a sequence too large",
-			async (g) => {
-				await g.admitted({ gatewayId: "bad" });
-				g.block(wireBlock(Number.MAX_SAFE_INTEGER, ["{}", "{}"]));
-			},
-			"block.first_sequence",
-		],
-		[
-			"a gap of nothing",
-			async (g) => {
-				await g.admitted({ gatewayId: "bad" });
-				g.send({
-					$case: "gap",
-					value: {
-						lane: Lane.TELEMETRY,
-						firstSequence: 1,
-						recordCount: 0,
-						reason: GapReason.AGE,
-						wallClockMs: 0,
-					},
-				});
-			},
-			"gap.record_count",
-		],
-	];
-	test.each(cases)("%s", async (_, misbehave, problem) => {
-		const { port, bus } = await core();
-		const good = rawGateway(port);
-		await good.admitted();
-		good.block(wireBlock(1, ['{"n":1}']));
-		const bad = rawGateway(port);
-		await misbehave(bad);
-		await until(() => bad.ended);
-		expect(bad.ended).toMatchObject({
-			code: status.INVALID_ARGUMENT,
-			details: expect.stringContaining(problem),
-		});
-		good.block(wireBlock(2, ['{"n":2}']));
-		await until(() => good.acknowledged().flat().includes(2));
-		expect(good.ended).toBeNull();
-		const reader = await readTopics(bus, ["device-telemetry"]);
-		await until(() => reader.records.length === 2);
-	});
+describe('a gateway that misbehaves is told which field, and others notice nothing', () => {
+  const cases: [string, (gateway: ReturnType<typeof rawGateway>) => Promise<void> | void, string][] = [
+    ['a block before Hello', (g) => g.block(wireBlock(1, ['{}'])), 'the first message must be hello'],
+    ['an empty message', (g) => g.send(undefined), 'the first message must be hello'],
+    ['a bad id', (g) => g.hello({ gatewayId: 'a/b' }), 'hello.gateway_id'],
+    ['no epoch', (g) => g.hello({ epoch: '' }), 'hello.epoch'],
+    ['a wrong clock', (g) => g.hello({ wallClockMs: -1 }), 'hello.wall_clock_ms'],
+    [
+      'two Hellos',
+      async (g) => {
+        await g.admitted({ gatewayId: 'bad' })
+        g.hello()
+      },
+      'only once',
+    ],
+    [
+      'no lane',
+      async (g) => {
+        await g.admitted({ gatewayId: 'bad' })
+        g.block(wireBlock(1, ['{}'], { lane: Lane.UNSPECIFIED }))
+      },
+      'block.lane',
+    ],
+    [
+      'no records',
+      async (g) => {
+        await g.admitted({ gatewayId: 'bad' })
+        g.block(wireBlock(1, []))
+      },
+      'block.record_count',
+    ],
+    [
+      'a sequence too large',
+      async (g) => {
+        await g.admitted({ gatewayId: 'bad' })
+        g.block(wireBlock(Number.MAX_SAFE_INTEGER, ['{}', '{}']))
+      },
+      'block.first_sequence',
+    ],
+    [
+      'a gap of nothing',
+      async (g) => {
+        await g.admitted({ gatewayId: 'bad' })
+        g.send({
+          $case: 'gap',
+          value: {
+            lane: Lane.TELEMETRY,
+            firstSequence: 1,
+            recordCount: 0,
+            reason: GapReason.AGE,
+            wallClockMs: 0,
+          },
+        })
+      },
+      'gap.record_count',
+    ],
+  ]
+  test.each(cases)('%s', async (_, misbehave, problem) => {
+    const { port, bus } = await core()
+    const good = rawGateway(port)
+    await good.admitted()
+    good.block(wireBlock(1, ['{"n":1}']))
+    const bad = rawGateway(port)
+    await misbehave(bad)
+    await until(() => bad.ended)
+    expect(bad.ended).toMatchObject({
+      code: status.INVALID_ARGUMENT,
+      details: expect.stringContaining(problem),
+    })
+    good.block(wireBlock(2, ['{"n":2}']))
+    await until(() => good.acknowledged().flat().includes(2))
+    expect(good.ended).toBeNull()
+    const reader = await readTopics(bus, ['device-telemetry'])
+    await until(() => reader.records.length === 2)
+  })
 
-	test("bytes that are no message", async () => {
-		const { port } = await core();
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		// A sequence above 2^53 cannot be decoded.
-		gateway.block(wireBlock(2 ** 60, ["{}"]));
-		await until(() => gateway.ended);
-		expect(gateway.ended).toMatchObject({ code: status.INVALID_ARGUMENT });
-	});
+  test('bytes that are no message', async () => {
+    const { port } = await core()
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    // A sequence above 2^53 cannot be decoded.
+    gateway.block(wireBlock(2 ** 60, ['{}']))
+    await until(() => gateway.ended)
+    expect(gateway.ended).toMatchObject({ code: status.INVALID_ARGUMENT })
+  })
 
-	test("a message above the limit", async () => {
-		const { port } = await core();
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		gateway.block(
-			wireBlock(1, ["{}"], { data: Buffer.alloc(3 * 1024 * 1024) }),
-		);
-		await until(() => gateway.ended);
-		expect(gateway.ended).toMatchObject({ code: status.RESOURCE_EXHAUSTED });
-	});
+  test('a message above the limit', async () => {
+    const { port } = await core()
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    gateway.block(wireBlock(1, ['{}'], { data: Buffer.alloc(3 * 1024 * 1024) }))
+    await until(() => gateway.ended)
+    expect(gateway.ended).toMatchObject({ code: status.RESOURCE_EXHAUSTED })
+  })
 
-	test("silence", async () => {
-		const { port } = await core({ ingest: { helloTimeoutMs: 50 } });
-		const gateway = rawGateway(port);
-		await until(() => gateway.ended);
-		expect(gateway.ended).toMatchObject({
-			code: status.DEADLINE_EXCEEDED,
-			details: expect.stringContaining("Hello"),
-		});
-	});
+  test('silence', async () => {
+    const { port } = await core({ ingest: { helloTimeoutMs: 50 } })
+    const gateway = rawGateway(port)
+    await until(() => gateway.ended)
+    expect(gateway.ended).toMatchObject({
+      code: status.DEADLINE_EXCEEDED,
+      details: expect.stringContaining('Hello'),
+    })
+  })
 
-	test("more than the credit", async () => {
-		const { port } = await core({
-			wrapBus: () => ({ publish: () => Bun.sleep(500) }),
-		});
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		const filler = JSON.stringify({ text: "x".repeat(50_000) });
-		for (let i = 0; i < 3; i++) gateway.block(wireBlock(1 + i, [filler]));
-		await until(() => gateway.ended);
-		expect(gateway.ended).toMatchObject({
-			code: status.RESOURCE_EXHAUSTED,
-			details: expect.stringContaining("credit"),
-		});
-	});
-});
+  test('more than the credit', async () => {
+    const { port } = await core({
+      wrapBus: () => ({ publish: () => Bun.sleep(500) }),
+    })
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    const filler = JSON.stringify({ text: 'x'.repeat(50_000) })
+    for (let i = 0; i < 3; i++) gateway.block(wireBlock(1 + i, [filler]))
+    await until(() => gateway.ended)
+    expect(gateway.ended).toMatchObject({
+      code: status.RESOURCE_EXHAUSTED,
+      details: expect.stringContaining('credit'),
+    })
+  })
+})
 
-describe("admission", () => {
-	test("a gateway that is not registered is refused with the remedy", async () => {
-		const { port } = await core({ registry: { autoRegisterGateways: false } });
-		const gateway = rawGateway(port);
-		gateway.hello();
-		await until(() => gateway.ended);
-		expect(gateway.ended).toMatchObject({
-			code: status.PERMISSION_DENIED,
-			details: expect.stringContaining("register the gateway"),
-		});
-	});
+describe('admission', () => {
+  test('a gateway that is not registered is refused with the remedy', async () => {
+    const { port } = await core({ registry: { autoRegisterGateways: false } })
+    const gateway = rawGateway(port)
+    gateway.hello()
+    await until(() => gateway.ended)
+    expect(gateway.ended).toMatchObject({
+      code: status.PERMISSION_DENIED,
+      details: expect.stringContaining('register the gateway'),
+    })
+  })
 
-	test("a newer stream of the same gateway takes over, and the older is told", async () => {
-		const { port, gateways } = await core();
-		const older = rawGateway(port);
-		await older.admitted();
-		const newer = rawGateway(port);
-		await newer.admitted();
-		await until(() => older.ended);
-		expect(older.ended).toMatchObject({
-			code: status.ABORTED,
-			details: expect.stringContaining("took over"),
-		});
-		newer.block(wireBlock(1, ["{}"]));
-		await until(() => newer.acknowledged().length === 1);
-		expect(
-			gateways.connectedGateways().map(({ gatewayId }) => gatewayId),
-		).toEqual(["gw-1"]);
-	});
+  test('a newer stream of the same gateway takes over, and the older is told', async () => {
+    const { port, gateways } = await core()
+    const older = rawGateway(port)
+    await older.admitted()
+    const newer = rawGateway(port)
+    await newer.admitted()
+    await until(() => older.ended)
+    expect(older.ended).toMatchObject({
+      code: status.ABORTED,
+      details: expect.stringContaining('took over'),
+    })
+    newer.block(wireBlock(1, ['{}']))
+    await until(() => newer.acknowledged().length === 1)
+    expect(gateways.connectedGateways().map(({ gatewayId }) => gatewayId)).toEqual(['gw-1'])
+  })
 
-	test("more gateways than allowed are refused", async () => {
-		const { port } = await core({ ingest: { gatewaysMax: 1 } });
-		await rawGateway(port).admitted();
-		const second = rawGateway(port);
-		await until(() => second.ended);
-		expect(second.ended).toMatchObject({
-			code: status.RESOURCE_EXHAUSTED,
-			details: expect.stringContaining("gatewaysMax"),
-		});
-	});
+  test('more gateways than allowed are refused', async () => {
+    const { port } = await core({ ingest: { gatewaysMax: 1 } })
+    await rawGateway(port).admitted()
+    const second = rawGateway(port)
+    await until(() => second.ended)
+    expect(second.ended).toMatchObject({
+      code: status.RESOURCE_EXHAUSTED,
+      details: expect.stringContaining('gatewaysMax'),
+    })
+  })
 
-	test("presence, version, clock offset and backlog are known, in memory and in the registry", async () => {
-		const { port, gateways, registry } = await core({
-			registry: { reportPeriodMs: 20 },
-		});
-		const gateway = rawGateway(port);
-		await gateway.admitted({ wallClockMs: Date.now() + 60_000 });
-		gateway.send({
-			$case: "backlog",
-			value: { records: 7, bytes: 700, oldestWallClockMs: RECEIVED_AT },
-		});
-		await until(() => gateways.connectedGateways()[0]?.backlog);
-		expect(gateways.connectedGateways()[0]).toMatchObject({
-			softwareVersion: "test",
-			backlog: { records: 7, bytes: 700, oldestMs: RECEIVED_AT },
-		});
-		expect(gateways.connectedGateways()[0]?.clockOffsetMs).toBeGreaterThan(
-			50_000,
-		);
-		await until(
-			async () => (await registry.gateways.get("gw-1"))?.backlog?.records === 7,
-		);
-		gateway.close();
-		await until(() => gateways.connectedCount === 0);
-		await until(
-			async () => (await registry.gateways.get("gw-1"))?.connected === false,
-		);
-	});
+  test('presence, version, clock offset and backlog are known, in memory and in the registry', async () => {
+    const { port, gateways, registry } = await core({
+      registry: { reportPeriodMs: 20 },
+    })
+    const gateway = rawGateway(port)
+    await gateway.admitted({ wallClockMs: Date.now() + 60_000 })
+    gateway.send({
+      $case: 'backlog',
+      value: { records: 7, bytes: 700, oldestWallClockMs: RECEIVED_AT },
+    })
+    await until(() => gateways.connectedGateways()[0]?.backlog)
+    expect(gateways.connectedGateways()[0]).toMatchObject({
+      softwareVersion: 'test',
+      backlog: { records: 7, bytes: 700, oldestMs: RECEIVED_AT },
+    })
+    expect(gateways.connectedGateways()[0]?.clockOffsetMs).toBeGreaterThan(50_000)
+    await until(async () => (await registry.gateways.get('gw-1'))?.backlog?.records === 7)
+    gateway.close()
+    await until(() => gateways.connectedCount === 0)
+    await until(async () => (await registry.gateways.get('gw-1'))?.connected === false)
+  })
 
-	test("plain text beyond loopback needs to be asked for", async () => {
-		const { ingest, database, registry, gateways, bus } = await core();
-		const { log, clock, random } = (
-			ingest as unknown as { options: ConstructorParameters<typeof Ingest>[0] }
-		).options;
-		const open = new Ingest({
-			host: "0.0.0.0",
-			port: 0,
-			bus,
-			database,
-			registry,
-			gateways,
-			clock,
-			random,
-			log,
-		});
-		await expect(open.start()).rejects.toMatchObject({
-			code: "INGEST_INSECURE",
-		});
-	});
-});
+  test('plain text beyond loopback needs to be asked for', async () => {
+    const { ingest, database, registry, gateways, bus } = await core()
+    const { log, clock, random } = (ingest as unknown as { options: ConstructorParameters<typeof Ingest>[0] }).options
+    const open = new Ingest({
+      host: '0.0.0.0',
+      port: 0,
+      bus,
+      database,
+      registry,
+      gateways,
+      clock,
+      random,
+      log,
+    })
+    await expect(open.start()).rejects.toMatchObject({
+      code: 'INGEST_INSECURE',
+    })
+  })
+})
 
-describe("what was received", () => {
-	test("is told at Welcome, and dropped when it comes again", async () => {
-		const { port, bus, ingest } = await core();
-		const first = rawGateway(port);
-		await first.admitted();
-		first.block(wireBlock(100, ['{"n":0}', '{"n":1}']));
-		await until(() => first.acknowledged().length === 1);
-		first.close();
-		const second = rawGateway(port);
-		await second.admitted();
-		const welcome = second.responses[0]?.message;
-		if (welcome?.$case !== "welcome") throw new Error("no Welcome");
-		expect(welcome.value.cursors).toEqual([
-			{ lane: Lane.PRIORITY, received: [] },
-			{ lane: Lane.TELEMETRY, received: [{ first: 100, last: 101 }] },
-		]);
-		second.block(wireBlock(99, ['{"n":9}', '{"n":0}', '{"n":1}', '{"n":2}']));
-		await until(() => second.acknowledged().length === 1);
-		expect(second.acknowledged()).toEqual([[99, 102]]);
-		const reader = await readTopics(bus, ["device-telemetry"]);
-		await until(() => reader.records.length === 4);
-		expect(reader.records.map(({ headers }) => headers["seq"])).toEqual([
-			"100",
-			"101",
-			"99",
-			"102",
-		]);
-		expect(ingest.stats().duplicatesDropped).toBe(2);
-	});
+describe('what was received', () => {
+  test('is told at Welcome, and dropped when it comes again', async () => {
+    const { port, bus, ingest } = await core()
+    const first = rawGateway(port)
+    await first.admitted()
+    first.block(wireBlock(100, ['{"n":0}', '{"n":1}']))
+    await until(() => first.acknowledged().length === 1)
+    first.close()
+    const second = rawGateway(port)
+    await second.admitted()
+    const welcome = second.responses[0]?.message
+    if (welcome?.$case !== 'welcome') throw new Error('no Welcome')
+    expect(welcome.value.cursors).toEqual([
+      { lane: Lane.PRIORITY, received: [] },
+      { lane: Lane.TELEMETRY, received: [{ first: 100, last: 101 }] },
+    ])
+    second.block(wireBlock(99, ['{"n":9}', '{"n":0}', '{"n":1}', '{"n":2}']))
+    await until(() => second.acknowledged().length === 1)
+    expect(second.acknowledged()).toEqual([[99, 102]])
+    const reader = await readTopics(bus, ['device-telemetry'])
+    await until(() => reader.records.length === 4)
+    expect(reader.records.map(({ headers }) => headers['seq'])).toEqual(['100', '101', '99', '102'])
+    expect(ingest.stats().duplicatesDropped).toBe(2)
+  })
 
-	test("of one epoch says nothing of another", async () => {
-		const { port, ingest } = await core();
-		const first = rawGateway(port);
-		await first.admitted();
-		first.block(wireBlock(100, ["{}"]));
-		await until(() => first.acknowledged().length === 1);
-		const second = rawGateway(port);
-		await second.admitted({ epoch: "another" });
-		second.block(wireBlock(100, ["{}"]));
-		await until(() => second.acknowledged().length === 1);
-		expect(ingest.stats().recordsPublished).toBe(2);
-	});
+  test('of one epoch says nothing of another', async () => {
+    const { port, ingest } = await core()
+    const first = rawGateway(port)
+    await first.admitted()
+    first.block(wireBlock(100, ['{}']))
+    await until(() => first.acknowledged().length === 1)
+    const second = rawGateway(port)
+    await second.admitted({ epoch: 'another' })
+    second.block(wireBlock(100, ['{}']))
+    await until(() => second.acknowledged().length === 1)
+    expect(ingest.stats().recordsPublished).toBe(2)
+  })
 
-	test("in too many pieces asks for strict order", async () => {
-		const { port } = await core();
-		const first = rawGateway(port);
-		await first.admitted();
-		for (let i = 0; i < 300; i++) first.block(wireBlock(1_000 + i * 2, ["{}"]));
-		await until(() => first.acknowledged().flat().includes(1_598));
-		const second = rawGateway(port);
-		await second.admitted();
-		expect(second.responses[0]?.message).toMatchObject({
-			$case: "welcome",
-			value: { strictOrder: true },
-		});
-	});
+  test('in too many pieces asks for strict order', async () => {
+    const { port } = await core()
+    const first = rawGateway(port)
+    await first.admitted()
+    for (let i = 0; i < 300; i++) first.block(wireBlock(1_000 + i * 2, ['{}']))
+    await until(() => first.acknowledged().flat().includes(1_598))
+    const second = rawGateway(port)
+    await second.admitted()
+    expect(second.responses[0]?.message).toMatchObject({
+      $case: 'welcome',
+      value: { strictOrder: true },
+    })
+  })
 
-	test("gaps are acknowledged, recorded and counted, without what had arrived", async () => {
-		const { port, ingest, registry } = await core();
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		gateway.block(wireBlock(10, ["{}", "{}"]));
-		const gap = {
-			lane: Lane.TELEMETRY,
-			firstSequence: 5,
-			recordCount: 10,
-			reason: GapReason.BYTES,
-			wallClockMs: RECEIVED_AT,
-		};
-		gateway.send({ $case: "gap", value: gap });
-		await until(() => gateway.acknowledged().some(([first]) => first === 5));
-		expect(ingest.stats().recordsLost).toEqual({ bytes: 8 });
-		const gaps = await registry.gateways.gaps("gw-1");
-		expect(
-			gaps
-				.map(({ firstSequence, recordCount, reason }) => [
-					firstSequence,
-					recordCount,
-					reason,
-				])
-				.toSorted(),
-		).toEqual([
-			[12, 3, "bytes"],
-			[5, 5, "bytes"],
-		]);
-	});
-});
+  test('gaps are acknowledged, recorded and counted, without what had arrived', async () => {
+    const { port, ingest, registry } = await core()
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    gateway.block(wireBlock(10, ['{}', '{}']))
+    const gap = {
+      lane: Lane.TELEMETRY,
+      firstSequence: 5,
+      recordCount: 10,
+      reason: GapReason.BYTES,
+      wallClockMs: RECEIVED_AT,
+    }
+    gateway.send({ $case: 'gap', value: gap })
+    await until(() => gateway.acknowledged().some(([first]) => first === 5))
+    expect(ingest.stats().recordsLost).toEqual({ bytes: 8 })
+    const gaps = await registry.gateways.gaps('gw-1')
+    expect(
+      gaps.map(({ firstSequence, recordCount, reason }) => [firstSequence, recordCount, reason]).toSorted(),
+    ).toEqual([
+      [12, 3, 'bytes'],
+      [5, 5, 'bytes'],
+    ])
+  })
+})
 
-describe("records that cannot be passed on", () => {
-	test.each([
-		[
-			"not json",
-			"sites/1/devices/INV-001/telemetry",
-			"device-telemetry-dlt",
-			"NOT_JSON",
-		],
-		[
-			"[1,2]",
-			"sites/1/devices/INV-001/telemetry",
-			"device-telemetry-dlt",
-			"BATCH_TOO_LARGE",
-		],
-		['{"status":"?"}', STATUS_TOPIC, "device-status-dlt", "BAD_STATUS"],
-		[
-			"{}",
-			"sites/0/devices/INV-001/telemetry",
-			"device-telemetry-dlt",
-			"BAD_TOPIC",
-		],
-		[
-			"{}",
-			"sites/1/devices/INV-001/commands",
-			"device-telemetry-dlt",
-			"BAD_TOPIC",
-		],
-		[
-			'{"commandId":"cmd-1"}',
-			"sites/1/devices/INV-001/responses",
-			"orchestrator.responses-dlt",
-			"NO_COMMAND",
-		],
-	])(
-		"%s on %s goes to %s as %s, and is acknowledged",
-		async (payload, topic, deadLetters, code) => {
-			const { port, bus, ingest } = await core();
-			const gateway = rawGateway(port);
-			await gateway.admitted();
-			gateway.block(wireBlock(1, [payload], { topic }));
-			await until(() => gateway.acknowledged().length === 1);
-			const reader = await readTopics(bus, [deadLetters]);
-			await until(() => reader.records.length === 1);
-			expect(reader.values(deadLetters)[0]).toMatchObject({
-				error: { code, retryCount: 0 },
-			});
-			expect(reader.records[0]?.headers).toMatchObject({
-				source: "ingest",
-				gateway: "gw-1",
-				seq: "1",
-				epoch: EPOCH,
-			});
-			expect(ingest.stats().deadLettered).toEqual({ [code]: 1 });
-		},
-	);
+describe('records that cannot be passed on', () => {
+  test.each([
+    ['not json', 'sites/1/devices/INV-001/telemetry', 'device-telemetry-dlt', 'NOT_JSON'],
+    ['[1,2]', 'sites/1/devices/INV-001/telemetry', 'device-telemetry-dlt', 'BATCH_TOO_LARGE'],
+    ['{"status":"?"}', STATUS_TOPIC, 'device-status-dlt', 'BAD_STATUS'],
+    ['{}', 'sites/0/devices/INV-001/telemetry', 'device-telemetry-dlt', 'BAD_TOPIC'],
+    ['{}', 'sites/1/devices/INV-001/commands', 'device-telemetry-dlt', 'BAD_TOPIC'],
+    ['{"commandId":"cmd-1"}', 'sites/1/devices/INV-001/responses', 'orchestrator.responses-dlt', 'NO_COMMAND'],
+  ])('%s on %s goes to %s as %s, and is acknowledged', async (payload, topic, deadLetters, code) => {
+    const { port, bus, ingest } = await core()
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    gateway.block(wireBlock(1, [payload], { topic }))
+    await until(() => gateway.acknowledged().length === 1)
+    const reader = await readTopics(bus, [deadLetters])
+    await until(() => reader.records.length === 1)
+    expect(reader.values(deadLetters)[0]).toMatchObject({
+      error: { code, retryCount: 0 },
+    })
+    expect(reader.records[0]?.headers).toMatchObject({
+      source: 'ingest',
+      gateway: 'gw-1',
+      seq: '1',
+      epoch: EPOCH,
+    })
+    expect(ingest.stats().deadLettered).toEqual({ [code]: 1 })
+  })
 
-	test("a device that is not registered", async () => {
-		const { port, bus } = await core({ registry: { autoRegister: false } });
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		gateway.block(wireBlock(1, ['{"a":1}', '{"a":2}']));
-		await until(() => gateway.acknowledged().length === 1);
-		const reader = await readTopics(bus, ["device-telemetry-dlt"]);
-		await until(() => reader.records.length === 2);
-		expect(reader.records[0]?.key).toBe("INV-001");
-		expect(reader.values("device-telemetry-dlt")[0]).toMatchObject({
-			a: 1,
-			error: {
-				code: "UNKNOWN_DEVICE",
-				message: expect.stringContaining("registry.autoRegister"),
-			},
-		});
-	});
+  test('a device that is not registered', async () => {
+    const { port, bus } = await core({ registry: { autoRegister: false } })
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    gateway.block(wireBlock(1, ['{"a":1}', '{"a":2}']))
+    await until(() => gateway.acknowledged().length === 1)
+    const reader = await readTopics(bus, ['device-telemetry-dlt'])
+    await until(() => reader.records.length === 2)
+    expect(reader.records[0]?.key).toBe('INV-001')
+    expect(reader.values('device-telemetry-dlt')[0]).toMatchObject({
+      a: 1,
+      error: {
+        code: 'UNKNOWN_DEVICE',
+        message: expect.stringContaining('registry.autoRegister'),
+      },
+    })
+  })
 
-	test("a corrupt block is kept whole, and acknowledged so that it is not sent for ever", async () => {
-		const { port, bus } = await core();
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		const block = wireBlock(1, ['{"a":1}'], { crc32c: 7 });
-		gateway.block(block);
-		await until(() => gateway.acknowledged().length === 1);
-		const reader = await readTopics(bus, ["device-telemetry-dlt"]);
-		await until(() => reader.records.length === 1);
-		const [value] = reader.values("device-telemetry-dlt");
-		expect(value).toMatchObject({ error: { code: "BLOCK_CORRUPT" } });
-		expect(Buffer.from(value?.["raw"] as string, "base64")).toEqual(block.data);
-	});
-});
+  test('a corrupt block is kept whole, and acknowledged so that it is not sent for ever', async () => {
+    const { port, bus } = await core()
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    const block = wireBlock(1, ['{"a":1}'], { crc32c: 7 })
+    gateway.block(block)
+    await until(() => gateway.acknowledged().length === 1)
+    const reader = await readTopics(bus, ['device-telemetry-dlt'])
+    await until(() => reader.records.length === 1)
+    const [value] = reader.values('device-telemetry-dlt')
+    expect(value).toMatchObject({ error: { code: 'BLOCK_CORRUPT' } })
+    expect(Buffer.from(value?.['raw'] as string, 'base64')).toEqual(block.data)
+  })
+})
 
-describe("a status", () => {
-	test("is published when it changes, with what it was before", async () => {
-		const { port, bus, ingest } = await core();
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		const reports = [
-			"ONLINE",
-			"ONLINE",
-			"ERROR",
-			"ONLINE",
-			"OFFLINE",
-			"OFFLINE",
-		].map((each) => JSON.stringify({ status: each }));
-		gateway.block(
-			wireBlock(1, reports.slice(0, 4), {
-				topic: STATUS_TOPIC,
-				lane: Lane.PRIORITY,
-			}),
-		);
-		await until(() => gateway.acknowledged().length === 1);
-		gateway.block(
-			wireBlock(5, reports.slice(4), {
-				topic: STATUS_TOPIC,
-				lane: Lane.PRIORITY,
-				wallClockMs: RECEIVED_AT - 1_000,
-			}),
-		);
-		await until(() => gateway.acknowledged().length === 2);
-		const reader = await readTopics(bus, ["device-status"]);
-		await until(() => reader.records.length === 4);
-		expect(
-			reader
-				.values("device-status")
-				.map((value) => [value["previousStatus"], value["newStatus"]]),
-		).toEqual([
-			["OFFLINE", "ONLINE"],
-			["ONLINE", "ERROR"],
-			["ERROR", "ONLINE"],
-			["ONLINE", "OFFLINE"],
-		]);
-		expect(ingest.stats().statusUnchanged).toBe(2);
-	});
-});
+describe('a status', () => {
+  test('is published when it changes, with what it was before', async () => {
+    const { port, bus, ingest } = await core()
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    const reports = ['ONLINE', 'ONLINE', 'ERROR', 'ONLINE', 'OFFLINE', 'OFFLINE'].map((each) =>
+      JSON.stringify({ status: each }),
+    )
+    gateway.block(
+      wireBlock(1, reports.slice(0, 4), {
+        topic: STATUS_TOPIC,
+        lane: Lane.PRIORITY,
+      }),
+    )
+    await until(() => gateway.acknowledged().length === 1)
+    gateway.block(
+      wireBlock(5, reports.slice(4), {
+        topic: STATUS_TOPIC,
+        lane: Lane.PRIORITY,
+        wallClockMs: RECEIVED_AT - 1_000,
+      }),
+    )
+    await until(() => gateway.acknowledged().length === 2)
+    const reader = await readTopics(bus, ['device-status'])
+    await until(() => reader.records.length === 4)
+    expect(reader.values('device-status').map((value) => [value['previousStatus'], value['newStatus']])).toEqual([
+      ['OFFLINE', 'ONLINE'],
+      ['ONLINE', 'ERROR'],
+      ['ERROR', 'ONLINE'],
+      ['ONLINE', 'OFFLINE'],
+    ])
+    expect(ingest.stats().statusUnchanged).toBe(2)
+  })
+})
 
-describe("when the bus is down", () => {
-	test("nothing is acknowledged, the gateway is told that work goes on, and all of it arrives later", async () => {
-		let down = true;
-		const published: BusRecord[] = [];
-		const { port } = await core({
-			wrapBus: (bus) => ({
-				async publish(topic, records) {
-					if (down) throw new Error("the bus is down");
-					published.push(...records);
-					await bus.publish(topic, records);
-				},
-			}),
-		});
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		for (let i = 0; i < 20; i++)
-			gateway.block(wireBlock(i + 1, [`{"n":${i}}`]));
-		await until(
-			() =>
-				gateway.responses.some(
-					({ message }) =>
-						message?.$case === "credit" && message.value.bytes === 0,
-				),
-			{ what: "a sign of life" },
-		);
-		expect(gateway.acknowledged()).toEqual([]);
-		down = false;
-		await until(() => gateway.acknowledged().flat().includes(20));
-		expect(published.map(({ headers }) => Number(headers?.["seq"]))).toEqual(
-			Array.from({ length: 20 }, (_, i) => i + 1),
-		);
-	});
-});
+describe('when the bus is down', () => {
+  test('nothing is acknowledged, the gateway is told that work goes on, and all of it arrives later', async () => {
+    let down = true
+    const published: BusRecord[] = []
+    const { port } = await core({
+      wrapBus: (bus) => ({
+        async publish(topic, records) {
+          if (down) throw new Error('the bus is down')
+          published.push(...records)
+          await bus.publish(topic, records)
+        },
+      }),
+    })
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    for (let i = 0; i < 20; i++) gateway.block(wireBlock(i + 1, [`{"n":${i}}`]))
+    await until(
+      () => gateway.responses.some(({ message }) => message?.$case === 'credit' && message.value.bytes === 0),
+      { what: 'a sign of life' },
+    )
+    expect(gateway.acknowledged()).toEqual([])
+    down = false
+    await until(() => gateway.acknowledged().flat().includes(20))
+    expect(published.map(({ headers }) => Number(headers?.['seq']))).toEqual(
+      Array.from({ length: 20 }, (_, i) => i + 1),
+    )
+  })
+})
 
-describe("stopping", () => {
-	test("what was taken is acknowledged, then every gateway is told", async () => {
-		const { port, ingest } = await core({
-			wrapBus: (bus) => ({
-				publish: async (topic, records) => {
-					await Bun.sleep(50);
-					await bus.publish(topic, records);
-				},
-			}),
-		});
-		const gateway = rawGateway(port);
-		await gateway.admitted();
-		for (let i = 0; i < 5; i++) gateway.block(wireBlock(i + 1, ["{}"]));
-		await until(() => ingest.stats().blocks === 5);
-		await ingest.stop(AbortSignal.timeout(5_000));
-		await until(() => gateway.ended);
-		expect(gateway.acknowledged().flat()).toContain(5);
-		expect(gateway.ended).toMatchObject({
-			code: status.UNAVAILABLE,
-			details: expect.stringContaining("stopping"),
-		});
-	});
-});
+describe('stopping', () => {
+  test('what was taken is acknowledged, then every gateway is told', async () => {
+    const { port, ingest } = await core({
+      wrapBus: (bus) => ({
+        publish: async (topic, records) => {
+          await Bun.sleep(50)
+          await bus.publish(topic, records)
+        },
+      }),
+    })
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    for (let i = 0; i < 5; i++) gateway.block(wireBlock(i + 1, ['{}']))
+    await until(() => ingest.stats().blocks === 5)
+    await ingest.stop(AbortSignal.timeout(5_000))
+    await until(() => gateway.ended)
+    expect(gateway.acknowledged().flat()).toContain(5)
+    expect(gateway.ended).toMatchObject({
+      code: status.UNAVAILABLE,
+      details: expect.stringContaining('stopping'),
+    })
+  })
+})
 
-test("blocks of every encoding arrive", async () => {
-	const { port, bus } = await core();
-	const gateway = rawGateway(port);
-	await gateway.admitted();
-	gateway.block(wireBlock(1, ['{"n":1}'], {}, "zstd"));
-	gateway.block(wireBlock(2, ['{"n":2}'], {}, "identity"));
-	gateway.block(wireBlock(3, ['{"n":3}'], { encoding: 7 as Encoding }));
-	await until(() => gateway.acknowledged().flat().includes(3));
-	const reader = await readTopics(bus, ["device-telemetry"]);
-	await until(() => reader.records.length === 2);
-});
+test('blocks of every encoding arrive', async () => {
+  const { port, bus } = await core()
+  const gateway = rawGateway(port)
+  await gateway.admitted()
+  gateway.block(wireBlock(1, ['{"n":1}'], {}, 'zstd'))
+  gateway.block(wireBlock(2, ['{"n":2}'], {}, 'identity'))
+  gateway.block(wireBlock(3, ['{"n":3}'], { encoding: 7 as Encoding }))
+  await until(() => gateway.acknowledged().flat().includes(3))
+  const reader = await readTopics(bus, ['device-telemetry'])
+  await until(() => reader.records.length === 2)
+})

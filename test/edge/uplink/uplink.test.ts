@@ -1,152 +1,133 @@
-import { describe, expect, test } from "vitest";
-import { ingestCore } from "../../support/ingest-core.ts";
-import { openLink } from "../../support/link.ts";
-import {
-	append,
-	appendEach,
-	newSpool,
-	numbered,
-	startSpool,
-	stopSpool,
-} from "../../support/spool.ts";
-import { tempDir } from "../../support/temp-dir.ts";
-import { readTopics } from "../../support/topic-reader.ts";
-import { until } from "../../support/until.ts";
-import { startUplink, stopUplink } from "../../support/uplink-under-test.ts";
+import { describe, expect, test } from 'vitest'
+import { ingestCore } from '../../support/ingest-core.ts'
+import { openLink } from '../../support/link.ts'
+import { append, appendEach, newSpool, numbered, startSpool, stopSpool } from '../../support/spool.ts'
+import { tempDir } from '../../support/temp-dir.ts'
+import { readTopics } from '../../support/topic-reader.ts'
+import { until } from '../../support/until.ts'
+import { startUplink, stopUplink } from '../../support/uplink-under-test.ts'
 
-const TELEMETRY = "device-telemetry";
+const TELEMETRY = 'device-telemetry'
 
 function readings(values: readonly Record<string, unknown>[]): number[] {
-	return values.map((value) => (value["telemetryData"] as { n: number }).n);
+  return values.map((value) => (value['telemetryData'] as { n: number }).n)
 }
 
-describe("from the spool to the bus", () => {
-	test("a stored reading arrives as the contract says, and leaves the spool", async () => {
-		const core = await ingestCore({ dir: await tempDir() });
-		const spool = await startSpool(await tempDir());
-		await startUplink(spool, core.port);
-		await append(spool, ['{"powerKw": 45.2}']);
-		const reader = await readTopics(core.bus, [TELEMETRY]);
-		await until(() => reader.records.length === 1);
-		const [record] = reader.records;
-		const { deviceId, timestamp, ...value } = reader.values(TELEMETRY)[0] ?? {};
-		expect(value).toEqual({
-			serialNumber: "INV-001",
-			siteId: 1,
-			deviceType: "SOLAR_INVERTER",
-			telemetryData: { powerKw: 45.2 },
-			eventType: "DEVICE_TELEMETRY",
-		});
-		expect(deviceId).toBeTypeOf("number");
-		expect(timestamp).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-		expect(record?.key).toBe("INV-001");
-		expect(Object.keys(record?.headers ?? {}).toSorted()).toEqual([
-			"epoch",
-			"gateway",
-			"receivedAt",
-			"seq",
-		]);
-		expect(record?.headers["receivedAt"]).toBe(timestamp);
-		await until(() => spool.stats().lanes.telemetry.records === 0);
-	});
+describe('from the spool to the bus', () => {
+  test('a stored reading arrives as the contract says, and leaves the spool', async () => {
+    const core = await ingestCore({ dir: await tempDir() })
+    const spool = await startSpool(await tempDir())
+    await startUplink(spool, core.port)
+    await append(spool, ['{"powerKw": 45.2}'])
+    const reader = await readTopics(core.bus, [TELEMETRY])
+    await until(() => reader.records.length === 1)
+    const [record] = reader.records
+    const { deviceId, timestamp, ...value } = reader.values(TELEMETRY)[0] ?? {}
+    expect(value).toEqual({
+      serialNumber: 'INV-001',
+      siteId: 1,
+      deviceType: 'SOLAR_INVERTER',
+      telemetryData: { powerKw: 45.2 },
+      eventType: 'DEVICE_TELEMETRY',
+    })
+    expect(deviceId).toBeTypeOf('number')
+    expect(timestamp).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+    expect(record?.key).toBe('INV-001')
+    expect(Object.keys(record?.headers ?? {}).toSorted()).toEqual(['epoch', 'gateway', 'receivedAt', 'seq'])
+    expect(record?.headers['receivedAt']).toBe(timestamp)
+    await until(() => spool.stats().lanes.telemetry.records === 0)
+  })
 
-	test("what was stored before the connection is marked as backfill and keeps its order", async () => {
-		const core = await ingestCore({ dir: await tempDir() });
-		const spool = await startSpool(await tempDir());
-		await appendEach(spool, numbered(50));
-		await startUplink(spool, core.port);
-		const reader = await readTopics(core.bus, [TELEMETRY]);
-		await until(() => reader.records.length === 50);
-		expect(readings(reader.values(TELEMETRY))).toEqual(
-			Array.from({ length: 50 }, (_, i) => i),
-		);
-		expect(
-			reader.records.every(({ headers }) => headers["backfill"] === "true"),
-		).toBe(true);
-	});
-});
+  test('what was stored before the connection is marked as backfill and keeps its order', async () => {
+    const core = await ingestCore({ dir: await tempDir() })
+    const spool = await startSpool(await tempDir())
+    await appendEach(spool, numbered(50))
+    await startUplink(spool, core.port)
+    const reader = await readTopics(core.bus, [TELEMETRY])
+    await until(() => reader.records.length === 50)
+    expect(readings(reader.values(TELEMETRY))).toEqual(Array.from({ length: 50 }, (_, i) => i))
+    expect(reader.records.every(({ headers }) => headers['backfill'] === 'true')).toBe(true)
+  })
+})
 
-describe("when the link fails", () => {
-	test.each(["cut", "frozen"] as const)(
-		"a link that is %s loses nothing and doubles nothing",
-		async (failure) => {
-			const core = await ingestCore({ dir: await tempDir() });
-			const link = await openLink({ targetPort: core.port });
-			const spool = await startSpool(await tempDir());
-			const uplink = await startUplink(spool, link.port, {
-				keepaliveMs: 500,
-				keepaliveTimeoutMs: 500,
-			});
-			await append(spool, numbered(100));
-			await until(() => uplink.stats().ackedRecords >= 100);
-			if (failure === "cut") await link.cut();
-			else link.freeze();
-			await append(spool, numbered(100, 100));
-			await until(() => !uplink.stats().connected, {
-				timeoutMs: 4_000,
-				what: "the failure is seen within seconds",
-			});
-			await append(spool, numbered(100, 200));
-			const restoredAt = performance.now();
-			await link.restore();
-			await until(() => uplink.stats().connected);
-			expect(performance.now() - restoredAt).toBeLessThan(2_000);
-			await append(spool, numbered(100, 300));
-			const reader = await readTopics(core.bus, [TELEMETRY]);
-			await until(() => spool.stats().lanes.telemetry.records === 0);
-			await until(() => reader.records.length >= 400);
-			expect(
-				readings(reader.values(TELEMETRY)).toSorted((a, b) => a - b),
-			).toEqual(Array.from({ length: 400 }, (_, i) => i));
-			expect(uplink.stats().reconnects).toBeGreaterThanOrEqual(1);
-			await link.close();
-		},
-	);
+describe('when the link fails', () => {
+  test.each(['cut', 'frozen'] as const)('a link that is %s loses nothing and doubles nothing', async (failure) => {
+    const core = await ingestCore({ dir: await tempDir() })
+    const link = await openLink({ targetPort: core.port })
+    const spool = await startSpool(await tempDir())
+    const uplink = await startUplink(spool, link.port, {
+      keepaliveMs: 500,
+      keepaliveTimeoutMs: 500,
+    })
+    await append(spool, numbered(100))
+    await until(() => uplink.stats().ackedRecords >= 100)
+    if (failure === 'cut') await link.cut()
+    else link.freeze()
+    await append(spool, numbered(100, 100))
+    await until(() => !uplink.stats().connected, {
+      timeoutMs: 4_000,
+      what: 'the failure is seen within seconds',
+    })
+    await append(spool, numbered(100, 200))
+    const restoredAt = performance.now()
+    await link.restore()
+    await until(() => uplink.stats().connected)
+    expect(performance.now() - restoredAt).toBeLessThan(2_000)
+    await append(spool, numbered(100, 300))
+    const reader = await readTopics(core.bus, [TELEMETRY])
+    await until(() => spool.stats().lanes.telemetry.records === 0)
+    await until(() => reader.records.length >= 400)
+    expect(readings(reader.values(TELEMETRY)).toSorted((a, b) => a - b)).toEqual(
+      Array.from({ length: 400 }, (_, i) => i),
+    )
+    expect(uplink.stats().reconnects).toBeGreaterThanOrEqual(1)
+    await link.close()
+  })
 
-	test("an address that does not exist is told, retried, and costs nothing", async () => {
-		const spool = await startSpool(await tempDir());
-		const uplink = await startUplink(spool, 1, {
-			address: "no-such-host.invalid:7443",
-		});
-		await until(() => uplink.stats().lastErrorCode === "UPLINK_UNREACHABLE");
-		expect((await append(spool, ["{}"]))[0]).toBeNull();
-	});
+  test('an address that does not exist is told, retried, and costs nothing', async () => {
+    const spool = await startSpool(await tempDir())
+    const uplink = await startUplink(spool, 1, {
+      address: 'no-such-host.invalid:7443',
+    })
+    await until(() => uplink.stats().lastErrorCode === 'UPLINK_UNREACHABLE')
+    expect((await append(spool, ['{}']))[0]).toBeNull()
+  })
 
-	test("a port where something else answers is told and retried", async () => {
-		const server = Bun.listen({
-			hostname: "127.0.0.1",
-			port: 0,
-			socket: { data: (socket) => void socket.end("HTTP/1.1 400\r\n\r\n") },
-		});
-		const spool = await startSpool(await tempDir());
-		const uplink = await startUplink(spool, server.port, {
-			connectTimeoutMs: 500,
-		});
-		await until(() => uplink.stats().lastErrorCode !== null);
-		expect(uplink.stats().connected).toBe(false);
-		server.stop(true);
-	});
-});
+  test('a port where something else answers is told and retried', async () => {
+    const server = Bun.listen({
+      hostname: '127.0.0.1',
+      port: 0,
+      socket: { data: (socket) => void socket.end('HTTP/1.1 400\r\n\r\n') },
+    })
+    const spool = await startSpool(await tempDir())
+    const uplink = await startUplink(spool, server.port, {
+      connectTimeoutMs: 500,
+    })
+    await until(() => uplink.stats().lastErrorCode !== null)
+    expect(uplink.stats().connected).toBe(false)
+    server.stop(true)
+  })
+})
 
-describe("stopping", () => {
-	test("what was just stored is still sent and acknowledged", async () => {
-		const core = await ingestCore({ dir: await tempDir() });
-		const spool = await startSpool(await tempDir());
-		const uplink = await startUplink(spool, core.port);
-		await until(() => uplink.stats().connected);
-		await append(spool, numbered(500));
-		await stopUplink(uplink);
-		expect(uplink.stats().state).toBe("stopped");
-		expect(uplink.stats().ackedRecords).toBe(500);
-	});
+describe('stopping', () => {
+  test('what was just stored is still sent and acknowledged', async () => {
+    const core = await ingestCore({ dir: await tempDir() })
+    const spool = await startSpool(await tempDir())
+    const uplink = await startUplink(spool, core.port)
+    await until(() => uplink.stats().connected)
+    await append(spool, numbered(500))
+    await stopUplink(uplink)
+    expect(uplink.stats().state).toBe('stopped')
+    expect(uplink.stats().ackedRecords).toBe(500)
+  })
 
-	test("it does not wait for a cloud that is not there", async () => {
-		const spool = newSpool(await tempDir());
-		await spool.start();
-		const uplink = await startUplink(spool, 1);
-		const begun = performance.now();
-		await stopUplink(uplink);
-		expect(performance.now() - begun).toBeLessThan(500);
-		await stopSpool(spool);
-	});
-});
+  test('it does not wait for a cloud that is not there', async () => {
+    const spool = newSpool(await tempDir())
+    await spool.start()
+    const uplink = await startUplink(spool, 1)
+    const begun = performance.now()
+    await stopUplink(uplink)
+    expect(performance.now() - begun).toBeLessThan(500)
+    await stopSpool(spool)
+  })
+})

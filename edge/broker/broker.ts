@@ -35,6 +35,7 @@ import type { ListenerKind } from './transport.ts'
 
 const AGING_MS = 3_600_000
 const DAY_MS = 86_400_000
+const ENGINE_TURNS = 4
 
 export interface BrokerOptions {
   readonly listeners: ListenerOptions
@@ -216,6 +217,8 @@ export class Broker implements Part {
     for (const listener of listeners) listener.close()
     aging.cancel()
     await connections.settle(deadline)
+    // The engine queues for absent sessions in the turns after it acknowledged.
+    for (let turn = 0; turn < ENGINE_TURNS; turn++) await new Promise((resolve) => setImmediate(resolve))
     // The gateway leaves, not its devices: their wills stay stored, and are published if they do not come back.
     connections.keepWills()
     await engine.close()

@@ -1,0 +1,183 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as tlsConnect } from 'node:tls'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Broker } from '../../../edge/broker/broker.ts'
+import { systemClock } from '../../../shared/clock.ts'
+import { silentLogger } from '../../../shared/log.ts'
+import { systemRandom } from '../../../shared/random.ts'
+import { tempDir } from '../../support/temp-dir.ts'
+import { until } from '../../support/until.ts'
+import { MemoryLog } from './support/memory-log.ts'
+import { mqttClient, startSite, stopBroker } from './support/site.ts'
+
+const TOPIC = 'sites/1/devices/INV-001/telemetry'
+const LOOPBACK = { host: '127.0.0.1', port: 0 }
+let certificates: string
+let tls: { cert: string; key: string }
+
+beforeAll(() => {
+  certificates = mkdtempSync(join(tmpdir(), 'busbar-'))
+  const [key, cert] = [join(certificates, 'key.pem'), join(certificates, 'cert.pem')]
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  execFileSync('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-days', '2', ...subject], { stdio: 'ignore' })
+  tls = { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') }
+})
+
+afterAll(() => rmSync(certificates, { recursive: true }))
+
+describe.each(['tcp', 'tls', 'websocket', 'websocket with tls'] as const)('over %s', (way) => {
+  async function start() {
+    const listeners = {
+      tcp: { tcp: LOOPBACK },
+      tls: { tls: { ...LOOPBACK, ...tls } },
+      websocket: { websocket: LOOPBACK },
+      'websocket with tls': { websocket: { ...LOOPBACK, tls } },
+    }[way]
+    const site = await startSite({ listeners })
+    const kind = way === 'websocket with tls' ? 'websocket' : way
+    const scheme = { tcp: 'mqtt', tls: 'mqtts', websocket: 'ws', 'websocket with tls': 'wss' }[way]
+    const url = `${scheme}://localhost:${site.broker.addresses()[kind]?.port}`
+    const wsOptions = { ca: tls.cert }
+    return { site, kind, connect: () => mqttClient(url, { ca: tls.cert, wsOptions } as object) } as const
+  }
+
+  test('a device publishes and an observer sees it', async () => {
+    const { site, kind, connect } = await start()
+    const device = await connect()
+    const observer = await connect()
+    expect(site.broker.stats()).toMatchObject({ connections: 2, connectionsByListener: { [kind]: 2 } })
+    await device.publishAsync(TOPIC, '{"powerKw":1}', { qos: 1 })
+    const seen: string[] = []
+    observer.on('message', (_topic, payload) => seen.push(payload.toString()))
+    await observer.subscribeAsync('sites/#', { qos: 2 })
+    for (const qos of [0, 1, 2] as const) await device.publishAsync(TOPIC, `{"powerKw":${qos}}`, { qos })
+    const large = JSON.stringify({ note: 'x'.repeat(200_000) })
+    await device.publishAsync(TOPIC, large, { qos: 1 })
+    await until(() => seen.length === 4)
+    expect(seen.at(-1)).toBe(large)
+    expect(site.log.of(TOPIC)).toHaveLength(5)
+    await device.endAsync()
+    await observer.endAsync()
+    await until(() => site.broker.stats().connections === 0)
+  })
+
+  test('a payload of 10 MB is cut', async () => {
+    const { site, connect } = await start()
+    const device = await connect()
+    device.publish(TOPIC, Buffer.alloc(10_000_000), { qos: 1 })
+    await until(() => !device.connected)
+    expect(site.broker.stats().refused['frame-too-large']).toBe(1)
+    expect(site.log.of(TOPIC)).toEqual([])
+  })
+
+  test('the broker stops with clients connected', async () => {
+    const { site, connect } = await start()
+    const device = await connect()
+    await device.publishAsync(TOPIC, '{}', { qos: 1 })
+    const since = performance.now()
+    await stopBroker(site.broker)
+    expect(performance.now() - since).toBeLessThan(3000)
+    await until(() => !device.connected)
+  })
+})
+
+test('TLS below 1.2 is refused', async () => {
+  const site = await startSite({ listeners: { tls: { ...LOOPBACK, ...tls } } })
+  const port = site.broker.addresses().tls?.port ?? 0
+  const outcome = await new Promise<string>((resolve) => {
+    const socket = tlsConnect({ port, host: '127.0.0.1', ca: tls.cert, maxVersion: 'TLSv1.1', minVersion: 'TLSv1' }, () => resolve('connected'))
+    socket.on('error', () => resolve('refused'))
+    socket.on('close', () => resolve('refused'))
+  })
+  expect(outcome).toBe('refused')
+})
+
+describe('a WebSocket', () => {
+  test('that does not offer mqtt is refused [MQTT-6.0.0-3]', async () => {
+    const site = await startSite({ listeners: { websocket: LOOPBACK } })
+    const url = `ws://127.0.0.1:${site.broker.addresses().websocket?.port}/`
+    const closed = new Promise<boolean>((resolve) => {
+      const webSocket = new WebSocket(url, ['graphql-ws'])
+      webSocket.onopen = () => resolve(false)
+      webSocket.onerror = () => resolve(true)
+    })
+    expect(await closed).toBe(true)
+  })
+
+  test('that sends text is closed [MQTT-6.0.0-1]', async () => {
+    const site = await startSite({ listeners: { websocket: LOOPBACK } })
+    const webSocket = new WebSocket(`ws://127.0.0.1:${site.broker.addresses().websocket?.port}/`, ['mqtt'])
+    await new Promise((resolve) => {
+      webSocket.onopen = resolve
+    })
+    webSocket.send('hello')
+    await until(() => webSocket.readyState === WebSocket.CLOSED)
+    expect(site.broker.stats().refused['text-frame']).toBe(1)
+  })
+
+  test('is what a browser is told to speak', async () => {
+    const site = await startSite({ listeners: { websocket: LOOPBACK } })
+    const response = await fetch(`http://127.0.0.1:${site.broker.addresses().websocket?.port}/`)
+    expect(response.status).toBe(426)
+  })
+})
+
+describe('a listener that cannot be', () => {
+  async function startWith(listeners: object): Promise<void> {
+    const dir = await tempDir()
+    const broker = new Broker({
+      listeners,
+      insecure: true,
+      spool: new MemoryLog(),
+      credentials: { file: join(dir, 'credentials.json') },
+      sessions: { dir },
+      clock: systemClock,
+      random: systemRandom,
+      log: silentLogger,
+    })
+    await broker.start()
+  }
+
+  test('because the port is taken says so', async () => {
+    const other = createServer()
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+    const { port } = other.address() as { port: number }
+    await expect(startWith({ tcp: { host: '127.0.0.1', port } })).rejects.toThrow(
+      expect.objectContaining({ code: 'LISTEN_FAILED', hint: expect.stringContaining('another port') }),
+    )
+    other.close()
+  })
+
+  test('because its certificate is none says so', async () => {
+    const broken = { ...LOOPBACK, cert: 'nothing', key: tls.key }
+    await expect(startWith({ tls: broken })).rejects.toThrow(expect.objectContaining({ code: 'TLS_INVALID' }))
+  })
+})
+
+describe('the tools of Mosquitto', () => {
+  const installed = Bun.which('mosquitto_pub') !== null && Bun.which('mosquitto_sub') !== null
+
+  test.skipIf(!installed)('publish a reading and watch it (needs mosquitto-clients)', async () => {
+    const site = await startSite()
+    const where = ['-h', '127.0.0.1', '-p', String(site.port)]
+    const subscriber = spawn('mosquitto_sub', [...where, '-t', 'sites/+/devices/+/telemetry', '-C', '2', '-v', '-d'])
+    let output = ''
+    subscriber.stdout.on('data', (chunk) => {
+      output += chunk
+    })
+    const ended = new Promise((resolve) => subscriber.on('close', resolve))
+    await until(() => output.includes('SUBACK'))
+    for (const qos of ['1', '2']) {
+      const publisher = spawn('mosquitto_pub', [...where, '-t', TOPIC, '-q', qos, '-m', '{"powerKw": 45.2}'])
+      expect(await new Promise((resolve) => publisher.on('close', resolve))).toBe(0)
+    }
+    await ended
+    expect(output.split('\n').filter((line) => line === `${TOPIC} {"powerKw": 45.2}`)).toHaveLength(2)
+    expect(site.log.of(TOPIC)).toEqual(['{"powerKw": 45.2}', '{"powerKw": 45.2}'])
+  })
+})

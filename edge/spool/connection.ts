@@ -31,11 +31,16 @@ export class Connection {
     this.random = random
   }
 
-  /** Opens the file; on a full disk it opens for what is to come, though nothing can be stored or read yet. */
+  /** Opens the file; on a full or failing disk it opens for what is to come, though nothing can be stored or read yet. */
   open(now: Instant): void {
     this.connect(now, 'tolerant')
     this.damaged = damagedFiles(this.dir).at(-1) ?? null
-    if (!this.suspect) this.use(now, (tables) => tables.pruneBoots(now))
+    if (this.suspect) return
+    try {
+      this.use(now, (tables) => tables.pruneBoots(now))
+    } catch {
+      // Tidying can wait for the next start; `use` has judged the failure.
+    }
   }
 
   /** Null before `open` and after `close`. May show what is not durable: for reports only. */

@@ -2,9 +2,9 @@
 
 import { expect, test } from 'vitest'
 import type { Instant } from '../../../edge/spool/boot-time.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
 import { append, readRecords, startSpool, stopSpool } from '../../support/spool.ts'
 import { at, NOON, openStore } from '../../support/spool-store.ts'
-import { ManualClock } from '../../support/manual-clock.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 
 const HOUR = 3600_000
@@ -77,7 +77,10 @@ test('a step of the wall clock gives nothing up for its age, in this boot or of 
   spool.append(['this boot'], at(2000))
   const years = { wallMs: NOON + 10 * 365 * 24 * HOUR, monotonicMs: at(3000).monotonicMs }
   spool.store.tend({ compact: false, probe: false }, years)
-  spool.store.tend({ compact: false, probe: false }, { wallMs: years.wallMs + 60_000, monotonicMs: years.monotonicMs + 60_000 })
+  spool.store.tend(
+    { compact: false, probe: false },
+    { wallMs: years.wallMs + 60_000, monotonicMs: years.monotonicMs + 60_000 },
+  )
   expect(spool.records(at(70_000)).length).toBe(2)
   // The clock is put right, and stays right.
   spool.store.tend({ compact: false, probe: false }, at(70_000))
@@ -106,7 +109,11 @@ test('boots that no block needs are forgotten', async () => {
   const { openSqlite } = await import('../../../shared/sqlite.ts')
   spool.store.close()
   const database = openSqlite(`${dir}/spool.db`)
-  expect(database.prepare('SELECT boot_id FROM boots ORDER BY id').pluck().all()).toEqual(['boot-3', 'boot-4', 'boot-5'])
+  expect(database.prepare('SELECT boot_id FROM boots ORDER BY id').pluck().all()).toEqual([
+    'boot-3',
+    'boot-4',
+    'boot-5',
+  ])
   database.close()
 })
 

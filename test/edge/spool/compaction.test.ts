@@ -72,7 +72,9 @@ test('blocks on the two sides of a gap, a boot, or a clock step are not merged',
   for (let n = 0; n < 10; n++) second.append([`c${n}`], stepped(200 + n))
   second.append([reading(0).repeat(300)], stepped(300))
   second.compact(stepped(LATER))
-  const shape = second.items(stepped(LATER)).map(({ firstSequence, recordCount }) => [firstSequence - oldestSequence, recordCount])
+  const shape = second
+    .items(stepped(LATER))
+    .map(({ firstSequence, recordCount }) => [firstSequence - oldestSequence, recordCount])
   expect(shape).toEqual([
     [0, 4],
     [6, 4],

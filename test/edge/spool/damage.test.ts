@@ -5,7 +5,17 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { QUARANTINE_BLOCKS_MAX } from '../../../edge/spool/limits.ts'
 import { openSqlite } from '../../../shared/sqlite.ts'
-import { append, appendEach, noise, numbered, readItems, readRecords, startSpool, stopSpool, texts } from '../../support/spool.ts'
+import {
+  append,
+  appendEach,
+  noise,
+  numbered,
+  readItems,
+  readRecords,
+  startSpool,
+  stopSpool,
+  texts,
+} from '../../support/spool.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { until } from '../../support/until.ts'
 
@@ -42,7 +52,12 @@ test('a flipped byte sends the block to quarantine, a gap in its place, and the 
   const database = openSqlite(join(dir, 'spool.db'))
   const kept = database.prepare('SELECT lane, first_sequence, problem, length(data) AS bytes FROM quarantine').all()
   expect(kept).toEqual([
-    { lane: 'telemetry', first_sequence: oldestSequence + 1, problem: expect.stringContaining('checksum'), bytes: expect.any(Number) },
+    {
+      lane: 'telemetry',
+      first_sequence: oldestSequence + 1,
+      problem: expect.stringContaining('checksum'),
+      bytes: expect.any(Number),
+    },
   ])
   database.close()
 })

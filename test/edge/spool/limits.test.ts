@@ -119,7 +119,8 @@ test('pages of acknowledged blocks are used again', async () => {
 test('a file left large and empty by an outage is given back to the disk', async () => {
   const dir = await tempDir()
   const spool = openStore(dir, at(0))
-  for (let n = 0; n < 70; n++) spool.append([noise(250 * KIB), noise(250 * KIB), noise(250 * KIB), noise(250 * KIB)], at(n))
+  for (let n = 0; n < 70; n++)
+    spool.append([noise(250 * KIB), noise(250 * KIB), noise(250 * KIB), noise(250 * KIB)], at(n))
   const { oldestSequence, nextSequence } = spool.lane()
   spool.acknowledge([{ first: oldestSequence, last: nextSequence - 1 }], at(100))
   spool.append(['stays'], at(101))

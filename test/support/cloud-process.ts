@@ -1,12 +1,12 @@
 /** The cloud core as a child process, from its sources or as the compiled binary. */
 
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bunPath, projectDir, startChild } from './child.ts'
+import { bunPath, projectDir } from './child.ts'
 import { freePort } from './free-port.ts'
 import { type ServerProcess, startServer } from './server-process.ts'
-import { mergeToml, type TomlTable, toToml } from './toml.ts'
+import { mergeToml, type TomlTable } from './toml.ts'
 
 export interface CloudProcessOptions {
   /** Where its config and data go; made below the temporary directory when absent. The caller removes it. */
@@ -56,26 +56,13 @@ export async function startCloud(options: CloudProcessOptions = {}): Promise<Clo
   }
   const source = [bunPath, ...(options.runtimeArguments ?? []), join(projectDir, 'cloud', 'main.ts')]
   const program = options.binary === undefined ? source : [options.binary]
-  const config = mergeToml(base, options.config ?? {})
-  writeFileSync(configPath, toToml(config))
-  await createTopics([...program, 'topics', 'create', '--config', configPath], options.env)
   const apiUrl = `http://127.0.0.1:${apiPort}`
   const server = await startServer({
     command: [...(options.wrapper ?? []), ...program, 'serve', '--config'] as unknown as [string, ...string[]],
     configPath,
-    config,
+    config: mergeToml(base, options.config ?? {}),
     ...(options.env === undefined ? {} : { env: options.env }),
     readyUrl: `${apiUrl}/health/live`,
   })
   return Object.assign(server, { ingestPort, apiPort, apiUrl, dir, busDir, configPath })
-}
-
-/** As an operator does once before the first start. */
-async function createTopics(command: readonly string[], env: CloudProcessOptions['env']): Promise<void> {
-  const child = startChild({
-    command: command as unknown as [string, ...string[]],
-    ...(env === undefined ? {} : { env }),
-  })
-  const { code } = await child.exited
-  if (code !== 0) throw new Error(`${command.join(' ')}: it ended with ${code}\n${child.output()}`)
 }

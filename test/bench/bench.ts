@@ -55,6 +55,13 @@ async function main(args: readonly string[]): Promise<number> {
   }
 
   const dir = mkdtempSync(join(tmpdir(), 'busbar-bench-'))
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      rmSync(dir, { recursive: true, force: true })
+      // Ends the children too, see test/support/child.ts.
+      process.exit(EXIT_FAILED)
+    })
+  }
   const skipped: string[] = []
   const bench: Bench = {
     ...(flags.has('--binary') ? binaries() : {}),

@@ -1,6 +1,7 @@
 /** The caller's end of the log's thread: one promise per request, none per record. */
 
 import { BusbarError, assert } from '../../../shared/errors.ts'
+import { workerUrl } from '../../../shared/worker-url.ts'
 import type { FromWorker, LogFailure, LogReplies, LogRequest, ToWorker } from './log-protocol.ts'
 
 interface Waiting {
@@ -17,7 +18,7 @@ export class LogClient {
   /** Starts the thread. */
   start(): void {
     assert(this.worker === null, 'the thread of the log starts once')
-    const worker = new Worker(new URL('./log-worker.ts', import.meta.url))
+    const worker = new Worker(workerUrl('cloud/bus/embedded/log-worker.ts'))
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.settle(data)
     worker.onerror = (event) => this.die(event.message)
     this.worker = worker

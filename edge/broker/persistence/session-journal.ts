@@ -10,6 +10,7 @@ import type { Clock, Timer } from '../../../shared/clock.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { Random } from '../../../shared/random.ts'
 import { fullJitterMs } from '../../../shared/retry.ts'
+import { workerUrl } from '../../../shared/worker-url.ts'
 import type { SessionChange } from './session-tables.ts'
 import type { FromSessionWorker, ToSessionWorker } from './session-worker.ts'
 
@@ -102,7 +103,7 @@ export class SessionJournal {
   }
 
   private startWorker(): Worker {
-    const worker = new Worker(new URL('./session-worker.ts', import.meta.url))
+    const worker = new Worker(workerUrl('edge/broker/persistence/session-worker.ts'))
     worker.onmessage = ({ data }: MessageEvent<FromSessionWorker>) => this.answered(data.error)
     worker.onerror = (event) => {
       this.worker = null

@@ -1,28 +1,15 @@
 /** Whatever kills the process, every record that was acknowledged is there afterwards, in order, under one sequence. */
 
-import { execFileSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { LANES } from '../../../shared/lanes.ts'
 import { bunPath, projectDir, startChild } from '../../support/child.ts'
-import { append, readRecords, startSpool, stopSpool, texts } from '../../support/spool.ts'
+import { describeWith } from '../../support/real-parts.ts'
+import { readRecords, startSpool, stopSpool } from '../../support/spool.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { until } from '../../support/until.ts'
 
 const WRITER = join(projectDir, 'test/support/spool-writer.ts')
-const STRACE = which('strace')
-const IS_ROOT = process.getuid?.() === 0
-
-function which(program: string): boolean {
-  try {
-    execFileSync('which', [program], { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
-}
-
 interface WriterRun {
   /** Next sequence when it had opened the spool; null when it did not get that far. */
   readonly opened: number | null
@@ -98,9 +85,8 @@ test('kill -9 at 20 random moments loses nothing that was acknowledged', async (
   await expectDurable(dir, told)
 }, 120_000)
 
-test.skipIf(!STRACE)(
-  'a process that dies at any write to the file loses nothing that was acknowledged',
-  async () => {
+describeWith(['strace'], 'with strace cutting in', () => {
+  test('a process that dies at any write to the file loses nothing that was acknowledged', async () => {
     const dir = await tempDir()
     const told = new Map<string, readonly number[]>()
     // Counted from the process's start: opening, the first commits, and commits in the middle of the log.
@@ -111,13 +97,9 @@ test.skipIf(!STRACE)(
     }
     expect([...told.values()].some((durable) => durable.length > 3)).toBe(true)
     await expectDurable(dir, told)
-  },
-  120_000,
-)
+  }, 120_000)
 
-test.skipIf(!STRACE)(
-  'a sync that fails acknowledges nothing, and what was stored before and after is whole',
-  async () => {
+  test('a sync that fails acknowledges nothing, and what was stored before and after is whole', async () => {
     const dir = await tempDir()
     const told = new Map<string, readonly number[]>()
     let refused = 0
@@ -132,47 +114,5 @@ test.skipIf(!STRACE)(
     }
     expect(refused).toBeGreaterThan(3)
     await expectDurable(dir, told)
-  },
-  120_000,
-)
-
-test.skipIf(!IS_ROOT)(
-  'on a full disk the oldest telemetry makes room, and nothing is acknowledged that is not stored',
-  async () => {
-    const dir = join(await tempDir(), 'small')
-    mkdirSync(dir)
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', dir])
-    onTestFinished(() => void execFileSync('umount', ['-l', dir]))
-    const spool = await startSpool(dir)
-    const noise = (n: number) => Buffer.concat([Buffer.from(`${n}:`), crypto.getRandomValues(new Uint8Array(40_000))])
-    const acknowledged: number[] = []
-    for (let n = 0; n < 200; n++) if ((await append(spool, [noise(n)]))[0] === null) acknowledged.push(n)
-    expect(acknowledged.length).toBeGreaterThan(190)
-    const kept = texts(await readRecords(spool)).map((text) => Number(text.split(':')[0]))
-    const given = spool.stats().evicted
-    expect(kept).toEqual(acknowledged.slice(-kept.length))
-    expect(kept.length).toBeGreaterThan(20)
-    expect(kept.length + given.disk).toBe(acknowledged.length)
-    expect(spool.stats().failing).toBeNull()
-
-    // Someone else takes what is left: what cannot be stored is refused, until there is room again.
-    await stopSpool(spool)
-    const again = await startSpool(dir)
-    try {
-      execFileSync('dd', ['if=/dev/zero', `of=${dir}/other`, 'bs=4k'], { stdio: 'ignore' })
-    } catch {
-      // dd stops when the disk is full.
-    }
-    const outcomes = []
-    for (let n = 0; n < 30; n++) outcomes.push(...(await append(again, [noise(1000 + n)])))
-    const refused = outcomes.filter((error) => error !== null)
-    expect(refused.every((error) => error.code === 'SPOOL_WRITE_FAILED' && error.retryable)).toBe(true)
-    execFileSync('rm', [`${dir}/other`])
-    expect(await append(again, [noise(2000)])).toEqual([null])
-    expect(again.stats().failing).toBeNull()
-    const stored = texts(await readRecords(again)).map((text) => Number(text.split(':')[0]))
-    const told = outcomes.flatMap((error, n) => (error === null ? [1000 + n] : []))
-    expect(stored.filter((n) => n >= 1000)).toEqual([...told, 2000].slice(-stored.filter((n) => n >= 1000).length))
-  },
-  60_000,
-)
+  }, 120_000)
+})

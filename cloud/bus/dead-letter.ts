@@ -1,15 +1,16 @@
 /**
- * Dead letters of consumers: a record that no retry can mend is kept with the reason. A JSON object keeps its members
+ * Dead letters: a record that no retry can mend is kept with the reason. A JSON object keeps its members, digit for digit,
  * and gets an `error`; anything else is kept byte for byte in `raw`, base64.
  */
 
+import { isUtf8 } from 'node:buffer'
 import type { BusRecord, ConsumedRecord } from './bus.ts'
 
 /** Bytes of `raw` before base64 in one record, well below what a broker takes; more is kept in several records. */
-const RAW_BYTES_MAX = 512 * 1024
+export const RAW_BYTES_MAX = 512 * 1024
 
 export interface DeadLetterReason {
-  /** The consumer group that gave it up. */
+  /** Who gave it up: a consumer group, or `ingest`. */
   readonly source: string
   /** Stable, upper snake case. */
   readonly code: string
@@ -19,40 +20,51 @@ export interface DeadLetterReason {
   readonly atMs: number
 }
 
-/** What to publish to `deadLetterTopicOf(record.topic)`: one record, unless a raw value is larger than 512 KiB. */
+/** What was given up: of the bus, or meant for it. */
+export interface Undeliverable {
+  /** Topic that it was on or meant for. */
+  readonly topic: string
+  readonly key: string | null
+  readonly value: Buffer
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** The dead letters of a consumed record, with where it stood. */
 export function deadLetters(record: ConsumedRecord, reason: DeadLetterReason): BusRecord[] {
+  const position = { originalPartition: String(record.partition), originalOffset: String(record.offset) }
+  return deadLettersOf({ ...record, headers: { ...record.headers, ...position } }, reason)
+}
+
+/** What to publish to `deadLetterTopicOf(topic)`: one record, unless a raw value is larger than `RAW_BYTES_MAX`. */
+export function deadLettersOf(undeliverable: Undeliverable, reason: DeadLetterReason): BusRecord[] {
+  const { topic, key, value } = undeliverable
   const { source, code, message, retryCount, atMs } = reason
-  const error = { code, message, timestamp: new Date(atMs).toISOString(), retryCount }
-  const headers = {
-    ...record.headers,
-    source,
-    originalTopic: record.topic,
-    originalPartition: String(record.partition),
-    originalOffset: String(record.offset),
+  const error = JSON.stringify({ code, message, timestamp: new Date(atMs).toISOString(), retryCount })
+  const headers = { ...undeliverable.headers, source, originalTopic: topic }
+  const members = membersOf(value)
+  if (members !== null) {
+    return [{ key, value: members === '' ? `{"error":${error}}` : `{${members},"error":${error}}`, headers }]
   }
-  const members = membersOf(record.value)
-  // A value with an `error` of its own would lose it.
-  if (members !== null && !('error' in members)) {
-    return [{ key: record.key, value: JSON.stringify({ ...members, error }), headers }]
-  }
-  const parts = Math.max(1, Math.ceil(record.value.length / RAW_BYTES_MAX))
+  const parts = Math.max(1, Math.ceil(value.length / RAW_BYTES_MAX))
   return Array.from({ length: parts }, (_, part) => {
-    const raw = record.value.subarray(part * RAW_BYTES_MAX, (part + 1) * RAW_BYTES_MAX).toString('base64')
+    const raw = value.subarray(part * RAW_BYTES_MAX, (part + 1) * RAW_BYTES_MAX).toString('base64')
     return {
-      key: record.key,
-      value: JSON.stringify({ raw, error }),
+      key,
+      value: `{"raw":"${raw}","error":${error}}`,
       headers: parts === 1 ? headers : { ...headers, part: `${part + 1}/${parts}` },
     }
   })
 }
 
-/** The members of a JSON object that JSON can carry again unchanged, otherwise null. */
-function membersOf(value: Buffer): Record<string, unknown> | null {
+/** The text between the braces of a JSON object, or null: for other values, and for one that would lose its `error`. */
+function membersOf(value: Buffer): string | null {
+  if (!isUtf8(value)) return null
+  const text = value.toString('utf8')
   try {
-    const parsed: unknown = JSON.parse(value.toString('utf8'))
-    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return null
-    return parsed as Record<string, unknown>
+    const parsed: unknown = JSON.parse(text)
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed) || 'error' in parsed) return null
   } catch {
     return null
   }
+  return text.trim().slice(1, -1).trim()
 }

@@ -5,9 +5,9 @@ import type { BlockRecord } from '../../shared/block.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import { DEVICE_STATUS, DEVICE_TELEMETRY, deadLetterTopicOf, ORCHESTRATOR_RESPONSES } from '../bus/catalogue.ts'
+import { deadLettersOf } from '../bus/dead-letter.ts'
 import type { RegisteredDevice } from '../registry/device.ts'
 import type { Batch } from './batch.ts'
-import { deadLetterRecords } from './dead-letter.ts'
 import type { Source } from './device-lookup.ts'
 import { isoFormatter } from './event-time.ts'
 import { isRejection, type Rejection } from './json-object.ts'
@@ -144,15 +144,11 @@ export class RecordSorter {
     const atMs = this.options.clock.wallMs()
     batch.deadLetterCodes.push(reason.code)
     const topic = deadLetterTopicOf(originalTopic)
-    for (const record of deadLetterRecords({
-      key,
-      payload,
-      reason,
-      originalTopic,
-      headers,
-      atMs,
-    }))
-      batch.add(topic, record)
+    const letters = deadLettersOf(
+      { topic: originalTopic, key, value: payload, headers },
+      { source: 'ingest', ...reason, retryCount: 0, atMs },
+    )
+    for (const letter of letters) batch.add(topic, letter)
   }
 
   private prefixOf(device: RegisteredDevice): string {

@@ -4,6 +4,8 @@ import { InvalidRegistrationError } from './errors.ts'
 
 export const PAGE_LIMIT_DEFAULT = 50
 export const PAGE_LIMIT_MAX = 500
+/** Of the `integer` type that ids have on PostgreSQL. */
+const INTEGER_MAX = 2 ** 31 - 1
 
 export interface PageRequest {
   /** Rows wanted, 1 to 500; default 50. */
@@ -52,9 +54,19 @@ function encodeCursor(key: string | number): string {
 function decodeCursor<K>(cursor: string, type: 'number' | 'string'): K {
   try {
     const key: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
-    if (type === 'number' ? Number.isSafeInteger(key) : typeof key === 'string') return key as K
+    if (type === 'number' ? isDatabaseInteger(key) : isPlainText(key)) return key as K
   } catch {
     // Told below.
   }
   throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
+}
+
+/** A forged key must not reach the database as something that it cannot hold. */
+function isDatabaseInteger(key: unknown): boolean {
+  return Number.isInteger(key) && (key as number) >= 0 && (key as number) <= INTEGER_MAX
+}
+
+function isPlainText(key: unknown): boolean {
+  // PostgreSQL has no NUL in text.
+  return typeof key === 'string' && key.isWellFormed() && !key.includes('\0')
 }

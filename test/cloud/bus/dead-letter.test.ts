@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { ConsumedRecord } from '../../../cloud/bus/bus.ts'
-import { deadLetters } from '../../../cloud/bus/dead-letter.ts'
+import { deadLetters, deadLettersOf } from '../../../cloud/bus/dead-letter.ts'
 
 const consumed = (value: string | Uint8Array): ConsumedRecord => ({
   topic: 'device-telemetry',
@@ -43,5 +43,13 @@ describe('dead letters', () => {
     expect(letters.map((letter) => letter.headers?.part)).toEqual(['1/3', '2/3', '3/3'])
     const parts = letters.map((letter) => Buffer.from(JSON.parse(letter.value as string).raw, 'base64'))
     expect(Buffer.concat(parts).equals(value)).toBe(true)
+  })
+
+  it.each(['{"a":1.0}', '{}', ' { "a" : 12345678901234567890 } '])('keep the members of %s as written', (value) => {
+    const undeliverable = { topic: 'device-telemetry', key: null, value: Buffer.from(value), headers: { seq: '7' } }
+    const [letter] = deadLettersOf(undeliverable, reason)
+    expect(letter?.value).toContain(value.trim().slice(1, -1).trim())
+    expect(JSON.parse(letter?.value as string)).toEqual({ ...JSON.parse(value), error })
+    expect(letter?.headers).toEqual({ seq: '7', source: 'analytics-service', originalTopic: 'device-telemetry' })
   })
 })

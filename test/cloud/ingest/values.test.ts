@@ -1,6 +1,5 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { deadLetterRecords, RAW_BYTES_MAX } from '../../../cloud/ingest/dead-letter.ts'
 import { eventTime, readTimestamp } from '../../../cloud/ingest/event-time.ts'
 import { isRejection, memberRemover, parseJsonObject } from '../../../cloud/ingest/json-object.ts'
 import { readStatus, statusValue } from '../../../cloud/ingest/status-value.ts'
@@ -151,56 +150,6 @@ describe('a status', () => {
     ['NOT_JSON', 'ONLINE'],
   ])('is refused as %s: %s', (code, payload) => {
     expect(readStatus(Buffer.from(payload), RECEIVED, TOLERANCE)).toMatchObject({ code })
-  })
-})
-
-describe('a dead letter', () => {
-  const reason = { code: 'NOT_JSON', message: 'the payload is not JSON' }
-  const letter = (payload: Buffer) =>
-    deadLetterRecords({
-      key: 'INV-001',
-      payload,
-      reason,
-      originalTopic: 'device-telemetry',
-      headers: { seq: '7' },
-      atMs: RECEIVED,
-    })
-  const error = {
-    ...reason,
-    timestamp: '2025-10-04T10:15:00.000Z',
-    retryCount: 0,
-  }
-
-  test.each(['{"a":1}', '{}', ' { "a" : 1 } '])('of the object %s keeps its members and adds the error', (payload) => {
-    const [record] = letter(Buffer.from(payload))
-    expect(JSON.parse(record?.value as string)).toEqual({
-      ...JSON.parse(payload),
-      error,
-    })
-    expect(record).toMatchObject({
-      key: 'INV-001',
-      headers: {
-        seq: '7',
-        source: 'ingest',
-        originalTopic: 'device-telemetry',
-      },
-    })
-  })
-
-  test.each(['not json', '{"error":"mine"}', '\u0000\u00ff', '[1]'])('of %j is kept byte for byte', (payload) => {
-    const [record] = letter(Buffer.from(payload))
-    const value = JSON.parse(record?.value as string)
-    expect(Buffer.from(value.raw, 'base64').toString()).toBe(payload)
-    expect(value.error).toEqual(error)
-  })
-
-  test('too large for one record is kept in several', () => {
-    const payload = Buffer.alloc(RAW_BYTES_MAX + 1, 'x')
-    const records = letter(payload)
-    expect(records.map(({ headers }) => headers?.['part'])).toEqual(['1/2', '2/2'])
-    expect(Buffer.concat(records.map(({ value }) => Buffer.from(JSON.parse(value as string).raw, 'base64')))).toEqual(
-      payload,
-    )
   })
 })
 

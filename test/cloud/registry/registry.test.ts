@@ -289,6 +289,8 @@ await describeOnEveryDatabase('the registry', (database) => {
     ['limit', { limit: 501 }],
     ['cursor', { cursor: 'nonsense' }],
     ['cursor', { cursor: Buffer.from('"text"').toString('base64url') }],
+    ['cursor', { cursor: Buffer.from('2147483648').toString('base64url') }],
+    ['cursor', { cursor: Buffer.from('-1').toString('base64url') }],
   ])('refuses a page whose %s is wrong', async (field, request) => {
     const { registry } = await open()
     await expect(registry.devices.list(request)).rejects.toMatchObject({

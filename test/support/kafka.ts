@@ -46,6 +46,8 @@ interface Node {
   readonly properties: string
   readonly dir: string
   process: ChildProcess | null
+  /** Kills the node when this process dies without doing so: its standard input ends with us. */
+  watchdog: ChildProcess | null
 }
 
 export async function startKafka(options: { nodes?: number } = {}): Promise<TestKafka> {
@@ -63,7 +65,7 @@ export async function startKafka(options: { nodes?: number } = {}): Promise<Test
       const [port, controllerPort] = [ports[i] as number, ports[count + i] as number]
       await writeFile(properties, settings({ id: i + 1, count, port, controllerPort, voters, dir: nodeDir }))
       await format(jars, properties)
-      return { port, properties, dir: nodeDir, process: null }
+      return { port, properties, dir: nodeDir, process: null, watchdog: null }
     }),
   )
   const nodeAt = (index = 0): Node => nodes[index] as Node
@@ -140,11 +142,15 @@ function launch(jars: string, node: Node): void {
   // The output goes to a file: nobody would drain a pipe. With exec the process is the JVM itself.
   const command = ['exec java', ...HEAP, '-cp', `'${jars}/*'`, 'kafka.Kafka', `'${node.properties}'`].join(' ')
   node.process = spawn('sh', ['-c', `${command} >'${node.properties}.log' 2>&1`], { stdio: 'ignore' })
+  const guard = `cat >/dev/null; kill -9 ${node.process.pid}`
+  node.watchdog = spawn('sh', ['-c', guard], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
 }
 
 async function end(node: Node): Promise<void> {
   const child = node.process
   node.process = null
+  node.watchdog?.kill('SIGKILL')
+  node.watchdog = null
   if (child === null || child.exitCode !== null || child.signalCode !== null) return
   const exited = new Promise((resolve) => child.once('exit', resolve))
   child.kill('SIGKILL')

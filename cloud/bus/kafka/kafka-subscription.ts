@@ -19,6 +19,11 @@ const REDELIVERY_BACKOFF: BackoffPolicy = { baseMs: 100, capMs: 30_000 }
 const HEARTBEAT_MS = 1_000
 /** A fetch without records waits this long at the broker; also how long a stop may wait for it. */
 const FETCH_WAIT_MS = 500
+/**
+ * Offsets are committed this long after a batch is finished, all partitions together: a commit a batch would cost more
+ * than the batch under a light load. A crash in between means a redelivery, never a loss.
+ */
+const COMMIT_DELAY_MS = 100
 /** Compressed bytes of one partition in one fetch: some thousands of readings. */
 const PARTITION_FETCH_BYTES = 256 * 1024
 /** `subscribe` waits this long for the group and then lets it come about in the background. */
@@ -46,6 +51,9 @@ export class KafkaSubscription implements Subscription {
   private readonly stopping = new AbortController()
   private readonly failedAttempts = new Map<string, number>()
   private readonly pauses = new Set<Timer>()
+  /** Finished and not yet committed, by `positionId`. */
+  private finished = new Map<string, { topic: string; partition: number; offset: string }>()
+  private commitTimer: Timer | null = null
   private running: Promise<void> | null = null
   /** Why there is no consumer at the moment; null while there is one. */
   private failure: string | null = 'joining its group'
@@ -77,6 +85,7 @@ export class KafkaSubscription implements Subscription {
     this.stopping.abort()
     for (const pause of this.pauses) pause.cancel()
     await this.running
+    this.commitTimer?.cancel()
   }
 
   /** Builds consumers one after the other until stopped. */
@@ -113,6 +122,8 @@ export class KafkaSubscription implements Subscription {
     this.stopping.signal.addEventListener('abort', onStop, { once: true })
     consumer.on('consumer.crash', ({ payload }) => ended.resolve(payload.error))
     consumer.on('consumer.group_join', ({ payload }) => {
+      // Whoever has the partitions now begins at what is committed.
+      this.finished.clear()
       this.seekTail(consumer, payload.memberAssignment)
       onJoined()
     })
@@ -131,6 +142,8 @@ export class KafkaSubscription implements Subscription {
       error = thrown
     }
     this.stopping.signal.removeEventListener('abort', onStop)
+    if (error === null) await this.commitFinished(consumer)
+    this.finished.clear()
     // Waits for the batches in hand, which commit, and leaves the group.
     await consumer.disconnect().catch(() => {})
     const missingTopic = error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION'
@@ -165,8 +178,32 @@ export class KafkaSubscription implements Subscription {
       payload.resolveOffset(last.offset)
       const next = BigInt(last.offset) + 1n
       this.options.onConsumed(records.length)
-      if (this.options.tailFrom !== null) this.options.tailFrom.set(id, next)
-      else await payload.commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition, offset: String(next) }] }] })
+      if (this.options.tailFrom !== null) {
+        this.options.tailFrom.set(id, next)
+        continue
+      }
+      this.finished.set(id, { topic, partition, offset: String(next) })
+      if (this.stopping.signal.aborted) await this.commitFinished(consumer)
+      else this.commitSoon(consumer)
+    }
+  }
+
+  private commitSoon(consumer: Consumer): void {
+    this.commitTimer ??= this.options.bus.clock.after(COMMIT_DELAY_MS, () => {
+      this.commitTimer = null
+      void this.commitFinished(consumer)
+    })
+  }
+
+  private async commitFinished(consumer: Consumer): Promise<void> {
+    const offsets = [...this.finished.values()]
+    if (offsets.length === 0) return
+    this.finished = new Map()
+    try {
+      await consumer.commitOffsets(offsets)
+    } catch (error) {
+      // A rebalance or a lost coordinator: both end in a join, and the records are delivered again.
+      this.options.bus.log.debug({ group: this.options.group, error: messageOf(error) }, 'offsets were not committed')
     }
   }
 

@@ -1,6 +1,7 @@
 /** The kafkajs client, which consumes and administers: its codecs, its logs on our logger. */
 
 import kafkajs, { type Kafka, type KafkaConfig as KafkaJsConfig, type LogEntry, type SASLOptions } from 'kafkajs'
+import RequestQueue from 'kafkajs/src/network/requestQueue/index.js'
 import type { Logger } from '../../../shared/log.ts'
 import { decompressLz4, decompressSnappy, decompressZstd } from './compression.ts'
 import type { KafkaConfig } from './kafka-options.ts'
@@ -11,6 +12,7 @@ const RETRY = { initialRetryTime: 100, maxRetryTime: 2_000, retries: 8 }
 /** A client; connects to nothing by itself. */
 export function kafkaJsClient(config: KafkaConfig, log: Logger): Kafka {
   registerCodecs()
+  quietTimers()
   const { tls, sasl } = config
   const options: KafkaJsConfig = {
     clientId: config.clientId,
@@ -45,4 +47,20 @@ function registerCodecs(): void {
   CompressionCodecs[CompressionTypes.Snappy] = decoder(decompressSnappy)
   CompressionCodecs[CompressionTypes.LZ4] = decoder(decompressLz4)
   CompressionCodecs[CompressionTypes.ZSTD] = decoder(decompressZstd)
+}
+
+let timersAreQuiet = false
+
+/**
+ * After every request kafkajs sets a timer for requests that wait, also when none does, with a negative delay that the
+ * runtime warns about. Without waiting requests there is nothing to set it for.
+ */
+function quietTimers(): void {
+  if (timersAreQuiet) return
+  timersAreQuiet = true
+  const { prototype } = RequestQueue
+  const original = prototype.scheduleCheckPendingRequests
+  prototype.scheduleCheckPendingRequests = function schedule(this: typeof prototype): void {
+    if (this.pending.length > 0) original.call(this)
+  }
 }

@@ -213,7 +213,6 @@ test('when the thread dies everything pending fails, and the spool comes back by
   await append(spool, numbered(3))
   const lost = append(spool, ['lost'])
   const read = spool.readAfter('telemetry', 0, { bytesMax: 1 })
-  // biome-ignore lint/complexity/useLiteralKeys: the thread is private
   const worker = spool['thread']?.['worker']
   worker?.terminate()
   const [error] = await lost

@@ -53,7 +53,7 @@ async function runChecks(
   }
   report(ok('config', `gateway ${config.gateway.id}`))
   report(await checkDisk(config, clock, random))
-  report(await checkCredentials(config))
+  report(checkCredentials(config))
   report(await checkCertificates(config, clock.wallMs()))
   report(await checkPorts(config, clock))
   report(await checkUplink(config, clock))

@@ -1,7 +1,7 @@
 /** Who may come in, and under which client id. */
 
-import type { Logger } from '../../shared/log.ts'
 import { messageOf } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
 import type { Connection } from './connection.ts'
 import type { RefusalReason } from './counters.ts'
 import type { Authenticator } from './device-identity.ts'
@@ -44,7 +44,11 @@ export class Admission {
     try {
       const { remoteAddress, certificateSubject, kind } = transport
       const login = { clientId: client.id, username, password }
-      const outcome = this.options.authenticator.authenticate(login, { listener: kind, remoteAddress, certificateSubject })
+      const outcome = this.options.authenticator.authenticate(login, {
+        listener: kind,
+        remoteAddress,
+        certificateSubject,
+      })
       if (!outcome.accepted) {
         const anonymous = outcome.reason === 'anonymous'
         return { code: anonymous ? CONNACK.notAuthorized : CONNACK.badCredentials, reason: outcome.reason }
@@ -60,7 +64,7 @@ export class Admission {
     const owner = ownerOf(identity)
     if (!this.claim(client.id, owner)) return { code: CONNACK.identifierRejected, reason: 'client-id-taken' }
     connection.identity = identity
-    connection.sessionPresent = this.options.sessions.open(client.id, owner, client.clean)
+    connection.output.sessionPresent = this.options.sessions.open(client.id, owner, client.clean)
     return null
   }
 

@@ -22,8 +22,8 @@ import { type Authenticator, passwordAuthenticator } from './device-identity.ts'
 import type { DurableLog } from './durable-log.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { connectionOf, engineHooks } from './engine-hooks.ts'
-import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
 import { LimitedLog } from './limited-log.ts'
+import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
 import { type Bind, isLoopback, type Listener, type ListenerOptions, openListeners } from './listeners.ts'
 import { ObservedTopics } from './observed-topics.ts'
 import { DurablePersistence } from './persistence/durable-persistence.ts'
@@ -200,13 +200,18 @@ export class Broker implements Part {
     await engine.listen()
     connections.start()
     const { frameBytesMax } = limits
-    const listeners = await openListeners(options.listeners, frameBytesMax, (transport) => connections.accept(transport))
+    const listeners = await openListeners(options.listeners, frameBytesMax, (transport) =>
+      connections.accept(transport),
+    )
     const aging = clock.every(AGING_MS, () => {
       const expired = persistence.register.age(AGING_MS, limits.sessionExpiryDays * DAY_MS)
       if (expired > 0) log.info({ expired }, 'MQTT sessions that never returned were removed')
     })
     this.running = { engine, connections, persistence, journal, listeners, aging }
-    log.info({ listeners: listeners.map(({ kind, address }) => `${kind} ${address.address}:${address.port}`) }, 'MQTT listens')
+    log.info(
+      { listeners: listeners.map(({ kind, address }) => `${kind} ${address.address}:${address.port}`) },
+      'MQTT listens',
+    )
   }
 
   private async stopOnce(deadline: AbortSignal): Promise<void> {

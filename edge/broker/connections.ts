@@ -1,13 +1,14 @@
 /** All connections: taking them in, writing for them together, and cutting those that do not read. */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
-import { Connection, type ConnectionHost } from './connection.ts'
+import { Connection, PAUSED } from './connection.ts'
+import type { ConnectionHost } from './connection-host.ts'
 import type { BrokerCounters, RefusalReason } from './counters.ts'
 import type { DurableLog } from './durable-log.ts'
 import type { EngineClient } from './engine.ts'
 import type { EngineStream } from './engine-stream.ts'
-import type { BrokerLimits } from './limits.ts'
 import type { LimitedLog } from './limited-log.ts'
+import type { BrokerLimits } from './limits.ts'
 import type { PublishIntake } from './publish-intake.ts'
 import { LISTENER_KINDS, type ListenerKind, type Transport } from './transport.ts'
 
@@ -75,7 +76,8 @@ export class Connections implements ConnectionHost {
       this.options.counters.refused['too-many-connections']++
       const remedy = REMEDIES['too-many-connections']
       this.options.warnings.warn('too-many-connections', { remote: transport.remoteAddress, remedy }, 'client refused')
-      return transport.destroy()
+      transport.destroy()
+      return
     }
     const connection = new Connection(transport, this)
     this.all.add(connection)
@@ -84,7 +86,7 @@ export class Connections implements ConnectionHost {
 
   /** Reads no more and resolves when all that was taken is on disk and acknowledged, or when `deadline` aborts. */
   settle(deadline: AbortSignal): Promise<void> {
-    for (const connection of this.all) connection.stopReading()
+    for (const connection of this.all) connection.setPaused(PAUSED.leaving, true)
     return new Promise((resolve) => {
       this.whenSettled = resolve
       deadline.addEventListener('abort', () => resolve(), { once: true })
@@ -148,7 +150,7 @@ export class Connections implements ConnectionHost {
 
   congested(connection: Connection): void {
     if (this.slow.has(connection)) return
-    const takenBytes = connection.writtenBytes - connection.transport.unreadBytes
+    const takenBytes = connection.output.writtenBytes - connection.transport.unreadBytes
     this.slow.set(connection, { takenBytes, sinceMs: this.options.clock.monotonicMs() })
   }
 
@@ -198,7 +200,7 @@ export class Connections implements ConnectionHost {
     this.awaitingSpool.clear()
     // Those resumed first may fill the spool again; the rest then wait on, and are first the next time.
     for (const connection of waiting) {
-      if (this.options.log.accepting) connection.pauseForSpool(false)
+      if (this.options.log.accepting) connection.setPaused(PAUSED.spool, false)
       else this.awaitingSpool.add(connection)
     }
   }
@@ -207,7 +209,7 @@ export class Connections implements ConnectionHost {
     const now = this.options.clock.monotonicMs()
     for (const [connection, mark] of this.slow) {
       const unread = connection.transport.unreadBytes
-      const takenBytes = connection.writtenBytes - unread
+      const takenBytes = connection.output.writtenBytes - unread
       if (unread === 0) {
         this.slow.delete(connection)
         connection.drained()
@@ -218,6 +220,6 @@ export class Connections implements ConnectionHost {
         connection.refuse('not-reading', { unreadBytes: unread })
       }
     }
-    for (const connection of this.all) if (connection.isPaused()) connection.refreshKeepalive()
+    for (const connection of this.all) if (connection.paused !== 0) connection.refreshKeepalive()
   }
 }

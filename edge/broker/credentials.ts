@@ -4,7 +4,17 @@
  */
 
 import { createHash } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
@@ -196,7 +206,8 @@ function checkCredential(value: unknown): Credential {
   }
   if (typeof credential?.username !== 'string' || !USERNAME_PATTERN.test(credential.username)) fail('the username')
   if (!CREDENTIAL_ROLES.includes(credential.role)) fail('the role')
-  if (typeof credential.secretSha256 !== 'string' || !SHA256_PATTERN.test(credential.secretSha256)) fail('the secret hash')
+  if (typeof credential.secretSha256 !== 'string' || !SHA256_PATTERN.test(credential.secretSha256))
+    fail('the secret hash')
   if (credential.role === 'device') {
     const { siteId, serialNumber } = credential
     if (!Number.isInteger(siteId) || (siteId as number) < 1 || (siteId as number) > 999_999_999) fail('the site')

@@ -1,9 +1,9 @@
 /** From what a client shows to who it is. Certificates will be another `Authenticator`. */
 
 import { timingSafeEqual } from 'node:crypto'
-import type { ListenerKind } from './transport.ts'
-import { hashSecret, type Credential, type CredentialFile } from './credentials.ts'
+import { type Credential, type CredentialFile, hashSecret } from './credentials.ts'
 import type { Identity } from './topic-rules.ts'
+import type { ListenerKind } from './transport.ts'
 
 /** What is known of the way a client came in. */
 export interface Arrival {

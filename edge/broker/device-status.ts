@@ -51,7 +51,9 @@ export function transition(status: DeviceStatus | null, event: StatusEvent): Sta
 /** The status in a message of the status topic; null when it is none, which the cloud says to whoever sent it. */
 export function parseStatus(payload: Uint8Array): DeviceStatus | null {
   try {
-    const message: unknown = JSON.parse(Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString('utf8'))
+    const message: unknown = JSON.parse(
+      Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString('utf8'),
+    )
     if (typeof message !== 'object' || message === null || !('status' in message)) return null
     return DEVICE_STATUSES.find((status) => status === message.status) ?? null
   } catch {

@@ -36,7 +36,10 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
 
   const publishOldWill = (will: SessionPacket, done: Done): void => {
     const parsed = parseDeviceTopic(will.topic)
-    if (parsed !== null && parsed.channel !== 'commands') return intake.store(null, will.topic, parsed, will.payload, done)
+    if (parsed !== null && parsed.channel !== 'commands') {
+      intake.store(null, will.topic, parsed, will.payload, done)
+      return
+    }
     void persistence.delWill({ id: will.clientId ?? '' })
     done(new Error(`a stored will is on ${will.topic}, which is no topic of a device`))
   }
@@ -89,13 +92,14 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
     subscribe(client, filter) {
       const connection = connectionOf(client)
       if (connection.identity !== null && maySubscribe(connection.identity, filter)) return true
-      connection.countSubscribeDenied(filter)
+      // A refused subscription is answered, not punished [MQTT-3.9.3].
+      connection.host.count(connection, 'subscribe-denied', { filter })
       return false
     },
 
     forward(client, packet) {
       const connection = connectionOf(client)
-      if (connection.unreadBytes > limits.unreadDropBytes && !isTracked(client, packet)) {
+      if (connection.output.unreadBytes > limits.unreadDropBytes && !isTracked(client, packet)) {
         counters.dropped['slow-subscriber']++
         return false
       }

@@ -5,14 +5,16 @@
 
 import { isUtf8 } from 'node:buffer'
 
-export const PACKET = { publish: 3, subscribe: 8, unsubscribe: 10, disconnect: 14 } as const
-
+export const PUBLISH = 3
+const SUBSCRIBE = 8
+const UNSUBSCRIBE = 10
+export const DISCONNECT = 14
 /** What a client may send after CONNECT: publishes, the acknowledgements of QoS 1 and 2, subscriptions, PINGREQ, DISCONNECT. */
-export const CLIENT_PACKETS: ReadonlySet<number> = new Set([3, 4, 5, 6, 7, 8, 10, 12, 14])
+const CLIENT_PACKETS: ReadonlySet<number> = new Set([PUBLISH, 4, 5, 6, 7, SUBSCRIBE, UNSUBSCRIBE, 12, DISCONNECT])
 
 /** A string that may not be in a packet: [MQTT-1.5.3-1] and [MQTT-1.5.3-2]. */
 export type StringFault = 'invalid-utf8' | 'nul-in-string'
-export type FrameFault = StringFault | 'malformed-packet'
+export type FrameFault = StringFault | 'malformed-packet' | 'protocol-error'
 
 /** What a client says of itself in CONNECT; the password stays with the engine. */
 export interface ConnectRequest {
@@ -45,8 +47,18 @@ export function readConnect(bytes: Buffer, body: number, end: number): ConnectRe
   }
 }
 
+/** What is wrong with a frame that a client sent after its CONNECT; null when the engine may have it. */
+export function checkFrame(bytes: Buffer, start: number, body: number, end: number): FrameFault | null {
+  const first = bytes[start] as number
+  const type = first >> 4
+  if (type === PUBLISH) return checkPublish(bytes, first, body, end)
+  if (type === SUBSCRIBE || type === UNSUBSCRIBE) return checkFilters(bytes, body, end, type === SUBSCRIBE)
+  // [MQTT-3.1.0-2], and packets that only a server sends.
+  return CLIENT_PACKETS.has(type) ? null : 'protocol-error'
+}
+
 /** Checks the topic filters of a SUBSCRIBE (`withQos`) or UNSUBSCRIBE; null when they are sound. */
-export function checkFilters(bytes: Buffer, body: number, end: number, withQos: boolean): FrameFault | null {
+function checkFilters(bytes: Buffer, body: number, end: number, withQos: boolean): FrameFault | null {
   const fields = new FieldReader(bytes, body, end)
   fields.skip(2)
   do {
@@ -60,7 +72,7 @@ export function checkFilters(bytes: Buffer, body: number, end: number, withQos: 
  * Checks the header of a PUBLISH whose first byte is `first`; null when it is sound. [MQTT-3.3.1-4] forbids QoS 3,
  * [MQTT-3.3.1-2] DUP with QoS 0, [MQTT-2.3.1-1] a packet identifier of zero.
  */
-export function checkPublish(bytes: Buffer, first: number, body: number, end: number): FrameFault | null {
+function checkPublish(bytes: Buffer, first: number, body: number, end: number): FrameFault | null {
   const qos = (first >> 1) & 3
   if (qos === 3 || (qos === 0 && (first & 0x08) !== 0)) return 'malformed-packet'
   const fields = new FieldReader(bytes, body, end)

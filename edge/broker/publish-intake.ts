@@ -99,20 +99,24 @@ export class PublishIntake {
     switch (parsed.channel) {
       case 'telemetry':
         counters.publishes.telemetry++
-        return this.appendTelemetry(topic, payload, listener, 0)
+        this.appendTelemetry(topic, payload, listener, 0)
+        break
       case 'status': {
         counters.publishes.status++
         const status = parseStatus(payload)
         // The device's own words are the record, whatever they are; the cloud tells changes from repetitions.
         if (status !== null) directory.happened(device, { kind: 'reported', status })
-        return log.append('priority', topic, payload, listener, 0)
+        log.append('priority', topic, payload, listener, 0)
+        break
       }
       case 'responses':
         counters.publishes.responses++
-        return log.append('priority', topic, payload, listener, 0)
+        log.append('priority', topic, payload, listener, 0)
+        break
       case 'commands':
         // The rules let no client publish one.
-        return done(null)
+        done(null)
+        break
     }
   }
 
@@ -121,7 +125,10 @@ export class PublishIntake {
     const { log, limits } = this.options
     const batch = looksLikeBatch(payload, 0, payload.length)
     const readings = batch ? splitBatch(payload, limits.batchReadingsMax) : null
-    if (readings === null) return log.append('telemetry', topic, payload, listener, token)
+    if (readings === null) {
+      log.append('telemetry', topic, payload, listener, token)
+      return
+    }
     const whole = new BatchCommit(readings.length, listener, token)
     for (const reading of readings) log.append('telemetry', topic, reading, whole, 0)
   }

@@ -1,6 +1,6 @@
 /** Who may publish and subscribe to what. Pure: an identity and a topic in, a verdict out. */
 
-import { deviceTopic, parseDeviceTopic, SERIAL_NUMBER_PATTERN, type DeviceTopic } from '../../shared/mqtt-topics.ts'
+import { type DeviceTopic, deviceTopic, parseDeviceTopic, SERIAL_NUMBER_PATTERN } from '../../shared/mqtt-topics.ts'
 
 /** Who a connection is. */
 export type Identity =

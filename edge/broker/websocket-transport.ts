@@ -62,5 +62,4 @@ export class WebSocketTransport implements Transport {
   destroy(): void {
     this.webSocket.terminate()
   }
-
 }

@@ -7,10 +7,10 @@
  * twice, which QoS 1 allows.
  */
 
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import MemoryPersistence from 'aedes-persistence/asyncPersistence.js'
 import type { ObservedTopics } from '../observed-topics.ts'
-import { OutgoingQueue } from './outgoing-queue.ts'
+import { OutgoingQueues } from './outgoing-queues.ts'
 import type { SessionJournal } from './session-journal.ts'
 import {
   type BrokerOfSessions,
@@ -18,7 +18,6 @@ import {
   decodePacket,
   detached,
   encodePacket,
-  queuedCopy,
   type SessionPacket,
   type Subscription,
 } from './session-packet.ts'
@@ -44,18 +43,22 @@ export class DurablePersistence {
   readonly register: SessionRegister
   private readonly options: DurablePersistenceOptions
   private readonly memory = new MemoryPersistence()
-  private readonly outgoing = new Map<string, OutgoingQueue>()
+  private readonly outgoing: OutgoingQueues
   private readonly retainedTopics = new Set<string>()
   /** Clients with QoS 2 messages of theirs between PUBLISH and PUBREL. */
   private readonly receiving = new Map<string, Set<number>>()
   private readonly wills = new Set<string>()
   /** The filters of each session that queue messages: those of QoS 1 and 2. */
   private readonly filters = new Map<string, Set<string>>()
-  private nextPosition = 1
   private engine: BrokerOfSessions | null = null
 
   constructor(options: DurablePersistenceOptions) {
     this.options = options
+    this.outgoing = new OutgoingQueues({
+      journal: options.journal,
+      queueMax: options.queueMax,
+      full: () => options.dropped('session-queue-full'),
+    })
     this.register = new SessionRegister({
       journal: options.journal,
       sessionsMax: options.sessionsMax,
@@ -74,9 +77,7 @@ export class DurablePersistence {
 
   /** Messages waiting in all durable sessions. */
   get queuedCount(): number {
-    let count = 0
-    for (const queue of this.outgoing.values()) count += queue.length
-    return count
+    return this.outgoing.count
   }
 
   async setup(broker: BrokerOfSessions): Promise<void> {
@@ -89,12 +90,7 @@ export class DurablePersistence {
       await this.memory.addSubscriptions({ id: clientId }, [subscription])
       this.observe(clientId, topic, subscription.qos > 0)
     }
-    for (const row of image.queued) {
-      const packet = decodePacket(row)
-      // A message that had its identifier was sent, as far as anyone can tell.
-      this.queueOf(row.clientId).push({ position: row.position, packet, sentBefore: packet.messageId !== undefined })
-      this.nextPosition = row.position + 1
-    }
+    this.outgoing.restore(image.queued)
     for (const row of image.received) {
       const packet = decodePacket(row)
       await this.memory.incomingStorePacket({ id: row.clientId }, packet)
@@ -185,52 +181,25 @@ export class DurablePersistence {
   }
 
   async outgoingEnqueueCombi(subscriptions: { clientId: string }[], packet: SessionPacket): Promise<void> {
-    if (subscriptions.length === 0) return
-    const { journal } = this.options
-    const kept = queuedCopy(packet)
-    kept.payload = detached(packet.payload)
-    const stored = encodePacket(kept)
-    for (const { clientId } of subscriptions) {
-      const queue = this.queueOf(clientId)
-      if (!this.makeRoom(queue)) continue
-      const position = this.nextPosition++
-      queue.push({ position, packet: { ...kept }, sentBefore: false })
-      journal.append({ kind: 'enqueue', position, clientId, packet: stored })
-    }
-    await journal.durable()
+    const clientIds = subscriptions.map(({ clientId }) => clientId)
+    await this.outgoing.enqueue(clientIds, packet)
   }
 
-  /** A packet that is not in the queue (it was full) goes out all the same, once, and is not tracked. */
   async outgoingUpdate(client: ClientRef, packet: SessionPacket): Promise<void> {
-    const message = this.outgoing.get(client.id)?.find(packet)
-    if (message == null) return
-    const { packet: kept, position } = message
-    if (packet.cmd === 'pubrel' || kept.cmd === 'pubrel' || kept.brokerId !== packet.brokerId) {
-      message.packet = packet
-    } else {
-      message.sentBefore = kept.messageId !== undefined
-      kept.messageId = packet.messageId
-    }
-    this.options.journal.append({ kind: 'requeue', position, packet: encodePacket(message.packet) })
-    if (message.packet.qos !== 1) await this.options.journal.durable()
+    await this.outgoing.update(client.id, packet)
   }
 
   async outgoingClearMessageId(client: ClientRef, packet: SessionPacket): Promise<SessionPacket | undefined> {
-    const queue = this.outgoing.get(client.id)
-    const message = queue?.remove(packet)
-    if (queue === undefined || message == null) return undefined
-    if (queue.length === 0) this.outgoing.delete(client.id)
-    this.options.journal.append({ kind: 'dequeue', position: message.position })
-    return message.packet
+    return this.outgoing.remove(client.id, packet)
   }
 
   outgoingStream(client: ClientRef): Readable {
-    return Readable.from(this.outgoing.get(client.id)?.packets() ?? [])
+    return this.outgoing.stream(client.id)
   }
 
   /** True when the queued message that `packet` speaks of went out before. */
   isRedelivery(clientId: string, packet: SessionPacket): boolean {
-    return this.outgoing.get(clientId)?.find(packet)?.sentBefore ?? false
+    return this.outgoing.wasSent(clientId, packet)
   }
 
   async incomingStorePacket(client: ClientRef, packet: SessionPacket): Promise<void> {
@@ -292,17 +261,8 @@ export class DurablePersistence {
     await this.options.journal.close()
   }
 
-  /** At the limit the oldest message not yet sent makes room; false when every one is under way. */
-  private makeRoom(queue: OutgoingQueue): boolean {
-    if (queue.length < this.options.queueMax) return true
-    this.options.dropped('session-queue-full')
-    const oldest = queue.dropOldestUnsent()
-    if (oldest !== null) this.options.journal.append({ kind: 'dequeue', position: oldest.position })
-    return oldest !== null
-  }
-
   private forgetSession(clientId: string): void {
-    this.outgoing.delete(clientId)
+    this.outgoing.forget(clientId)
     this.receiving.delete(clientId)
     for (const filter of this.filters.get(clientId) ?? []) this.options.observed.remove(filter)
     this.filters.delete(clientId)
@@ -321,10 +281,6 @@ export class DurablePersistence {
       this.options.observed.remove(filter)
     }
     if (filters.size === 0) this.filters.delete(clientId)
-  }
-
-  private queueOf(clientId: string): OutgoingQueue {
-    return getOrMake(this.outgoing, clientId, () => new OutgoingQueue())
   }
 
   private receivingOf(clientId: string): Set<number> {

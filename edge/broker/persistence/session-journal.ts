@@ -46,7 +46,10 @@ export class SessionJournal {
 
   append(change: SessionChange): void {
     if (this.state !== 'open') return
-    if (this.pending.length >= this.options.changesMax) return this.giveUp()
+    if (this.pending.length >= this.options.changesMax) {
+      this.giveUp()
+      return
+    }
     this.pending.push(change)
     if (this.scheduled || this.inFlight !== null || this.retry !== null) return
     this.scheduled = true
@@ -114,7 +117,7 @@ export class SessionJournal {
   }
 
   private answered(error: string | null): void {
-    if (this.closeAnswered !== null) return this.closeAnswered()
+    this.closeAnswered?.()
     if (this.inFlight === null) return
     if (error === null) {
       if (this.failing !== null) this.options.log.info('MQTT sessions are stored again')
@@ -122,7 +125,8 @@ export class SessionJournal {
       this.attempt = 0
       this.inFlight = null
       this.inFlightDone.resolve()
-      return this.flush()
+      this.flush()
+      return
     }
     if (this.failing === null) {
       this.options.log.error(

@@ -96,36 +96,50 @@ export class SessionTables {
     const { run } = this
     switch (change.kind) {
       case 'session':
-        return run.session(change.clientId, change.owner, change.awayMs)
+        run.session(change.clientId, change.owner, change.awayMs)
+        break
       case 'forget':
         run.forgetSession(change.clientId)
         run.forgetSubscriptions(change.clientId)
         run.forgetQueued(change.clientId)
-        return run.releaseAll(change.clientId)
+        run.releaseAll(change.clientId)
+        break
       case 'subscribe':
-        return run.subscribe(change.clientId, change.topic, change.options)
+        run.subscribe(change.clientId, change.topic, change.options)
+        break
       case 'unsubscribe':
-        return run.unsubscribe(change.clientId, change.topic)
+        run.unsubscribe(change.clientId, change.topic)
+        break
       case 'enqueue':
-        return run.enqueue(change.position, change.clientId, change.packet.fields, change.packet.payload)
+        run.enqueue(change.position, change.clientId, change.packet.fields, change.packet.payload)
+        break
       case 'requeue':
-        return run.requeue(change.packet.fields, change.packet.payload, change.position)
+        run.requeue(change.packet.fields, change.packet.payload, change.position)
+        break
       case 'dequeue':
-        return run.dequeue(change.position)
+        run.dequeue(change.position)
+        break
       case 'receive':
-        return run.receive(change.clientId, change.messageId, change.packet.fields, change.packet.payload)
+        run.receive(change.clientId, change.messageId, change.packet.fields, change.packet.payload)
+        break
       case 'release':
-        return run.release(change.clientId, change.messageId)
+        run.release(change.clientId, change.messageId)
+        break
       case 'release-all':
-        return run.releaseAll(change.clientId)
+        run.releaseAll(change.clientId)
+        break
       case 'retain':
-        return run.retain(change.topic, change.packet.fields, change.packet.payload)
+        run.retain(change.topic, change.packet.fields, change.packet.payload)
+        break
       case 'unretain':
-        return run.unretain(change.topic)
+        run.unretain(change.topic)
+        break
       case 'will':
-        return run.will(change.clientId, change.packet.fields, change.packet.payload)
+        run.will(change.clientId, change.packet.fields, change.packet.payload)
+        break
       case 'unwill':
-        return run.unwill(change.clientId)
+        run.unwill(change.clientId)
+        break
     }
   }
 }

@@ -61,7 +61,12 @@ describe('the frame guard', () => {
     ['a length of five bytes', Buffer.of(0x10, 0xff, 0xff, 0xff, 0xff), 'malformed-length'],
   ])('refuses %s at its header', (_what, bytes, violation) => {
     const guard = new FrameGuard(4096)
-    expect(split(guard, Array.from(bytes, (byte) => Uint8Array.of(byte)))).toEqual([])
+    expect(
+      split(
+        guard,
+        Array.from(bytes, (byte) => Uint8Array.of(byte)),
+      ),
+    ).toEqual([])
     expect(guard.violation).toBe(violation)
     expect(guard.bufferedBytes).toBe(0)
   })

@@ -24,7 +24,9 @@ beforeAll(() => {
   const [key, cert] = [join(certificates, 'key.pem'), join(certificates, 'cert.pem')]
   const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  execFileSync('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-days', '2', ...subject], { stdio: 'ignore' })
+  execFileSync('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-days', '2', ...subject], {
+    stdio: 'ignore',
+  })
   tls = { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') }
 })
 
@@ -90,7 +92,10 @@ test('TLS below 1.2 is refused', async () => {
   const site = await startSite({ listeners: { tls: { ...LOOPBACK, ...tls } } })
   const port = site.broker.addresses().tls?.port ?? 0
   const outcome = await new Promise<string>((resolve) => {
-    const socket = tlsConnect({ port, host: '127.0.0.1', ca: tls.cert, maxVersion: 'TLSv1.1', minVersion: 'TLSv1' }, () => resolve('connected'))
+    const socket = tlsConnect(
+      { port, host: '127.0.0.1', ca: tls.cert, maxVersion: 'TLSv1.1', minVersion: 'TLSv1' },
+      () => resolve('connected'),
+    )
     socket.on('error', () => resolve('refused'))
     socket.on('close', () => resolve('refused'))
   })

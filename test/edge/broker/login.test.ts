@@ -56,7 +56,8 @@ describe('a login', () => {
       insecure: false,
       authenticator: {
         authenticate: ({ clientId }, arrival) => {
-          if (clientId !== 'INV-009' || arrival.listener !== 'tcp') return { accepted: false, reason: 'bad-credentials' }
+          if (clientId !== 'INV-009' || arrival.listener !== 'tcp')
+            return { accepted: false, reason: 'bad-credentials' }
           return { accepted: true, identity: { role: 'device', username: clientId, siteId: 1, serialNumber: clientId } }
         },
       },
@@ -94,8 +95,15 @@ describe('a device', () => {
   test('may not leave a will in the name of another', async () => {
     const site = await startSite({ insecure: false })
     const login = site.login(device('INV-001'))
-    const will = { topic: 'sites/1/devices/INV-002/status', payload: '{"status":"OFFLINE"}', qos: 1, retain: false } as const
-    await expect(site.client({ ...login, will: { ...will, payload: Buffer.from(will.payload) } })).rejects.toThrow(NOT_AUTHORIZED)
+    const will = {
+      topic: 'sites/1/devices/INV-002/status',
+      payload: '{"status":"OFFLINE"}',
+      qos: 1,
+      retain: false,
+    } as const
+    await expect(site.client({ ...login, will: { ...will, payload: Buffer.from(will.payload) } })).rejects.toThrow(
+      NOT_AUTHORIZED,
+    )
     expect(site.broker.stats().refused['will-denied']).toBe(1)
   })
 })
@@ -174,7 +182,9 @@ test('a thousand devices log in at once within seconds', async () => {
     client.send(connectFrame({ clientId: `c${i}`, ...login, will }))
     client.send(publishFrame(`sites/1/devices/${login?.username}/telemetry`, '{}'))
   }
-  await until(() => clients.every(({ received }) => framesOf(received).length === 2), { what: 'CONNACK and PUBACK of all' })
+  await until(() => clients.every(({ received }) => framesOf(received).length === 2), {
+    what: 'CONNACK and PUBACK of all',
+  })
   // Generous: it takes a fraction of a second on two idle cores.
   expect(performance.now() - since).toBeLessThan(10_000)
   expect(site.broker.stats()).toMatchObject({ connections: count, logins: count })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { until } from '../../support/until.ts'
-import { connectFrame, DISCONNECT, framesOf, pubackIds, publishFrame, pubrelFrame } from './support/frames.ts'
+import { connectFrame, DISCONNECT, framesOf, PINGREQ, pubackIds, publishFrame, pubrelFrame } from './support/frames.ts'
 import { MemoryLog } from './support/memory-log.ts'
 import { type RawClient, type Site, startSite } from './support/site.ts'
 
@@ -67,7 +67,9 @@ describe('an acknowledgement', () => {
     await until(() => acknowledged(raw).length === 300)
     const ascending = Array.from({ length: 300 }, (_, i) => i + 1)
     expect(acknowledged(raw)).toEqual(ascending)
-    expect(site.log.records.filter(({ topic }) => !topic.endsWith('status')).map(({ payload }) => Number(payload))).toEqual(ascending)
+    expect(
+      site.log.records.filter(({ topic }) => !topic.endsWith('status')).map(({ payload }) => Number(payload)),
+    ).toEqual(ascending)
     const { publishesDirect } = site.broker.stats()
     expect(publishesDirect).toBeGreaterThan(0)
     expect(publishesDirect).toBeLessThan(300)
@@ -199,6 +201,11 @@ test('while the spool takes no more, sockets are not read, and nothing is lost',
   await aMoment()
   // One message may have been taken when the spool said stop.
   expect(site.log.of(TOPIC).length).toBeLessThanOrEqual(1)
+  // Those who do not publish are served meanwhile.
+  const other = await loggedIn(site, 'other')
+  other.send(PINGREQ)
+  other.send(PINGREQ)
+  await until(() => framesOf(other.received).length === 2)
   site.log.accept(true)
   await until(() => acknowledged(raw).length === 2000)
   expect(site.log.of(TOPIC)).toHaveLength(2000)

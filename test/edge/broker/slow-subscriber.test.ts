@@ -67,11 +67,14 @@ describe('a subscriber that does not read', () => {
     await frozenSubscriber(site, 1, false)
     const device = await site.client()
     let published = 0
-    await until(async () => {
-      await device.publishAsync(TOPIC, PAYLOAD, { qos: 1 })
-      published++
-      return site.broker.stats().refused['not-reading'] === 1
-    }, { pollMs: 0 })
+    await until(
+      async () => {
+        await device.publishAsync(TOPIC, PAYLOAD, { qos: 1 })
+        published++
+        return site.broker.stats().refused['not-reading'] === 1
+      },
+      { pollMs: 0 },
+    )
     expect(site.broker.stats().droppedDeliveries['slow-subscriber']).toBe(0)
     await until(() => site.broker.stats().queuedMessages === published)
   })

@@ -25,7 +25,9 @@ describe('the status of a device', () => {
     await until(() => statuses(site).length === 2)
     expect(statuses(site)).toEqual([ONLINE, '{"status":"OFFLINE","reason":"device disconnected"}'])
     expect(site.log.records.every(({ lane }) => lane === 'priority')).toBe(true)
-    expect(site.broker.devices()).toMatchObject([{ siteId: 1, serialNumber: 'INV-001', connected: false, status: 'OFFLINE' }])
+    expect(site.broker.devices()).toMatchObject([
+      { siteId: 1, serialNumber: 'INV-001', connected: false, status: 'OFFLINE' },
+    ])
   })
 
   test('is OFFLINE when the connection is lost', async () => {
@@ -39,7 +41,10 @@ describe('the status of a device', () => {
   test('is what its will says when the connection is lost', async () => {
     const { site, login } = await siteWithDevice()
     const payload = '{"status":"MAINTENANCE","reason":"unplugged"}'
-    const client = await site.client({ ...login, will: { topic: STATUS, payload: Buffer.from(payload), qos: 1, retain: false } })
+    const client = await site.client({
+      ...login,
+      will: { topic: STATUS, payload: Buffer.from(payload), qos: 1, retain: false },
+    })
     client.stream.destroy()
     await until(() => statuses(site).length === 2)
     expect(statuses(site)).toEqual([ONLINE, payload])
@@ -48,7 +53,10 @@ describe('the status of a device', () => {
 
   test('is OFFLINE in the words of the edge when its will says nothing one can read', async () => {
     const { site, login } = await siteWithDevice()
-    const client = await site.client({ ...login, will: { topic: STATUS, payload: Buffer.from('gone'), qos: 1, retain: false } })
+    const client = await site.client({
+      ...login,
+      will: { topic: STATUS, payload: Buffer.from('gone'), qos: 1, retain: false },
+    })
     client.stream.destroy()
     await until(() => statuses(site).length === 3)
     expect(statuses(site)).toContain('gone')
@@ -91,7 +99,10 @@ describe('the status of a device', () => {
 
   test('stays as it is when the edge stops, even with a will', async () => {
     const { site, login } = await siteWithDevice()
-    await site.client({ ...login, will: { topic: STATUS, payload: Buffer.from('{"status":"OFFLINE"}'), qos: 1, retain: false } })
+    await site.client({
+      ...login,
+      will: { topic: STATUS, payload: Buffer.from('{"status":"OFFLINE"}'), qos: 1, retain: false },
+    })
     await until(() => statuses(site).length === 1)
     await stopBroker(site.broker)
     expect(statuses(site)).toEqual([ONLINE])
@@ -113,7 +124,12 @@ describe('the status of a device', () => {
 
 test('the will of an earlier run is published when its client does not come back', async () => {
   const log = new MemoryLog()
-  const will = { topic: STATUS, payload: Buffer.from('{"status":"OFFLINE","reason":"will"}'), qos: 1, retain: false } as const
+  const will = {
+    topic: STATUS,
+    payload: Buffer.from('{"status":"OFFLINE","reason":"will"}'),
+    qos: 1,
+    retain: false,
+  } as const
   const first = await startSite({ spool: log })
   await first.client({ clientId: 'gone', will })
   await stopBroker(first.broker)

@@ -2,7 +2,8 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { looksLikeBatch, splitBatch } from '../../../edge/broker/telemetry-batch.ts'
 
-const split = (text: string, max = 1000) => splitBatch(Buffer.from(text), max)?.map((part) => Buffer.from(part).toString())
+const split = (text: string, max = 1000) =>
+  splitBatch(Buffer.from(text), max)?.map((part) => Buffer.from(part).toString())
 
 describe('a batch of readings', () => {
   test('is known by its first byte that is not white space', () => {
@@ -21,10 +22,16 @@ describe('a batch of readings', () => {
 
   test('gives back every element of any array', () => {
     fc.assert(
-      fc.property(fc.array(fc.jsonValue(), { minLength: 1, maxLength: 20 }), fc.constantFrom(undefined, 1, 2), (values, indent) => {
-        const parts = split(JSON.stringify(values, null, indent))
-        expect(parts?.map((part) => JSON.stringify(JSON.parse(part)))).toEqual(values.map((value) => JSON.stringify(value)))
-      }),
+      fc.property(
+        fc.array(fc.jsonValue(), { minLength: 1, maxLength: 20 }),
+        fc.constantFrom(undefined, 1, 2),
+        (values, indent) => {
+          const parts = split(JSON.stringify(values, null, indent))
+          expect(parts?.map((part) => JSON.stringify(JSON.parse(part)))).toEqual(
+            values.map((value) => JSON.stringify(value)),
+          )
+        },
+      ),
     )
   })
 

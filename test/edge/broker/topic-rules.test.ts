@@ -8,7 +8,10 @@ const local: Identity = { role: 'local' }
 
 describe('publishing', () => {
   test.each(['telemetry', 'status', 'responses'])('a device may publish its own %s', (channel) => {
-    expect(mayPublish(device, `sites/1/devices/INV-001/${channel}`)).toMatchObject({ allowed: true, topic: { channel } })
+    expect(mayPublish(device, `sites/1/devices/INV-001/${channel}`)).toMatchObject({
+      allowed: true,
+      topic: { channel },
+    })
   })
 
   test.each([
@@ -59,7 +62,15 @@ describe('subscribing', () => {
     ]) {
       expect(maySubscribe(identity, filter)).toBe(true)
     }
-    for (const filter of ['#', '+/+/+/+/+', 'sites/#', 'sites/+/devices/#', '$SYS/#', 'sites/+/devices/+/telemetry/#', 'sites/+/other/+/#']) {
+    for (const filter of [
+      '#',
+      '+/+/+/+/+',
+      'sites/#',
+      'sites/+/devices/#',
+      '$SYS/#',
+      'sites/+/devices/+/telemetry/#',
+      'sites/+/other/+/#',
+    ]) {
       expect(maySubscribe(identity, filter)).toBe(false)
     }
   })

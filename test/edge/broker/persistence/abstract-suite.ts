@@ -4,8 +4,8 @@
  */
 
 import * as assertions from 'node:assert'
-import { createRequire } from 'node:module'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { BROKER_LIMITS } from '../../../../edge/broker/limits.ts'
@@ -60,10 +60,12 @@ for (const { name, run } of tests) {
   let planned: number | null = null
   let asserted = 0
   const assert = new Proxy(assertions as unknown as Context['assert'], {
-    get: (target, method: string) => (...values: unknown[]) => {
-      asserted++
-      target[method]?.(...values)
-    },
+    get:
+      (target, method: string) =>
+      (...values: unknown[]) => {
+        asserted++
+        target[method]?.(...values)
+      },
   })
   try {
     await run({ plan: (count) => (planned = count), diagnostic: () => undefined, assert })

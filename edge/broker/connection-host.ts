@@ -1,0 +1,28 @@
+/** What a connection needs of its broker. */
+
+import type { Timer } from '../../shared/clock.ts'
+import type { Connection } from './connection.ts'
+import type { RefusalReason } from './counters.ts'
+import type { EngineClient } from './engine.ts'
+import type { EngineStream } from './engine-stream.ts'
+import type { BrokerLimits } from './limits.ts'
+
+export interface ConnectionHost {
+  readonly limits: BrokerLimits
+  wallMs(): number
+  after(delayMs: number, fn: () => void): Timer
+  attachEngine(stream: EngineStream): EngineClient
+  /** Takes the guard's current frame, a PUBLISH, without the engine; false when the engine has to. */
+  takeDirect(connection: Connection, first: number): boolean
+  /** Have `connection.flush()` called after the present group commit, or at the end of this turn. */
+  flushSoon(connection: Connection): void
+  /** False while the spool takes no more; the connection is told when it does again. */
+  spoolAccepts(connection: Connection): boolean
+  /** Bytes wait that the client has not read. */
+  congested(connection: Connection): void
+  count(connection: Connection, reason: RefusalReason, fields?: Record<string, unknown>): void
+  /** The client is gone for the protocol; once. */
+  departed(connection: Connection): void
+  /** Nothing of the connection is left; once. */
+  closedOne(connection: Connection): void
+}

@@ -151,11 +151,16 @@ export function busSuite(setup: () => Promise<BusHarness>): void {
 
     test('refuses a topic that does not exist, saying what to do', async () => {
       const bus = await open([uniqueTopic()])
-      await expect(bus.publish('no-such-topic', readings(1, 1))).rejects.toMatchObject({
+      const refusal = {
         code: 'TOPIC_MISSING',
         message: expect.stringContaining('no-such-topic'),
         hint: expect.stringContaining('topics create'),
-      })
+      }
+      const topics = ['no-such-topic']
+      const { onBatch } = new Sink()
+      await expect(bus.publish('no-such-topic', readings(1, 1))).rejects.toMatchObject(refusal)
+      await expect(bus.subscribe({ group: 'nowhere', topics, onBatch })).rejects.toMatchObject(refusal)
+      await expect(bus.tail({ topics, onBatch })).rejects.toMatchObject(refusal)
     })
 
     test('accepts no records at all', async () => {

@@ -3,7 +3,7 @@
 import type { Kafka } from 'kafkajs'
 import { randomHex } from '../../../shared/random.ts'
 import type { BatchHandler, Bus, BusRecord, BusStats, DependencyHealth, Subscription, TopicDrift } from '../bus.ts'
-import { busStopped, topicMissing } from '../topic-errors.ts'
+import { busStopped } from '../topic-errors.ts'
 import { KafkaProducer } from './kafka-producer.ts'
 import { type KafkaBusOptions, type KafkaConfig, withDefaults } from './kafka-options.ts'
 import { KafkaSubscription, positionId } from './kafka-subscription.ts'
@@ -19,7 +19,8 @@ export class KafkaBus implements Bus {
   private readonly options: KafkaBusOptions
   private readonly config: KafkaConfig
   private readonly producer: KafkaProducer
-  private readonly kafka: Kafka
+  private readonly consuming: Kafka
+  private readonly administering: Kafka
   private readonly subscriptions = new Set<KafkaSubscription>()
   private state: 'new' | 'running' | 'stopped' = 'new'
   private consumedRecords = 0
@@ -29,7 +30,8 @@ export class KafkaBus implements Bus {
     this.options = options
     this.config = withDefaults(options)
     this.producer = new KafkaProducer(options, this.config)
-    this.kafka = kafkaJsClient(this.config, options.log)
+    this.consuming = kafkaJsClient(this.config, 'consume', options.log)
+    this.administering = kafkaJsClient(this.config, 'administer', options.log)
   }
 
   /** Resolves also when no broker answers; `health` tells, and what is published waits. */
@@ -64,8 +66,8 @@ export class KafkaBus implements Bus {
   async tail(options: { topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription> {
     const from = new Map<string, bigint>()
     for (const topic of options.topics) {
-      const existing = await endOffsets(this.kafka, topic)
-      if (existing.length === 0) throw topicMissing(topic)
+      await this.producer.requireTopic(topic)
+      const existing = await endOffsets(this.administering, topic)
       for (const { partition, nextOffset } of existing) from.set(positionId(topic, partition), nextOffset)
     }
     const group = TAIL_GROUP_PREFIX + randomHex(this.options.random, 8)
@@ -73,17 +75,17 @@ export class KafkaBus implements Bus {
     return {
       stop: async () => {
         await subscription.stop()
-        await deleteGroup(this.kafka, group)
+        await deleteGroup(this.administering, group)
       },
     }
   }
 
   createTopics(): Promise<readonly string[]> {
-    return createTopics(this.kafka, this.options.topics, this.config)
+    return createTopics(this.administering, this.options.topics, this.config)
   }
 
   checkTopics(): Promise<readonly TopicDrift[]> {
-    return checkTopics(this.kafka, this.options.topics, this.config)
+    return checkTopics(this.administering, this.options.topics, this.config)
   }
 
   health(): DependencyHealth {
@@ -108,8 +110,9 @@ export class KafkaBus implements Bus {
     tailFrom: Map<string, bigint> | null,
   ): Promise<Subscription> {
     if (this.state !== 'running') throw busStopped()
+    for (const topic of topics) await this.producer.requireTopic(topic)
     const subscription = new KafkaSubscription({
-      kafka: this.kafka,
+      kafka: this.consuming,
       group,
       topics,
       onBatch,

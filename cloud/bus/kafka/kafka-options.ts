@@ -42,7 +42,7 @@ export interface KafkaSettings {
   readonly requestTimeoutMs?: number
   /** Default 5 s. */
   readonly connectTimeoutMs?: number
-  /** How long a group waits for a silent member before its partitions go to others. Default 30 s. */
+  /** How long a group waits for a silent member before its partitions go to others. Default 10 s. */
   readonly sessionTimeoutMs?: number
   /** Records of one batch given to a handler. Default 1000. */
   readonly batchRecordsMax?: number
@@ -72,7 +72,7 @@ export function withDefaults(settings: KafkaSettings): KafkaConfig {
     publishTimeoutMs: settings.publishTimeoutMs ?? 60_000,
     requestTimeoutMs: settings.requestTimeoutMs ?? 10_000,
     connectTimeoutMs: settings.connectTimeoutMs ?? 5_000,
-    sessionTimeoutMs: settings.sessionTimeoutMs ?? 30_000,
+    sessionTimeoutMs: settings.sessionTimeoutMs ?? 10_000,
     batchRecordsMax: settings.batchRecordsMax ?? 1000,
     partitionsConcurrently: settings.partitionsConcurrently ?? 8,
   }

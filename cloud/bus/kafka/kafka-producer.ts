@@ -114,6 +114,18 @@ export class KafkaProducer implements BatchSender {
     }
   }
 
+  /**
+   * Resolves when the topic is there, or when nobody answers and it may be.
+   * @throws BusbarError TOPIC_MISSING
+   */
+  async requireTopic(topic: string): Promise<void> {
+    try {
+      await this.client.leaders(topic)
+    } catch (error) {
+      if (error instanceof BusbarError && error.code === 'TOPIC_MISSING') throw error
+    }
+  }
+
   health(): DependencyHealth {
     const detail = `Kafka: ${this.lastFailure}. Check that ${this.config.brokers.join(', ')} run and can be reached.`
     if (this.breaker.state !== CircuitState.Closed || this.lastAnswerMs === null) return { state: 'down', detail }

@@ -11,7 +11,6 @@ import { type Timer, sleep } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import { type BackoffPolicy, fullJitterMs } from '../../../shared/retry.ts'
 import type { BatchHandler, ConsumedRecord, Subscription } from '../bus.ts'
-import { topicMissing } from '../topic-errors.ts'
 import type { KafkaBusOptions, KafkaConfig } from './kafka-options.ts'
 
 const REBUILD_BACKOFF: BackoffPolicy = { baseMs: 200, capMs: 10_000 }
@@ -26,6 +25,8 @@ const FETCH_WAIT_MS = 500
 const COMMIT_DELAY_MS = 100
 /** Compressed bytes of one partition in one fetch: some thousands of readings. */
 const PARTITION_FETCH_BYTES = 256 * 1024
+/** After its last batch a consumer has this long to commit, and then to leave; without a broker it would go on trying. */
+const LEAVE_WAIT_MS = 2_000
 /** `subscribe` waits this long for the group and then lets it come about in the background. */
 const JOIN_WAIT_MS = 15_000
 
@@ -54,6 +55,7 @@ export class KafkaSubscription implements Subscription {
   /** Finished and not yet committed, by `positionId`. */
   private finished = new Map<string, { topic: string; partition: number; offset: string }>()
   private commitTimer: Timer | null = null
+  private readonly inHand = new Set<Promise<void>>()
   private running: Promise<void> | null = null
   /** Why there is no consumer at the moment; null while there is one. */
   private failure: string | null = 'joining its group'
@@ -66,10 +68,7 @@ export class KafkaSubscription implements Subscription {
     return this.failure
   }
 
-  /**
-   * Resolves when the consumer is a member of its group, or later than that when no broker answers.
-   * @throws BusbarError TOPIC_MISSING
-   */
+  /** Resolves when the consumer is a member of its group; without a broker that comes about later, in the background. */
   async start(): Promise<void> {
     const joined = Promise.withResolvers<void>()
     this.running = this.run(joined)
@@ -92,23 +91,23 @@ export class KafkaSubscription implements Subscription {
   private async run(joined: PromiseWithResolvers<void>): Promise<void> {
     const { clock, random, log } = this.options.bus
     for (let attempt = 0; !this.stopping.signal.aborted; attempt++) {
-      const built = await this.consumeUntilCrash(() => {
+      const reason = await this.consumeUntilCrash(() => {
         attempt = 0
         this.failure = null
         joined.resolve()
       })
       if (this.stopping.signal.aborted) break
       const delayMs = fullJitterMs(attempt, REBUILD_BACKOFF, random)
-      this.failure = `consumer group ${this.options.group}: ${built.reason}`
-      if (built.missingTopic) joined.reject(topicMissing(this.options.topics.join(', ')))
-      log.warn({ group: this.options.group, reason: built.reason, delayMs }, 'kafka consumer is rebuilt')
+      this.failure = `consumer group ${this.options.group}: ${reason}`
+      log.warn({ group: this.options.group, reason, delayMs }, 'kafka consumer is rebuilt')
       await sleep(clock, delayMs, this.stopping.signal)
     }
     joined.resolve()
   }
 
-  private async consumeUntilCrash(onJoined: () => void): Promise<{ reason: string; missingTopic: boolean }> {
-    const { kafka, group, topics, tailFrom, config } = this.options
+  /** Resolves with the reason. */
+  private async consumeUntilCrash(onJoined: () => void): Promise<string> {
+    const { kafka, group, config } = this.options
     const consumer = kafka.consumer({
       groupId: group,
       sessionTimeout: config.sessionTimeoutMs,
@@ -127,27 +126,48 @@ export class KafkaSubscription implements Subscription {
       this.seekTail(consumer, payload.memberAssignment)
       onJoined()
     })
-    let error: unknown = null
-    try {
-      await consumer.connect()
-      await consumer.subscribe({ topics: [...topics], fromBeginning: tailFrom === null })
-      await consumer.run({
-        autoCommit: false,
-        eachBatchAutoResolve: false,
-        partitionsConsumedConcurrently: config.partitionsConcurrently,
-        eachBatch: (payload) => this.deliver(consumer, payload),
-      })
-      error = await ended.promise
-    } catch (thrown) {
-      error = thrown
-    }
+    const built = this.build(consumer).then(() => ended.promise)
+    // A stop does not wait until an absent broker can be joined.
+    const error = await Promise.race([built, ended.promise]).catch((thrown: unknown) => thrown)
+    built.catch(() => {})
     this.stopping.signal.removeEventListener('abort', onStop)
-    if (error === null) await this.commitFinished(consumer)
+    await this.leave(consumer)
+    return messageOf(error)
+  }
+
+  private async build(consumer: Consumer): Promise<void> {
+    const { topics, tailFrom, config } = this.options
+    await consumer.connect()
+    await consumer.subscribe({ topics: [...topics], fromBeginning: tailFrom === null })
+    await consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      partitionsConsumedConcurrently: config.partitionsConcurrently,
+      eachBatch: (payload) => this.track(this.deliver(consumer, payload)),
+    })
+  }
+
+  /** Ends the consumer after the batches in hand, with their offsets committed if a broker is there to take them. */
+  private async leave(consumer: Consumer): Promise<void> {
+    while (this.inHand.size > 0) await Promise.allSettled(this.inHand)
+    await this.withPatience(this.commitFinished(consumer))
+    await this.withPatience(consumer.disconnect().catch(() => {}))
     this.finished.clear()
-    // Waits for the batches in hand, which commit, and leaves the group.
-    await consumer.disconnect().catch(() => {})
-    const missingTopic = error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION'
-    return { reason: messageOf(error), missingTopic }
+  }
+
+  private async withPatience(work: Promise<void>): Promise<void> {
+    const patience = new AbortController()
+    await Promise.race([work, sleep(this.options.bus.clock, LEAVE_WAIT_MS, patience.signal)])
+    patience.abort()
+  }
+
+  private async track(delivery: Promise<void>): Promise<void> {
+    this.inHand.add(delivery)
+    try {
+      await delivery
+    } finally {
+      this.inHand.delete(delivery)
+    }
   }
 
   /** A tail has no committed offsets, so after a join it says itself where it was. */

@@ -6,11 +6,18 @@ import type { Logger } from '../../../shared/log.ts'
 import { decompressLz4, decompressSnappy, decompressZstd } from './compression.ts'
 import type { KafkaConfig } from './kafka-options.ts'
 
-/** kafkajs retries this often inside a call before it gives up; the waits add up to about seven seconds. */
-const RETRY = { initialRetryTime: 100, maxRetryTime: 2_000, retries: 8 }
+/** An administrative call gives up after about five seconds of waits. */
+const ADMIN_RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }
 
-/** A client; connects to nothing by itself. */
-export function kafkaJsClient(config: KafkaConfig, log: Logger): Kafka {
+/**
+ * A consumer holds on for about a minute. One that gave up sooner would come back as a new member, and the group would
+ * wait for the old one until its session times out. When it gives up nevertheless it is rebuilt by us, with our backoff
+ * and our words in the log.
+ */
+const CONSUMER_RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 60, restartOnFailure: async () => false }
+
+/** A client to consume or to administer with; connects to nothing by itself. */
+export function kafkaJsClient(config: KafkaConfig, use: 'consume' | 'administer', log: Logger): Kafka {
   registerCodecs()
   quietTimers()
   const { tls, sasl } = config
@@ -21,8 +28,7 @@ export function kafkaJsClient(config: KafkaConfig, log: Logger): Kafka {
     authenticationTimeout: config.requestTimeoutMs,
     requestTimeout: config.requestTimeoutMs,
     enforceRequestTimeout: true,
-    // What remains is ours to rebuild, with our backoff and our words in the log.
-    retry: { ...RETRY, restartOnFailure: async () => false },
+    retry: use === 'consume' ? CONSUMER_RETRY : ADMIN_RETRY,
     logLevel: kafkajs.logLevel.INFO,
     logCreator: () => (entry) => forward(entry, log),
   }

@@ -1,6 +1,7 @@
 /**
  * A connection to the spool's file that can be trusted. A failed sync or read makes it suspect: it is opened anew, and
- * all that it shows is made durable, before it is used again. A damaged file is set aside and a new spool begun.
+ * all that it shows is made durable, before it is used again. A file that is damaged, or that the disk can no longer read,
+ * is set aside and a new spool begun.
  */
 
 import { assert } from '../../shared/errors.ts'
@@ -8,12 +9,14 @@ import { type Random, randomHex } from '../../shared/random.ts'
 import { sqliteCode } from '../../shared/sqlite.ts'
 import type { Instant } from './boot-time.ts'
 import { damagedFiles, isDamage, makeDurable, openSpoolFile, setAside } from './database-file.ts'
-import { CHECKPOINT_PAGES } from './limits.ts'
+import { CHECKPOINT_PAGES, READ_ERRORS_MAX } from './limits.ts'
 import type { SpoolIdentity } from './schema.ts'
 import { SpoolTables } from './tables.ts'
 
 /** `strict` fails when what is shown cannot be made durable; `tolerant` opens, and the next use tries again. */
 type Durability = 'tolerant' | 'strict'
+
+const READ_ERRORS = new Set(['SQLITE_IOERR_READ', 'SQLITE_IOERR_SHORT_READ', 'SQLITE_IOERR_CORRUPTFS'])
 
 export class Connection {
   private readonly dir: string
@@ -22,6 +25,7 @@ export class Connection {
   private opened: SpoolTables | null = null
   private suspect = false
   private damaged: string | null = null
+  private readErrors = 0
   /** Estimate of the pages in the write-ahead log. */
   private logPages = 0
 
@@ -61,7 +65,9 @@ export class Connection {
       return operation(this.opened)
     } catch (error) {
       const code = sqliteCode(error)
-      if (isDamage(error)) this.replace(now)
+      // A sector that cannot be read would fail every commit that deletes what lies there, for ever.
+      if (code !== null && READ_ERRORS.has(code)) this.readErrors++
+      if (isDamage(error) || this.readErrors >= READ_ERRORS_MAX) this.replace(now)
       else if (code !== null && code !== 'SQLITE_FULL') this.suspect = true
       throw error
     }
@@ -134,6 +140,7 @@ export class Connection {
     } catch {
       // A damaged database need not close cleanly; its file is renamed either way.
     }
+    this.readErrors = 0
     this.damaged = setAside(this.dir, fileStamp(now.wallMs))
     this.connectOnce(now, 'tolerant')
   }

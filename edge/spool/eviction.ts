@@ -1,6 +1,7 @@
 /** When room must be made, how much, and why. Pure; the store deletes and keeps the books. */
 
 import type { GapReason } from './item.ts'
+import { DISK_SLACK_BYTES, WORKING_BYTES } from './limits.ts'
 
 export interface SpaceLimits {
   /** Bytes that the spool may take. */
@@ -31,10 +32,12 @@ export type Room =
  * A file does not shrink when blocks are given up, so on a full disk eviction helps by making pages free for use again:
  * the file stays as large as it is. When not even giving up everything would make room, nothing is given up.
  */
-export function roomFor(newBytes: number, usage: SpaceUsage, limits: SpaceLimits, slackBytes: number): Room {
+export function roomFor(newBytes: number, usage: SpaceUsage, limits: SpaceLimits): Room {
   const excess = Math.max(0, usage.liveBytes + newBytes - limits.bytesMax)
   const growth = Math.max(0, newBytes - usage.freeBytes)
-  const spare = usage.diskFreeBytes - limits.diskFreeBytesMin - newBytes - slackBytes
+  const isSmall = usage.liveBytes + usage.freeBytes + newBytes <= WORKING_BYTES
+  const leftToOthers = isSmall ? 0 : limits.diskFreeBytesMin
+  const spare = usage.diskFreeBytes - leftToOthers - newBytes - DISK_SLACK_BYTES
   const shortfall = growth > Math.max(0, spare) ? growth : 0
   const bytes = Math.max(excess, shortfall)
   if (bytes === 0) return { kind: 'enough' }

@@ -185,7 +185,7 @@ export class Store {
   private roomFor(tables: SpoolTables, newBytes: number): Room {
     if (newBytes === 0) return { kind: 'enough' }
     const usage = { ...tables.usage(), diskFreeBytes: this.diskFreeBytes }
-    return roomFor(newBytes, usage, this.options, DISK_SLACK_BYTES)
+    return roomFor(newBytes, usage, this.options)
   }
 
   private quarantine(tables: SpoolTables, lane: Lane, block: BlockRow, problem: string, now: Instant): LaneRow {

@@ -2,9 +2,11 @@
 
 import { closeSync, openSync, readdirSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
-import { QUARANTINE_BLOCKS_MAX } from '../../../edge/spool/limits.ts'
+import { expect, onTestFinished, test } from 'vitest'
+import { Connection } from '../../../edge/spool/connection.ts'
+import { QUARANTINE_BLOCKS_MAX, READ_ERRORS_MAX } from '../../../edge/spool/limits.ts'
 import { openSqlite } from '../../../shared/sqlite.ts'
+import { seededRandom } from '../../support/seeded-random.ts'
 import {
   append,
   appendEach,
@@ -16,6 +18,7 @@ import {
   stopSpool,
   texts,
 } from '../../support/spool.ts'
+import { at } from '../../support/spool-store.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { until } from '../../support/until.ts'
 
@@ -129,6 +132,25 @@ test('a database that is found damaged while it runs is replaced, and the others
   expect(await append(running, ['goes on'])).toEqual([null])
   expect(texts(await readRecords(running))).toEqual(['goes on'])
   expect(running.stats().failing).toBeNull()
+})
+
+test('a disk that cannot read the file is given up on, not asked for ever', async () => {
+  const dir = await tempDir()
+  const connection = new Connection(dir, 'boot-a', seededRandom(1))
+  onTestFinished(() => connection.close())
+  connection.open(at(0))
+  const epoch = connection.tables?.epoch
+  const unreadable = Object.assign(new Error('disk I/O error'), { name: 'SqliteError', code: 'SQLITE_IOERR_READ' })
+  for (let n = 1; n <= READ_ERRORS_MAX; n++) {
+    expect(connection.tables?.epoch).toBe(epoch)
+    const use = () =>
+      connection.use(at(n), () => {
+        throw unreadable
+      })
+    expect(use).toThrow(unreadable)
+  }
+  expect(connection.damagedFile).not.toBeNull()
+  expect(connection.use(at(99), (tables) => tables.epoch)).not.toBe(epoch)
 })
 
 /** Overwrites every page of b-tree kind but the schema's, as a dying card does. */

@@ -95,13 +95,17 @@ test('when what arrives cannot fit at all, nothing is given up for it', async ()
 test('a disk without room to grow is met by using the same pages again', () => {
   const limits = { bytesMax: 1000 * MIB, diskFreeBytesMin: 100 * MIB }
   const usage = { liveBytes: 50 * MIB, freeBytes: 0, evictableBytes: 40 * MIB, diskFreeBytes: 500 * MIB }
-  expect(roomFor(MIB, usage, limits, 0)).toEqual({ kind: 'enough' })
+  expect(roomFor(MIB, usage, limits)).toEqual({ kind: 'enough' })
   const low = { ...usage, diskFreeBytes: 90 * MIB }
-  expect(roomFor(MIB, low, limits, 0)).toEqual({ kind: 'evict', bytes: MIB, reason: 'disk' })
-  expect(roomFor(MIB, { ...low, freeBytes: 2 * MIB }, limits, 0)).toEqual({ kind: 'enough' })
-  expect(roomFor(MIB, { ...low, evictableBytes: 0 }, limits, 0)).toMatchObject({ kind: 'none' })
+  expect(roomFor(MIB, low, limits)).toEqual({ kind: 'evict', bytes: MIB, reason: 'disk' })
+  expect(roomFor(MIB, { ...low, freeBytes: 2 * MIB }, limits)).toEqual({ kind: 'enough' })
+  expect(roomFor(MIB, { ...low, evictableBytes: 0 }, limits)).toMatchObject({ kind: 'none' })
+  // A small spool goes on working below the mark, as long as the disk has anything left at all.
+  const small = { ...low, liveBytes: MIB, evictableBytes: 0 }
+  expect(roomFor(MIB, small, limits)).toEqual({ kind: 'enough' })
+  expect(roomFor(MIB, { ...small, diskFreeBytes: MIB }, limits)).toMatchObject({ kind: 'none' })
   const full = { ...usage, liveBytes: 999.5 * MIB }
-  expect(roomFor(MIB, full, limits, 0)).toEqual({ kind: 'evict', bytes: 0.5 * MIB, reason: 'bytes' })
+  expect(roomFor(MIB, full, limits)).toEqual({ kind: 'evict', bytes: 0.5 * MIB, reason: 'bytes' })
 })
 
 test('pages of acknowledged blocks are used again', async () => {

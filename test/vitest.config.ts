@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config'
 const root = new URL('..', import.meta.url).pathname
 
 /** Real brokers, compiled binaries, kill -9: on two cores two of these at once would time each other out. */
-const HEAVY = ['test/system/**/*.test.ts', 'test/faults/**/*.test.ts', 'test/contract/*kafka*.test.ts']
+const HEAVY = ['test/{system,faults}/**/*.test.ts', 'test/**/*kafka*.test.ts', 'test/demo/demo.test.ts']
 
 const timeouts = { testTimeout: 30_000, hookTimeout: 60_000 }
 

@@ -9,18 +9,15 @@ import type { Block, Gap, SessionResponse } from '../../proto/generated/busbar/e
 import type { Clock } from '../../shared/clock.ts'
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import type { Logger } from '../../shared/log.ts'
-import { addRange, missingFrom } from '../../shared/sequence-ranges.ts'
-import { checkBlock, checkGap, gapReasonOf, type Placement, wireLaneOf } from './admission.ts'
+import { checkBlock, checkGap, type Placement, wireLaneOf } from './admission.ts'
 import { Batch } from './batch.ts'
-import { openBlock } from './block-body.ts'
+import { BatchFiller } from './batch-filler.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import type { IngestCounters } from './counters.ts'
 import type { CreditAccount } from './credit-pool.ts'
 import type { Received } from './cursors.ts'
 import type { Delivery } from './delivery.ts'
-import { DeviceLookup, type DeviceRegistry, type Source } from './device-lookup.ts'
-import { isRejection } from './json-object.ts'
-import { RecordSorter } from './record-sorter.ts'
+import type { DeviceRegistry } from './device-lookup.ts'
 import { invalidArgument, type Refusal } from './refusal.ts'
 
 export interface GatewayStreamOptions {
@@ -55,7 +52,7 @@ type Gathered =
 /** A batch goes as soon as the bus is free and this much is decoded, or nothing more has arrived, bytes. */
 const BATCH_BYTES_MIN = 512 * 1024
 /** Decoded and waiting while the bus is busy, bytes. */
-const BATCH_BYTES_MAX = 4 * 1024 * 1024
+const BATCH_BYTES_MAX = 8 * 1024 * 1024
 /** Decoding leaves the event loop to others after this long, milliseconds. */
 const SLICE_MS = 4
 /** Rough cost of a decoded record beside its payload, bytes. */
@@ -65,15 +62,12 @@ const STILL_WORKING_MS = 5_000
 
 export class GatewayStream {
   private readonly options: GatewayStreamOptions
-  private readonly sorter: RecordSorter
-  private readonly devices: DeviceLookup
+  private readonly filler: BatchFiller
   private readonly gathered: Gathered[] = []
   private pending = new Batch()
   private publishing: Promise<void> | null = null
   /** Durable in the cloud. */
   private received: Record<Lane, readonly SequenceRange[]>
-  /** That, and what is in a batch. */
-  private readonly claimed: Record<Lane, readonly SequenceRange[]>
   private readonly aborted = new AbortController()
   private wake: (() => void) | null = null
   private draining = false
@@ -82,16 +76,12 @@ export class GatewayStream {
 
   constructor(options: GatewayStreamOptions) {
     this.options = options
-    const { gatewayId, epoch, futureToleranceMs, registry, clock } = options
-    this.sorter = new RecordSorter({
-      gatewayId,
-      epoch,
-      futureToleranceMs,
-      clock,
+    const { delivery } = options
+    this.filler = new BatchFiller({
+      ...options,
+      persist: (operation) => delivery.persist(operation, this.aborted.signal),
     })
-    this.devices = new DeviceLookup({ gatewayId, registry, clock })
     this.received = { ...options.received }
-    this.claimed = { ...options.received }
   }
 
   start(): void {
@@ -187,75 +177,11 @@ export class GatewayStream {
     this.pending.decodedBytes += cost
     if (this.aborted.signal.aborted) return
     this.gathered.shift()
-    if (item.kind === 'gap') this.addGap(item.gap, item.placement)
-    else await this.addBlock(item.block, item.placement)
+    if (item.kind === 'gap') this.filler.addGap(item.gap, item.placement, this.pending)
+    else await this.filler.addBlock(item.block, item.placement, this.pending)
     if (clock.monotonicMs() < this.sliceEndsAt) return
     await new Promise<void>((resolve) => setImmediate(resolve))
     this.sliceEndsAt = clock.monotonicMs() + SLICE_MS
-  }
-
-  private async addBlock(block: Block, { lane, range }: Placement): Promise<void> {
-    const { counters } = this.options
-    const batch = this.pending
-    const wanted = missingFrom(this.claimed[lane], range)
-    counters.blocks++
-    counters.bytes += block.data.length
-    const missing = wanted.reduce((sum, { first, last }) => sum + last - first + 1, 0)
-    counters.duplicatesDropped += block.recordCount - missing
-    if (missing > 0) {
-      const records = openBlock(block)
-      if (isRejection(records)) {
-        this.options.log.error(
-          {
-            gatewayId: this.options.gatewayId,
-            lane,
-            ...range,
-            problem: records.message,
-          },
-          'corrupt block',
-        )
-        this.sorter.sortCorrupt(block, lane, records, batch)
-      } else {
-        const sources = await this.sourcesOf(records)
-        this.sorter.sort(block, records, wanted, sources, batch)
-      }
-    }
-    batch.dataBytes += block.data.length
-    batch.newestWallMs = Math.max(batch.newestWallMs, block.wallClockMs)
-    this.cover(lane, range)
-  }
-
-  private addGap(gap: Gap, { lane, range }: Placement): void {
-    const { gatewayId, epoch } = this.options
-    const reason = gapReasonOf(gap)
-    // What arrived before the gateway gave it up is not lost.
-    for (const { first, last } of missingFrom(this.claimed[lane], range)) {
-      const recordCount = last - first + 1
-      this.pending.gaps.push({
-        gatewayId,
-        epoch,
-        lane,
-        firstSequence: first,
-        recordCount,
-        reason,
-        atMs: gap.wallClockMs,
-      })
-    }
-    this.cover(lane, range)
-  }
-
-  private cover(lane: Lane, range: SequenceRange): void {
-    this.claimed[lane] = addRange(this.claimed[lane], range)
-    this.pending.cover(lane, range)
-  }
-
-  private async sourcesOf(records: readonly { readonly topic: string }[]): Promise<Map<string, Source>> {
-    const sources = new Map<string, Source>()
-    const missing = this.devices.fromMemory(new Set(records.map(({ topic }) => topic)), sources)
-    if (missing.length > 0) {
-      await this.options.delivery.persist(() => this.devices.fromRegistry(missing, sources), this.aborted.signal)
-    }
-    return sources
   }
 
   /** Publishes the pending batch; the next one gathers meanwhile. */

@@ -5,16 +5,11 @@
 
 import { type Server, status } from '@grpc/grpc-js'
 import type { Hello } from '../../proto/generated/busbar/edge/v1/uplink.ts'
-import { type Clock, sleep } from '../../shared/clock.ts'
+import { sleep } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
 import { LANES } from '../../shared/lanes.ts'
 import type { Part } from '../../shared/lifecycle.ts'
-import type { Logger } from '../../shared/log.ts'
-import { type Random, randomHex } from '../../shared/random.ts'
-import type { Bus } from '../bus/bus.ts'
-import type { DatabaseHandle } from '../database/database.ts'
-import type { Gateways } from '../gateways/gateways.ts'
-import type { Registry } from '../registry/registry.ts'
+import { randomHex } from '../../shared/random.ts'
 import { wireLaneOf } from './admission.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { IngestCounters, type IngestStats } from './counters.ts'
@@ -22,41 +17,12 @@ import { CreditPool } from './credit-pool.ts'
 import { CursorStore } from './cursors.ts'
 import { Delivery } from './delivery.ts'
 import { GatewayStream } from './gateway-stream.ts'
-import { type IngestTls, listen } from './listener.ts'
+import { listen } from './listener.ts'
+import type { IngestOptions } from './options.ts'
 import { type Refusal, RefusalError, refusalOf } from './refusal.ts'
 import { type ServerCall, UplinkCall } from './uplink-call.ts'
 
-export interface IngestOptions {
-  readonly host: string
-  /** 0 takes a free one. */
-  readonly port: number
-  /** Plain text when absent. */
-  readonly tls?: IngestTls
-  /** Plain text beyond loopback. Default false. */
-  readonly insecure?: boolean
-  readonly bus: Pick<Bus, 'publish'>
-  readonly database: DatabaseHandle
-  readonly registry: Registry
-  readonly gateways: Gateways
-  /** Block data that one gateway may have on the way. Default 4 MiB. */
-  readonly windowBytes?: number
-  /** The same for all gateways together, beside a floor of 64 KiB each. Default 64 MiB. */
-  readonly inflightBytesMax?: number
-  /** Memory for records between decoding and publishing, all gateways together. Default 64 MiB. */
-  readonly decodedBytesMax?: number
-  /** Default 10,000. */
-  readonly gatewaysMax?: number
-  /** How far in the future a reading's timestamp may lie. Default 300,000. */
-  readonly futureToleranceMs?: number
-  /** Default 10,000. */
-  readonly helloTimeoutMs?: number
-  /** Default 10,000 and 10,000. */
-  readonly keepaliveMs?: number
-  readonly keepaliveTimeoutMs?: number
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Logger
-}
+export type { IngestOptions }
 
 const FLOOR_BYTES = 64 * 1024
 /** Ranges of a lane; above it the gateway is asked for strict order, so that they merge. */

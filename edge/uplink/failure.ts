@@ -2,7 +2,7 @@
 
 import { status } from '@grpc/grpc-js'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
-import type { CloseReason } from './session.ts'
+import type { CloseReason } from './session-state.ts'
 
 interface Explanation {
   readonly code: string

@@ -9,156 +9,22 @@
  */
 
 import type { SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
-import type { Lane, SequenceRange } from '../../shared/lanes.ts'
-import type { Random } from '../../shared/random.ts'
-import { type BackoffPolicy, fullJitterMs } from '../../shared/retry.ts'
-import type { SpoolItem } from '../spool/item.ts'
+import type { Lane } from '../../shared/lanes.ts'
+import { fullJitterMs } from '../../shared/retry.ts'
 import { FEEDS, type FeedName, withFailedRead, withItems } from './feed.ts'
 import * as flows from './flow.ts'
+import type {
+  CloseReason,
+  SessionEffect,
+  SessionInput,
+  SessionRules,
+  SessionState,
+  SessionStep,
+} from './session-state.ts'
 import { laneOf, receivedOf } from './wire.ts'
 
 /** What stopping still sends; the backlog waits on disk for the next start. */
 const FINISHED_WHEN_STOPPING: readonly FeedName[] = ['priority', 'live']
-
-/** Everything that times or bounds a session. Times in milliseconds of the monotonic clock. */
-export interface SessionRules extends flows.FlowRules {
-  readonly backoff: BackoffPolicy
-  /** From dialling to Welcome. */
-  readonly connectTimeoutMs: number
-  /** Standstill of the link while something is unacknowledged. */
-  readonly ackTimeoutMs: number
-  /** How often a BacklogReport goes up. */
-  readonly backlogReportMs: number
-  /** How long stopping goes on sending and waits for acknowledgements. */
-  readonly stopTimeoutMs: number
-  readonly random: Random
-}
-
-interface Admitted {
-  readonly attempt: number
-  readonly since: number
-  readonly flow: flows.Flow
-  /** When the link last showed progress: the cloud said something, or the transport took what was sent. */
-  readonly heardAt: number
-  readonly reportAt: number
-}
-
-/** `session` counts dials, so that what belongs to an earlier one can be told apart. */
-export type SessionState = { readonly session: number } & (
-  | {
-      readonly name: 'offline'
-      readonly attempt: number
-      readonly retryAt: number
-    }
-  | {
-      readonly name: 'dialling'
-      readonly attempt: number
-      readonly since: number
-    }
-  | {
-      readonly name: 'awaitingWelcome'
-      readonly attempt: number
-      readonly since: number
-      readonly lanes: flows.Lanes
-    }
-  | ({ readonly name: 'streaming' } & Admitted)
-  | ({ readonly name: 'stopping'; readonly stopAt: number } & Admitted)
-  | { readonly name: 'stopped' }
-)
-
-export type SessionInput =
-  | { readonly kind: 'tick' }
-  /** The connection is up; `lanes` is what the spool holds now. */
-  | { readonly kind: 'dialled'; readonly lanes: flows.Lanes }
-  | { readonly kind: 'message'; readonly response: SessionResponse }
-  | { readonly kind: 'streamEnded' }
-  | {
-      readonly kind: 'itemsRead'
-      readonly session: number
-      readonly feed: FeedName
-      readonly items: readonly SpoolItem[]
-    }
-  | {
-      readonly kind: 'readFailed'
-      readonly session: number
-      readonly feed: FeedName
-    }
-  | {
-      readonly kind: 'appended'
-      readonly lane: Lane
-      readonly nextSequence: number
-    }
-  /** The transport takes more. */
-  | { readonly kind: 'writable' }
-  /** Epoch and sequences are others from now on: what was sent means nothing any more. */
-  | { readonly kind: 'spoolReplaced' }
-  | { readonly kind: 'stop' }
-
-/** Why this side ends a session. */
-export type CloseReason =
-  | 'stopped'
-  | 'connectTimeout'
-  | 'ackTimeout'
-  | 'protocolError'
-  | 'spoolRolledBack'
-  | 'spoolReplaced'
-
-/** What the cloud said that this session did not expect. */
-export type Oddity = 'unknownLane' | 'strayAck' | 'unexpectedMessage'
-
-export type SessionEffect =
-  | { readonly kind: 'dial' }
-  | { readonly kind: 'hello'; readonly lanes: flows.Lanes }
-  | {
-      readonly kind: 'send'
-      readonly item: SpoolItem
-      readonly backfill: boolean
-    }
-  | ({ readonly kind: 'read'; readonly session: number } & flows.FeedRead)
-  /** The cloud has these ranges: the spool may delete them. `records` counts those sent in this session. */
-  | {
-      readonly kind: 'acknowledge'
-      readonly lane: Lane
-      readonly ranges: readonly SequenceRange[]
-      readonly records: number
-    }
-  | { readonly kind: 'reportBacklog' }
-  | { readonly kind: 'close'; readonly reason: CloseReason }
-  | {
-      readonly kind: 'connected'
-      readonly strictOrder: boolean
-      readonly cloudWallMs: number
-    }
-  | { readonly kind: 'odd'; readonly oddity: Oddity }
-
-export interface SessionStep {
-  readonly state: SessionState
-  readonly effects: readonly SessionEffect[]
-}
-
-/** The state before the first dial, which is due at once. */
-export function initialState(now: number): SessionState {
-  return { name: 'offline', session: 0, attempt: 0, retryAt: now }
-}
-
-/** When the machine next wants a tick, monotonic milliseconds; null for never. */
-export function nextTickAt(state: SessionState, rules: SessionRules): number | null {
-  switch (state.name) {
-    case 'offline':
-      return state.retryAt
-    case 'dialling':
-    case 'awaitingWelcome':
-      return state.since + rules.connectTimeoutMs
-    case 'streaming':
-    case 'stopping': {
-      let at = state.name === 'stopping' ? state.stopAt : state.reportAt
-      if (state.flow.outstanding.length > 0) at = Math.min(at, state.heardAt + rules.ackTimeoutMs)
-      return Math.min(at, flows.nextRetryAt(state.flow) ?? at)
-    }
-    case 'stopped':
-      return null
-  }
-}
 
 /** One step of the protocol. @param now monotonic milliseconds. */
 export function transition(state: SessionState, input: SessionInput, now: number, rules: SessionRules): SessionStep {

@@ -3,7 +3,7 @@
 import type { Clock } from '../../shared/clock.ts'
 import type { BusbarError } from '../../shared/errors.ts'
 import { creditCost } from './feed.ts'
-import type { Oddity, SessionEffect, SessionState } from './session.ts'
+import type { Oddity, SessionEffect, SessionState } from './session-state.ts'
 
 export interface UplinkStats {
   readonly state: SessionState['name']

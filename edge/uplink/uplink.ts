@@ -16,6 +16,7 @@ import { type ChannelSettings, createClient, whenReady } from './channel.ts'
 import { callFailure, closeFailure } from './failure.ts'
 import type { FeedRead } from './flow.ts'
 import type { UplinkOptions } from './options.ts'
+import { transition } from './session.ts'
 import {
   initialState,
   nextTickAt,
@@ -23,8 +24,7 @@ import {
   type SessionInput,
   type SessionRules,
   type SessionState,
-  transition,
-} from './session.ts'
+} from './session-state.ts'
 import { UplinkStatistics, type UplinkStats } from './statistics.ts'
 import { helloMessage, itemMessage } from './wire.ts'
 

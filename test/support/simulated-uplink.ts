@@ -3,23 +3,24 @@
  * told, so that a schedule of steps decides what happens. Breaking the protocol throws.
  */
 
-import { lastSequence, type SpoolItem, type StoredBlock } from '../../edge/spool/item.ts'
+import { lastSequence, type SpoolItem } from '../../edge/spool/item.ts'
 import { creditCost, type FeedName, head } from '../../edge/uplink/feed.ts'
 import type { FeedRead } from '../../edge/uplink/flow.ts'
+import { transition } from '../../edge/uplink/session.ts'
 import {
   initialState,
   type SessionEffect,
   type SessionInput,
   type SessionRules,
   type SessionState,
-  transition,
-} from '../../edge/uplink/session.ts'
+} from '../../edge/uplink/session-state.ts'
 import type { SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import { Lane as WireLane } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import { LANES } from '../../shared/lanes.ts'
 import { addRange, containsRange, missingFrom } from '../../shared/sequence-ranges.ts'
 import { seededRandom } from './seeded-random.ts'
+import { gapInsteadOf, itemsAfter, plainBlock } from './spool-items.ts'
 
 export const SIMULATED_RULES: SessionRules = {
   order: 'live-first',
@@ -98,37 +99,14 @@ export class SimulatedUplink {
   append(lane: Lane, bytes: number, recordCount = 1): void {
     const firstSequence = this.next[lane]
     this.next[lane] += recordCount
-    const data = new Uint8Array(bytes)
-    const block: StoredBlock = {
-      kind: 'block',
-      lane,
-      firstSequence,
-      recordCount,
-      data,
-      encoding: 'identity',
-      crc32c: 0,
-      bodyBytes: bytes,
-      wallMs: 0,
-      bootId: 'boot',
-      monotonicMs: 0,
-    }
-    this.items[lane].push(block)
+    this.items[lane].push(plainBlock(lane, firstSequence, recordCount, bytes))
     this.input({ kind: 'appended', lane, nextSequence: this.next[lane] })
   }
 
   /** The oldest item of a lane becomes a gap, as at a limit of the spool. */
   evict(lane: Lane): void {
     const oldest = this.items[lane][0]
-    if (oldest?.kind !== 'block') return
-    const { firstSequence, recordCount } = oldest
-    this.items[lane][0] = {
-      kind: 'gap',
-      lane,
-      firstSequence,
-      recordCount,
-      reason: 'bytes',
-      wallMs: 0,
-    }
+    if (oldest?.kind === 'block') this.items[lane][0] = gapInsteadOf(oldest)
   }
 
   /** A damaged spool is replaced by an empty one, of which the cloud knows nothing. */
@@ -203,15 +181,7 @@ export class SimulatedUplink {
       this.input({ kind: 'readFailed', session, feed })
       return
     }
-    const items: SpoolItem[] = []
-    let bytes = 0
-    for (const item of this.items[lane]) {
-      if (lastSequence(item) <= afterSequence) continue
-      if (throughSequence !== null && item.firstSequence > throughSequence) break
-      if (items.length > 0 && bytes + creditCost(item) > bytesMax) break
-      items.push(item)
-      bytes += creditCost(item)
-    }
+    const items = itemsAfter(this.items[lane], afterSequence, throughSequence, bytesMax)
     this.input({ kind: 'itemsRead', session, feed, items })
   }
 

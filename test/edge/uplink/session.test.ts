@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { nextTickAt } from '../../../edge/uplink/session.ts'
+import { nextTickAt } from '../../../edge/uplink/session-state.ts'
 import { LANES, type Lane } from '../../../shared/lanes.ts'
 import { SimulatedUplink } from '../../support/simulated-uplink.ts'
 

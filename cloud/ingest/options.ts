@@ -1,0 +1,42 @@
+/** What the ingest needs to know. */
+
+import type { Clock } from '../../shared/clock.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { Random } from '../../shared/random.ts'
+import type { Bus } from '../bus/bus.ts'
+import type { DatabaseHandle } from '../database/database.ts'
+import type { Gateways } from '../gateways/gateways.ts'
+import type { Registry } from '../registry/registry.ts'
+import type { IngestTls } from './listener.ts'
+
+export interface IngestOptions {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Plain text when absent. */
+  readonly tls?: IngestTls
+  /** Plain text beyond loopback. Default false. */
+  readonly insecure?: boolean
+  readonly bus: Pick<Bus, 'publish'>
+  readonly database: DatabaseHandle
+  readonly registry: Registry
+  readonly gateways: Gateways
+  /** Block data that one gateway may have on the way. Default 4 MiB. */
+  readonly windowBytes?: number
+  /** The same for all gateways together, beside a floor of 64 KiB each. Default 64 MiB. */
+  readonly inflightBytesMax?: number
+  /** Memory for records between decoding and publishing, all gateways together. Default 64 MiB. */
+  readonly decodedBytesMax?: number
+  /** Default 10,000. */
+  readonly gatewaysMax?: number
+  /** How far in the future a reading's timestamp may lie. Default 300,000. */
+  readonly futureToleranceMs?: number
+  /** Default 10,000. */
+  readonly helloTimeoutMs?: number
+  /** Default 10,000 and 10,000. */
+  readonly keepaliveMs?: number
+  readonly keepaliveTimeoutMs?: number
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+}

@@ -60,10 +60,27 @@ export function deadLetterTopicOf(topic: string): string {
 /** All topics, dead-letter topics included, in a stable order. */
 export function catalogue(options: CatalogueOptions = {}): readonly TopicSpec[] {
   const devicePartitions = options.deviceTopicPartitions ?? PARTITIONS
-  assert(Number.isInteger(devicePartitions) && devicePartitions >= PARTITIONS, 'device topics have 3 or more partitions')
+  assert(
+    Number.isInteger(devicePartitions) && devicePartitions >= PARTITIONS,
+    'device topics have 3 or more partitions',
+  )
   const consumed = [
-    spec(DEVICE_TELEMETRY, 'serialNumber', 7 * DAY_MS, ['ingest'], [ANALYTICS_GROUP, NOTIFICATION_GROUP], devicePartitions),
-    spec(DEVICE_STATUS, 'serialNumber', 30 * DAY_MS, ['ingest'], [ANALYTICS_GROUP, NOTIFICATION_GROUP], devicePartitions),
+    spec(
+      DEVICE_TELEMETRY,
+      'serialNumber',
+      7 * DAY_MS,
+      ['ingest'],
+      [ANALYTICS_GROUP, NOTIFICATION_GROUP],
+      devicePartitions,
+    ),
+    spec(
+      DEVICE_STATUS,
+      'serialNumber',
+      30 * DAY_MS,
+      ['ingest'],
+      [ANALYTICS_GROUP, NOTIFICATION_GROUP],
+      devicePartitions,
+    ),
     spec(TASK_REQUESTED, 'taskId', 7 * DAY_MS, ['command orchestrator'], [TASK_ORCHESTRATION_GROUP]),
     spec(ORCHESTRATOR_RESPONSES, 'deviceId', 7 * DAY_MS, ['task orchestration'], [COMMAND_ORCHESTRATOR_GROUP]),
     spec(COMMAND_EVENTS, 'command id', 7 * DAY_MS, ['command service'], [COMMAND_CREATED_GROUP]),

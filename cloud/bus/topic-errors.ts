@@ -17,3 +17,11 @@ export function busStopped(): BusbarError {
     hint: 'Publish again after the restart; what was not confirmed may be missing.',
   })
 }
+
+export function publishTimeout(topic: string, failure: string): BusbarError {
+  return new BusbarError(`records for ${topic} were not confirmed in time: ${failure}`, {
+    code: 'PUBLISH_TIMEOUT',
+    retryable: true,
+    hint: 'Check the brokers; the records are published again by whoever holds them.',
+  })
+}

@@ -98,7 +98,7 @@ export function busSuite(setup: () => Promise<BusHarness>): void {
       const sink = new Sink()
       const binary = Uint8Array.from({ length: 256 }, (_, i) => i)
       const records: BusRecord[] = [
-        { key: 'schlüssel-€-😀', value: '{"wert":"Größe €"}', headers: { gateway: 'gw-1', 'unité': 'kΩ', leer: '' } },
+        { key: 'schlüssel-€-😀', value: '{"wert":"Größe €"}', headers: { gateway: 'gw-1', unité: 'kΩ', leer: '' } },
         { key: null, value: binary, headers: {} },
         { key: '', value: new Uint8Array(0) },
         { key: 'k', value: '', headers: { seq: '4294967297' } },
@@ -185,7 +185,12 @@ export function busSuite(setup: () => Promise<BusHarness>): void {
       await second.publish(spec.topic, readings(50, 5, 300))
       await second.subscribe({ group: 'resume', topics: [spec.topic], onBatch: after.onBatch })
       await until(() => after.records.length === 50)
-      expect(after.values().map(Number).sort((a, b) => a - b)).toEqual(Array.from({ length: 50 }, (_, i) => 300 + i))
+      expect(
+        after
+          .values()
+          .map(Number)
+          .sort((a, b) => a - b),
+      ).toEqual(Array.from({ length: 50 }, (_, i) => 300 + i))
     })
 
     test('delivers a batch again when its handler rejects, and nothing behind it before', async () => {
@@ -294,7 +299,12 @@ export function busSuite(setup: () => Promise<BusHarness>): void {
       await bus.publish(spec.topic, readings(50, 9, 50))
       await until(() => a.records.length >= 50 && b.records.length >= 50)
       for (const sink of [a, b]) {
-        expect(sink.values().map(Number).sort((x, y) => x - y)).toEqual(Array.from({ length: 50 }, (_, i) => 50 + i))
+        expect(
+          sink
+            .values()
+            .map(Number)
+            .sort((x, y) => x - y),
+        ).toEqual(Array.from({ length: 50 }, (_, i) => 50 + i))
       }
       await first.stop()
       await bus.publish(spec.topic, readings(10, 9, 100))

@@ -40,7 +40,14 @@ export async function kafkaJars(): Promise<string> {
 
 async function download(): Promise<void> {
   const fresh = `${JARS}-${process.pid}`
-  await promisify(execFile)('mvn', ['-q', '-B', '-f', POM, 'dependency:copy-dependencies', `-DoutputDirectory=${fresh}`])
+  await promisify(execFile)('mvn', [
+    '-q',
+    '-B',
+    '-f',
+    POM,
+    'dependency:copy-dependencies',
+    `-DoutputDirectory=${fresh}`,
+  ])
   rmSync(JARS, { recursive: true, force: true })
   renameSync(fresh, JARS)
 }

@@ -88,11 +88,13 @@ export class AppendQueue {
   }
 
   private admit(topic: string, records: readonly BusRecord[], partitionOf: PartitionOf): Promise<void> {
-    const gathering = (this.gathering ??= beginGathering())
+    this.gathering ??= beginGathering()
+    const { gathering } = this
     const open: (OpenBatch | undefined)[] = []
     for (const record of records) {
       const partition = partitionOf(record.key)
-      const batch = (open[partition] ??= this.openBatch(gathering, topic, partition))
+      const batch = open[partition] ?? this.openBatch(gathering, topic, partition)
+      open[partition] = batch
       const before = batch.builder.byteLength
       batch.builder.add(record)
       gathering.bytes += batch.builder.byteLength - before
@@ -181,7 +183,8 @@ export class AppendQueue {
       this.options.onCommitted(batches, storedBytes)
       gathering?.resolve()
     } catch (error) {
-      const failure = error instanceof BusbarError ? error : new BusbarError(String(error), { code: 'BUS_STORE_FAILED' })
+      const failure =
+        error instanceof BusbarError ? error : new BusbarError(String(error), { code: 'BUS_STORE_FAILED' })
       for (const offset of offsets) {
         const id = offsetId(offset)
         if (!this.offsets.has(id)) this.offsets.set(id, offset)

@@ -5,8 +5,8 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Clock, Timer } from '../../../shared/clock.ts'
-import { type BusbarError, messageOf } from '../../../shared/errors.ts'
+import type { Clock } from '../../../shared/clock.ts'
+import type { BusbarError } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { Random } from '../../../shared/random.ts'
 import type { BatchHandler, Bus, BusRecord, BusStats, DependencyHealth, Subscription, TopicDrift } from '../bus.ts'
@@ -14,11 +14,12 @@ import type { TopicSpec } from '../catalogue.ts'
 import { Partitioner } from '../partitioner.ts'
 import { busStopped, topicMissing } from '../topic-errors.ts'
 import { AppendQueue } from './append-queue.ts'
-import { decodeBatch } from './batch-body.ts'
 import { ConsumerGroup, type Member } from './consumer-group.ts'
 import { LogClient } from './log-client.ts'
+import { LogPartition } from './log-partition.ts'
 import type { LogState, NewBatch } from './log-protocol.ts'
-import { DEFAULT_READ_LIMITS, PartitionReader, type PartitionSource, type ReadLimits } from './partition-reader.ts'
+import { DEFAULT_READ_LIMITS, PartitionReader, type ReadLimits } from './partition-reader.ts'
+import { Retention } from './retention.ts'
 
 export interface EmbeddedBusOptions {
   /** Directory of the log; made when missing. */
@@ -39,17 +40,10 @@ export interface EmbeddedBusOptions {
 export const EMBEDDED_BYTES_MAX = 10 * 1024 ** 3
 export const QUEUE_BYTES_MAX = 64 * 1024 ** 2
 const RETENTION_PERIOD_MS = 30_000
-/** Pause between two steps of one round of retention, so that commits get their turn. */
-const RETENTION_STEP_MS = 20
-
-interface Partition extends PartitionSource {
-  nextOffset: number
-  readonly listeners: Set<() => void>
-}
 
 interface Topic {
   readonly retentionMs: number
-  readonly partitions: Partition[]
+  readonly partitions: LogPartition[]
 }
 
 export class EmbeddedBus implements Bus {
@@ -58,6 +52,7 @@ export class EmbeddedBus implements Bus {
   private readonly options: EmbeddedBusOptions
   private readonly log: LogClient
   private readonly queue: AppendQueue
+  private readonly retention: Retention
   private readonly partitioner = new Partitioner()
   private readonly topics = new Map<string, Topic>()
   private readonly offsets = new Map<string, number>()
@@ -66,11 +61,9 @@ export class EmbeddedBus implements Bus {
   private readonly failures: Record<string, number> = {}
   private state: 'new' | 'running' | 'stopping' | 'stopped' = 'new'
   private failing: BusbarError | null = null
-  private corruptBatches = 0
   private published = { records: 0, batches: 0, bytes: 0 }
   private consumedRecords = 0
   private redeliveredBatches = 0
-  private retentionTimer: Timer | null = null
 
   constructor(options: EmbeddedBusOptions) {
     this.options = options
@@ -81,6 +74,12 @@ export class EmbeddedBus implements Bus {
       queueBytesMax: options.queueBytesMax ?? QUEUE_BYTES_MAX,
       onCommitted: (batches, storedBytes) => this.committed(batches, storedBytes),
       onFailed: (error) => this.commitFailed(error),
+    })
+    this.retention = new Retention({
+      store: this.log,
+      periodMs: options.retentionPeriodMs ?? RETENTION_PERIOD_MS,
+      clock: options.clock,
+      log: options.log,
     })
   }
 
@@ -97,13 +96,13 @@ export class EmbeddedBus implements Bus {
       this.state = 'new'
       throw error
     }
-    this.scheduleRetention(this.options.retentionPeriodMs ?? RETENTION_PERIOD_MS)
+    this.retention.start()
   }
 
   async stop(deadline: AbortSignal): Promise<void> {
     if (this.state !== 'running') return
     this.state = 'stopping'
-    this.retentionTimer?.cancel()
+    this.retention.stop()
     const finished = (async () => {
       await Promise.all([...this.groups.values()].map((group) => group.stop()))
       await Promise.all([...this.tails].map((reader) => reader.stop()))
@@ -190,12 +189,14 @@ export class EmbeddedBus implements Bus {
 
   health(): DependencyHealth {
     if (this.state !== 'running') return { state: 'down', detail: 'the bus is not running' }
-    if (this.failing !== null) return { state: 'down', detail: `${this.failing.message}. ${this.failing.hint ?? ''}`.trim() }
-    if (this.corruptBatches > 0) {
-      const detail = `${this.corruptBatches} stored batches failed their checksum and were skipped. Check the disk.`
-      return { state: 'degraded', detail }
+    if (this.failing !== null)
+      return { state: 'down', detail: `${this.failing.message}. ${this.failing.hint ?? ''}`.trim() }
+    const corrupt = this.corruptBatches()
+    if (corrupt === 0) return { state: 'up' }
+    return {
+      state: 'degraded',
+      detail: `${corrupt} stored batches failed their checksum and were skipped. Check the disk.`,
     }
-    return { state: 'up' }
   }
 
   stats(): BusStats {
@@ -217,20 +218,26 @@ export class EmbeddedBus implements Bus {
     for (const { topic, partition, recordCount } of batches) {
       const entry = this.topics.get(topic)?.partitions[partition]
       if (entry === undefined) continue
-      entry.nextOffset += recordCount
+      entry.appended(recordCount)
       this.published.records += recordCount
-      const listeners = [...entry.listeners]
-      entry.listeners.clear()
-      for (const wake of listeners) wake()
     }
     if (batches.length > 0) this.published.batches++
     this.published.bytes += storedBytes
   }
 
   private commitFailed(error: BusbarError): void {
-    if (this.failing === null) this.options.log.error({ code: error.code, error: error.message }, 'embedded log cannot commit')
+    if (this.failing === null)
+      this.options.log.error({ code: error.code, error: error.message }, 'embedded log cannot commit')
     this.failing = error
     this.failures[error.code] = (this.failures[error.code] ?? 0) + 1
+  }
+
+  private corruptBatches(): number {
+    let corrupt = 0
+    for (const { partitions } of this.topics.values()) {
+      for (const partition of partitions) corrupt += partition.corruptBatches
+    }
+    return corrupt
   }
 
   private topicOf(topic: string): Topic {
@@ -256,7 +263,11 @@ export class EmbeddedBus implements Bus {
     return group
   }
 
-  private readerOf(source: Partition, startOffset: number, onFinished: (nextOffset: number) => void): PartitionReader {
+  private readerOf(
+    source: LogPartition,
+    startOffset: number,
+    onFinished: (nextOffset: number) => void,
+  ): PartitionReader {
     const { clock, random, log, limits = DEFAULT_READ_LIMITS } = this.options
     return new PartitionReader({
       source,
@@ -279,48 +290,11 @@ export class EmbeddedBus implements Bus {
     }
     for (const { topic, partition, nextOffset } of state.partitions) {
       const { partitions } = this.topicOf(topic)
-      partitions[partition] ??= this.partitionFrom(topic, partition, nextOffset)
+      partitions[partition] ??= new LogPartition(this.log, topic, partition, nextOffset)
     }
     for (const { group, topic, partition, nextOffset } of state.offsets) {
       const id = `${group}\n${topic}\n${partition}`
       if (!this.offsets.has(id)) this.offsets.set(id, nextOffset)
     }
-  }
-
-  private partitionFrom(topic: string, partition: number, nextOffset: number): Partition {
-    const listeners = new Set<() => void>()
-    return {
-      topic,
-      partition,
-      nextOffset,
-      listeners,
-      onAppended: (fn) => listeners.add(fn),
-      read: async (offset, bytesMax) => {
-        const { batches, corrupt } = await this.log.call({ kind: 'read', topic, partition, offset, bytesMax })
-        this.corruptBatches += corrupt
-        return batches.map(({ baseOffset, timestampMs, body }) =>
-          decodeBatch({ topic, partition, baseOffset, timestampMs }, body, Math.max(0, offset - baseOffset)),
-        )
-      },
-    }
-  }
-
-  private scheduleRetention(delayMs: number): void {
-    this.retentionTimer = this.options.clock.after(delayMs, () => void this.retain())
-  }
-
-  private async retain(): Promise<void> {
-    let more = false
-    try {
-      const result = await this.log.call({ kind: 'retain', nowMs: this.options.clock.wallMs() })
-      more = result.more
-      if (result.evictedRecords > 0) {
-        this.options.log.warn({ records: result.evictedRecords }, 'embedded log is full: oldest records deleted')
-      }
-    } catch (error) {
-      this.options.log.error({ error: messageOf(error) }, 'embedded log cannot delete old records')
-    }
-    if (this.state !== 'running') return
-    this.scheduleRetention(more ? RETENTION_STEP_MS : (this.options.retentionPeriodMs ?? RETENTION_PERIOD_MS))
   }
 }

@@ -1,6 +1,6 @@
 /** The caller's end of the log's thread: one promise per request, none per record. */
 
-import { BusbarError, assert } from '../../../shared/errors.ts'
+import { assert, BusbarError } from '../../../shared/errors.ts'
 import { workerUrl } from '../../../shared/worker-url.ts'
 import type { FromWorker, LogFailure, LogReplies, LogRequest, ToWorker } from './log-protocol.ts'
 

@@ -3,39 +3,15 @@
  * inserts and one fsync. Synchronous throughout; log-worker.ts runs it on a thread of its own.
  */
 
-import { crc32c } from '@platformatic/wasm-utils/bundled'
-import { type SqliteDatabase, type SqliteStatement, openSqlite } from '../../../shared/sqlite.ts'
+import { openSqlite, type SqliteDatabase, type SqliteStatement } from '../../../shared/sqlite.ts'
 import type { GroupOffset, NewBatch, PartitionState, RetainResult, StoredBatch, TopicSettings } from './log-protocol.ts'
+import { LOG_SCHEMA } from './log-schema.ts'
+import { checksum, decodeStored, encodeForStore } from './stored-body.ts'
 
-/** Smaller bodies are stored as they are. */
-const COMPRESS_BYTES_MIN = 256
-const COMPRESSION_LEVEL = 1
-const ENCODING_IDENTITY = 0
-const ENCODING_ZSTD = 1
 /** Rows that one retention step deletes at most, so that a commit never waits long behind it. */
 const RETAIN_ROWS_MAX = 64
 /** The write-ahead log is folded back into the file after this many pages of 4 KiB. */
 const WAL_PAGES_MAX = 4000
-
-const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS topics (
-    topic TEXT PRIMARY KEY, partitions INTEGER NOT NULL, retention_ms INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS partitions (
-    id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
-    next_offset INTEGER NOT NULL, stored_bytes INTEGER NOT NULL, UNIQUE (topic, partition)
-  ) STRICT;
-  CREATE TABLE IF NOT EXISTS batches (
-    id INTEGER PRIMARY KEY, partition_id INTEGER NOT NULL, base_offset INTEGER NOT NULL,
-    record_count INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL, encoding INTEGER NOT NULL,
-    checksum INTEGER NOT NULL, body_bytes INTEGER NOT NULL, body BLOB NOT NULL
-  ) STRICT;
-  CREATE UNIQUE INDEX IF NOT EXISTS batches_by_offset ON batches (partition_id, base_offset);
-  CREATE TABLE IF NOT EXISTS group_offsets (
-    consumer_group TEXT NOT NULL, partition_id INTEGER NOT NULL, next_offset INTEGER NOT NULL,
-    PRIMARY KEY (consumer_group, partition_id)
-  ) STRICT, WITHOUT ROWID;
-`
 
 interface PartitionEntry {
   readonly id: number
@@ -78,7 +54,7 @@ export class LogStore {
     this.database.pragma('journal_mode = WAL')
     this.database.pragma('synchronous = FULL')
     this.database.pragma(`wal_autocheckpoint = ${WAL_PAGES_MAX}`)
-    this.database.exec(SCHEMA)
+    this.database.exec(LOG_SCHEMA)
     const columns = 'base_offset, record_count, timestamp_ms, encoding, checksum, body'
     this.insertBatch = this.database.prepare(
       `INSERT INTO batches (partition_id, base_offset, record_count, timestamp_ms, encoding, checksum, body_bytes, body)
@@ -157,7 +133,12 @@ export class LogStore {
    * Batches from the one that holds `offset` on, until `bytesMax` of bodies is reached, at least one if there is any.
    * A batch that fails its checksum is left out and counted.
    */
-  read(topic: string, partition: number, offset: number, bytesMax: number): { batches: StoredBatch[]; corrupt: number } {
+  read(
+    topic: string,
+    partition: number,
+    offset: number,
+    bytesMax: number,
+  ): { batches: StoredBatch[]; corrupt: number } {
     const { id } = this.entry(topic, partition)
     const containing = this.selectContaining.get(id, offset) as { base_offset: number | null }
     const batches: StoredBatch[] = []
@@ -169,12 +150,12 @@ export class LogStore {
         corrupt++
         continue
       }
-      const body = row.encoding === ENCODING_ZSTD ? Bun.zstdDecompressSync(row.body) : row.body
+      const body = decodeStored(row.body, row.encoding)
       batches.push({
         baseOffset: row.base_offset,
         recordCount: row.record_count,
         timestampMs: row.timestamp_ms,
-        body: ownBytes(body),
+        body,
       })
       bytes += body.length
       if (bytes >= bytesMax) break
@@ -228,7 +209,7 @@ export class LogStore {
     let stored = 0
     for (const batch of batches) {
       const entry = this.entry(batch.topic, batch.partition)
-      const { body, encoding } = encode(batch.body)
+      const { body, encoding } = encodeForStore(batch.body)
       this.insertBatch.run(
         entry.id,
         entry.nextOffset,
@@ -277,22 +258,4 @@ interface DoomedRow {
   readonly record_count: number
   readonly timestamp_ms: number
   readonly body_bytes: number
-}
-
-function checksum(bytes: Uint8Array): number {
-  return crc32c(bytes) >>> 0
-}
-
-function encode(body: Uint8Array): { body: Uint8Array; encoding: number } {
-  if (body.length >= COMPRESS_BYTES_MIN) {
-    const compressed = Bun.zstdCompressSync(body as Uint8Array<ArrayBuffer>, { level: COMPRESSION_LEVEL })
-    if (compressed.length < body.length) return { body: compressed, encoding: ENCODING_ZSTD }
-  }
-  return { body, encoding: ENCODING_IDENTITY }
-}
-
-/** The same bytes as the only tenant of their ArrayBuffer, so that they can be transferred. */
-function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const owned = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength
-  return owned ? new Uint8Array(bytes.buffer as ArrayBuffer) : new Uint8Array(bytes)
 }

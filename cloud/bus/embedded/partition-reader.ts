@@ -134,7 +134,9 @@ export class PartitionReader {
     const stored = await source.read(this.offset, limits.readBytesMax)
     for (const records of stored) {
       for (let i = 0; i < records.length; i += limits.batchRecordsMax) {
-        this.chunks.push(records.length <= limits.batchRecordsMax ? records : records.slice(i, i + limits.batchRecordsMax))
+        this.chunks.push(
+          records.length <= limits.batchRecordsMax ? records : records.slice(i, i + limits.batchRecordsMax),
+        )
       }
     }
     // Retention or quarantine took what stood here; nothing below `end` is left to read.
@@ -154,7 +156,10 @@ export class PartitionReader {
       if (failure === null) return
       this.options.onRedelivered()
       const delayMs = fullJitterMs(attempt, REDELIVERY_BACKOFF, this.options.random)
-      this.options.log.warn({ ...this.place(), attempt, delayMs, error: messageOf(failure) }, 'batch will be redelivered')
+      this.options.log.warn(
+        { ...this.place(), attempt, delayMs, error: messageOf(failure) },
+        'batch will be redelivered',
+      )
       await sleep(this.options.clock, delayMs, this.interrupt.signal)
     }
   }

@@ -6,7 +6,7 @@
  * others, and it spends several microseconds and a dozen objects a record.
  */
 
-import { Base, type Connection, type Reader, Writer, initProducerIdV1 } from '@platformatic/kafka'
+import { Base, type Connection, initProducerIdV1, type Reader, Writer } from '@platformatic/kafka'
 import { BusbarError } from '../../../shared/errors.ts'
 import { topicMissing } from '../topic-errors.ts'
 import type { KafkaConfig } from './kafka-options.ts'

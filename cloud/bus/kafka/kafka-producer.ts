@@ -4,47 +4,35 @@
  */
 
 import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, handleWhen } from 'cockatiel'
-import { type Timer, sleep } from '../../../shared/clock.ts'
+import { sleep, type Timer } from '../../../shared/clock.ts'
 import { BusbarError } from '../../../shared/errors.ts'
-import { type BackoffPolicy, fullJitterMs } from '../../../shared/retry.ts'
+import { fullJitterMs } from '../../../shared/retry.ts'
 import type { BusRecord, BusStats, DependencyHealth } from '../bus.ts'
 import { Partitioner } from '../partitioner.ts'
-import { busStopped, topicMissing } from '../topic-errors.ts'
+import { busStopped, publishTimeout, topicMissing } from '../topic-errors.ts'
 import { BrokerClient } from './broker-client.ts'
 import type { KafkaBusOptions, KafkaConfig } from './kafka-options.ts'
 import { type Batch, type BatchSender, PartitionQueue, type PendingPublish } from './partition-queue.ts'
 import { brokerErrorCode, describeFailure, outcomeOf, type ProduceOutcome, refusal } from './produce-error.ts'
 import { frameBatch } from './record-batch.ts'
+import { RETRY_BACKOFF, type Route, TopicRoutes } from './topic-routes.ts'
 
-const RETRY_BACKOFF: BackoffPolicy = { baseMs: 50, capMs: 1_000 }
 /** Requests in a row without an answer that open the breaker, and how long it stays open before one may try. */
 const BREAKER_FAILURES = 5
 const BREAKER_OPEN_MS = 1_000
 /** How often the brokers are asked when nothing else was, so that health is true of an idle system too. */
 const PROBE_PERIOD_MS = 5_000
-/** Age at which the number of a topic's partitions is asked for again, in the background. */
-const ROUTE_AGE_MAX_MS = 60_000
-/** A topic that was there may be missed by a broker that has just started, and a new one is not known everywhere at once. */
+/** A broker that has just started may not know a topic that is there. */
 const MISSING_PATIENCE_MS = 3_000
-const NEW_TOPIC_PATIENCE_MS = 300
 /** Failures of one batch are logged at first and then at every so many attempts. */
 const LOG_EVERY_ATTEMPTS = 20
-
-interface Route {
-  readonly queues: PartitionQueue[]
-  leaders: number[]
-  learntMs: number
-  /** Set when a leader did not answer as one. */
-  stale: boolean
-  learning: Promise<void> | null
-}
 
 export class KafkaProducer implements BatchSender {
   private readonly options: KafkaBusOptions
   private readonly config: KafkaConfig
   private readonly client: BrokerClient
   private readonly partitioner = new Partitioner()
-  private readonly routes = new Map<string, Promise<Route>>()
+  private readonly routes: TopicRoutes
   private readonly waiting: (() => void)[] = []
   private readonly aborted = new AbortController()
   private readonly breaker
@@ -68,6 +56,16 @@ export class KafkaProducer implements BatchSender {
       halfOpenAfter: BREAKER_OPEN_MS,
       breaker: new ConsecutiveBreaker(BREAKER_FAILURES),
     })
+    this.routes = new TopicRoutes({
+      client: this.client,
+      throughBreaker: (ask) => this.breaker.execute(ask),
+      newQueue: (topic, partition) => new PartitionQueue(topic, partition, config.compression, this),
+      onAway: (failure) => this.noteFailure('away', failure),
+      publishTimeoutMs: config.publishTimeoutMs,
+      aborted: this.aborted.signal,
+      clock: options.clock,
+      random: options.random,
+    })
     this.breaker.onBreak(() => options.log.warn({ failure: this.lastFailure }, 'kafka does not answer: breaker open'))
     this.breaker.onReset(() => options.log.info('kafka answers again: breaker closed'))
   }
@@ -87,9 +85,7 @@ export class KafkaProducer implements BatchSender {
     else deadline.addEventListener('abort', abort, { once: true })
     const closed = this.closedOnAbort()
     while (this.publishing > 0) {
-      for (const route of await Promise.allSettled(this.routes.values())) {
-        if (route.status === 'fulfilled') await Promise.all(route.value.queues.map((queue) => queue.idle()))
-      }
+      await this.routes.idle()
       await new Promise((resolve) => setImmediate(resolve))
     }
     this.aborted.abort()
@@ -102,7 +98,7 @@ export class KafkaProducer implements BatchSender {
     this.publishing++
     try {
       // A known topic is waited for as well: one turn of the microtask queue keeps publishers in the order they came.
-      const route = await this.routeOf(topic)
+      const route = await this.routes.routeOf(topic)
       if (records.length === 0) return
       if (this.waiting.length > 0 || this.queuedBytes >= this.config.queueBytesMax) {
         await new Promise<void>((resolve) => this.waiting.push(() => resolve(this.accept(route, records))))
@@ -147,7 +143,7 @@ export class KafkaProducer implements BatchSender {
 
   async send(queue: PartitionQueue, batch: Batch): Promise<void> {
     const { clock, random, log } = this.options
-    const route = await this.routeOf(queue.topic)
+    const route = await this.routes.routeOf(queue.topic)
     let attempt = 0
     let missingSinceMs: number | null = null
     for (;;) {
@@ -156,7 +152,10 @@ export class KafkaProducer implements BatchSender {
       if (attempt === 0) this.retrying++
       this.noteFailure(outcome, failure)
       if (attempt % LOG_EVERY_ATTEMPTS === 0) {
-        log.warn({ topic: queue.topic, partition: queue.partition, attempt, outcome, failure }, 'kafka produce is retried')
+        log.warn(
+          { topic: queue.topic, partition: queue.partition, attempt, outcome, failure },
+          'kafka produce is retried',
+        )
       }
       const nowMs = clock.monotonicMs()
       missingSinceMs = outcome === 'missing' ? (missingSinceMs ?? nowMs) : null
@@ -205,7 +204,7 @@ export class KafkaProducer implements BatchSender {
       }
       this.queuedRecords += records.length
       for (const queue of queues) queue.kick()
-      this.refreshOld(route)
+      this.routes.refreshOld(route)
     })
   }
 
@@ -217,7 +216,7 @@ export class KafkaProducer implements BatchSender {
   ): Promise<{ outcome: ProduceOutcome; failure: string; errorCode: number }> {
     try {
       const errorCode = await this.breaker.execute(async () => {
-        if (route.stale) await this.learn(queue.topic, route)
+        if (route.stale) await this.routes.learn(route)
         const leader = route.leaders[queue.partition] ?? -1
         if (leader < 0) return LEADER_NOT_AVAILABLE
         if (queue.position() === null) queue.identify(await this.client.newProducer(leader))
@@ -234,68 +233,10 @@ export class KafkaProducer implements BatchSender {
       }
       const errorCode = brokerErrorCode(error)
       if (errorCode !== null) return { outcome: outcomeOf(errorCode), failure: describeFailure(error), errorCode }
-      if (error instanceof BrokenCircuitError) return { outcome: 'away', failure: this.lastFailure ?? 'away', errorCode: 0 }
+      if (error instanceof BrokenCircuitError)
+        return { outcome: 'away', failure: this.lastFailure ?? 'away', errorCode: 0 }
       return { outcome: 'away', failure: describeFailure(error), errorCode: 0 }
     }
-  }
-
-  private routeOf(topic: string): Promise<Route> {
-    let route = this.routes.get(topic)
-    if (route === undefined) {
-      route = this.findRoute(topic)
-      this.routes.set(topic, route)
-      route.catch(() => this.routes.delete(topic))
-    }
-    return route
-  }
-
-  /** Asks for the topic until somebody answers. */
-  private async findRoute(topic: string): Promise<Route> {
-    const { clock, random } = this.options
-    const startedMs = clock.monotonicMs()
-    const route: Route = { queues: [], leaders: [], learntMs: 0, stale: true, learning: null }
-    for (let attempt = 0; ; attempt++) {
-      try {
-        await this.breaker.execute(() => this.learn(topic, route))
-        return route
-      } catch (error) {
-        const nowMs = clock.monotonicMs()
-        const missing = error instanceof BusbarError && error.code === 'TOPIC_MISSING'
-        if (missing && nowMs - startedMs > NEW_TOPIC_PATIENCE_MS) throw error
-        const failure = error instanceof BrokenCircuitError ? (this.lastFailure ?? 'away') : describeFailure(error)
-        if (!missing && !(error instanceof BrokenCircuitError)) this.noteFailure('away', failure)
-        if (this.aborted.signal.aborted) throw busStopped()
-        if (nowMs - startedMs > this.config.publishTimeoutMs) throw publishTimeout(topic, failure)
-        await sleep(clock, fullJitterMs(attempt, RETRY_BACKOFF, random), this.aborted.signal)
-      }
-    }
-  }
-
-  private learn(topic: string, route: Route): Promise<void> {
-    route.learning ??= (async () => {
-      try {
-        route.leaders = await this.client.leaders(topic)
-        route.stale = false
-        route.learntMs = this.options.clock.monotonicMs()
-        for (let partition = route.queues.length; partition < route.leaders.length; partition++) {
-          route.queues.push(new PartitionQueue(topic, partition, this.config.compression, this))
-        }
-      } finally {
-        route.learning = null
-      }
-    })()
-    return route.learning
-  }
-
-  /** Notices partitions that were added. */
-  private refreshOld(route: Route): void {
-    const [queue] = route.queues
-    if (queue === undefined || this.options.clock.monotonicMs() - route.learntMs < ROUTE_AGE_MAX_MS) return
-    route.learntMs = this.options.clock.monotonicMs()
-    // A failure here is met, and handled, by the next batch.
-    this.learn(queue.topic, route).catch(() => {
-      route.stale = true
-    })
   }
 
   private async ask(): Promise<void> {
@@ -336,12 +277,4 @@ function nobodyAnswered(error: unknown): boolean {
 function breakerName(state: CircuitState): BusStats['breaker'] {
   if (state === CircuitState.Closed) return 'closed'
   return state === CircuitState.HalfOpen ? 'half-open' : 'open'
-}
-
-function publishTimeout(topic: string, failure: string): BusbarError {
-  return new BusbarError(`records for ${topic} were not confirmed in time: ${failure}`, {
-    code: 'PUBLISH_TIMEOUT',
-    retryable: true,
-    hint: 'Check the brokers; the records are published again by whoever holds them.',
-  })
 }

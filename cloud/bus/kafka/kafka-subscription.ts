@@ -7,7 +7,7 @@
  */
 
 import type { Consumer, EachBatchPayload, IHeaders, Kafka, KafkaMessage } from 'kafkajs'
-import { type Timer, sleep } from '../../../shared/clock.ts'
+import { sleep, type Timer } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import { type BackoffPolicy, fullJitterMs } from '../../../shared/retry.ts'
 import type { BatchHandler, ConsumedRecord, Subscription } from '../bus.ts'

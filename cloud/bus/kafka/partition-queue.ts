@@ -10,14 +10,14 @@
 import type { BusbarError } from '../../../shared/errors.ts'
 import type { BusRecord } from '../bus.ts'
 import type { ProducerIdentity } from './broker-client.ts'
-import { compress, type Compression } from './compression.ts'
+import { type Compression, compress } from './compression.ts'
 import { type ProducerPosition, RecordsBuilder, type SealedRecords } from './record-batch.ts'
 
 /**
- * Uncompressed bytes at which a batch is closed. Below message.max.bytes (1,048,588) even when nothing compresses, with
- * the largest record on top.
+ * Uncompressed bytes of one batch. Below message.max.bytes of a broker (1,048,588 by default) even when nothing
+ * compresses; a record that is larger still travels alone.
  */
-export const BATCH_BYTES_MAX = 700 * 1024
+export const BATCH_BYTES_MAX = 900 * 1024
 export const BATCH_RECORDS_MAX = 10_000
 const CAPACITY_BYTES_MIN = 8 * 1024
 /** Sequence numbers are 32 bits; a new producer id starts over long before. */
@@ -74,11 +74,7 @@ export class PartitionQueue {
   /** Adds one record of `publish`; returns the bytes it takes. Nothing is sent before `kick`. */
   add(record: BusRecord, timestampMs: number, publish: PendingPublish): number {
     let batch = this.open[this.open.length - 1]
-    if (
-      batch === undefined ||
-      batch.builder.byteLength >= BATCH_BYTES_MAX ||
-      batch.builder.recordCount >= BATCH_RECORDS_MAX
-    ) {
+    if (batch === undefined || isFull(batch.builder, record)) {
       batch = { builder: new RecordsBuilder(this.capacityBytes), publishes: [] }
       this.open.push(batch)
     }
@@ -152,4 +148,10 @@ export class PartitionQueue {
     }
     this.sender.settled(batch, error)
   }
+}
+
+function isFull(builder: RecordsBuilder, next: BusRecord): boolean {
+  // Three bytes of UTF-8 for one UTF-16 unit is the worst case.
+  const bytesMax = typeof next.value === 'string' ? next.value.length * 3 : next.value.length
+  return builder.byteLength + bytesMax > BATCH_BYTES_MAX || builder.recordCount >= BATCH_RECORDS_MAX
 }

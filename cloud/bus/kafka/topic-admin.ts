@@ -53,7 +53,12 @@ export async function checkTopics(
       const found = metadata.find(({ name }) => name === topic)
       if (found === undefined) return [{ topic, setting: 'missing', expected: null, actual: null }]
       const drift: TopicDrift[] = []
-      const compare = (setting: TopicDrift['setting'], expected: number, actual: number | null, moreWillDo: boolean) => {
+      const compare = (
+        setting: TopicDrift['setting'],
+        expected: number,
+        actual: number | null,
+        moreWillDo: boolean,
+      ) => {
         const agrees = actual !== null && (actual === expected || (moreWillDo && actual > expected))
         if (!agrees) drift.push({ topic, setting, expected, actual })
       }
@@ -89,10 +94,7 @@ async function topicSettings(admin: Admin, topics: readonly string[]): Promise<M
 }
 
 /** Offset that the next record of each partition will get. */
-export async function endOffsets(
-  kafka: Kafka,
-  topic: string,
-): Promise<{ partition: number; nextOffset: bigint }[]> {
+export async function endOffsets(kafka: Kafka, topic: string): Promise<{ partition: number; nextOffset: bigint }[]> {
   return withAdmin(kafka, async (admin) => {
     const offsets = await admin.fetchTopicOffsets(topic)
     return offsets.map(({ partition, high }) => ({ partition, nextOffset: BigInt(high) }))

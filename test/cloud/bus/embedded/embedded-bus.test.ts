@@ -133,7 +133,10 @@ test('a second process is refused, told what to do', async () => {
     random: systemRandom,
     log: silentLogger,
   })
-  await expect(second.start()).rejects.toMatchObject({ code: 'BUS_STORE_LOCKED', hint: expect.stringContaining('Kafka') })
+  await expect(second.start()).rejects.toMatchObject({
+    code: 'BUS_STORE_LOCKED',
+    hint: expect.stringContaining('Kafka'),
+  })
 })
 
 test('a commit that fails rejects as retryable, keeps health down until one succeeds, and keeps order', async () => {
@@ -142,7 +145,9 @@ test('a commit that fails rejects as retryable, keeps health down until one succ
   await bus.publish(DEVICE_TELEMETRY, [{ key: 'INV-0', value: '0' }])
   await bus.stop(never)
   const database = openSqlite(join(dir, 'bus.sqlite'))
-  database.exec("CREATE TRIGGER refuse BEFORE INSERT ON batches WHEN NEW.record_count = 13 BEGIN SELECT RAISE(ABORT, 'no'); END")
+  database.exec(
+    "CREATE TRIGGER refuse BEFORE INSERT ON batches WHEN NEW.record_count = 13 BEGIN SELECT RAISE(ABORT, 'no'); END",
+  )
   database.close()
   const again = await open(dir)
   const thirteen = Array.from({ length: 13 }, (_, i) => ({ key: 'INV-0', value: String(100 + i) }))

@@ -33,7 +33,7 @@ export interface IngestOptions {
   readonly futureToleranceMs?: number
   /** Default 10,000. */
   readonly helloTimeoutMs?: number
-  /** Default 10,000 and 10,000. */
+  /** Default 10,000 and 20,000: over a slow link an answer waits behind the data on its way. */
   readonly keepaliveMs?: number
   readonly keepaliveTimeoutMs?: number
   readonly clock: Clock

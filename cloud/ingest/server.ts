@@ -99,7 +99,7 @@ export class Ingest implements Part {
   }
 
   private async open(): Promise<void> {
-    const { host, port, tls, insecure = false, keepaliveMs = 10_000, keepaliveTimeoutMs = 10_000, log } = this.options
+    const { host, port, tls, insecure = false, keepaliveMs = 10_000, keepaliveTimeoutMs = 20_000, log } = this.options
     this.listening = await listen({
       host,
       port,

@@ -34,28 +34,39 @@ interface Admitted {
   readonly reportAt: number
 }
 
-/** `session` counts dials, so that what belongs to an earlier one can be told apart. */
-export type SessionState = { readonly session: number } & (
-  | {
-      readonly name: 'offline'
-      readonly attempt: number
-      readonly retryAt: number
-    }
-  | {
-      readonly name: 'dialling'
-      readonly attempt: number
-      readonly since: number
-    }
-  | {
-      readonly name: 'awaitingWelcome'
-      readonly attempt: number
-      readonly since: number
-      readonly lanes: flows.Lanes
-    }
-  | ({ readonly name: 'streaming' } & Admitted)
-  | ({ readonly name: 'stopping'; readonly stopAt: number } & Admitted)
-  | { readonly name: 'stopped' }
-)
+/** What every state keeps. */
+interface Lasting {
+  /** Counts dials, so that what belongs to an earlier one can be told apart. */
+  readonly session: number
+  /**
+   * Factor on the time-outs that tell a dead link, at least 1. Over a slow link an answer waits behind the data on its
+   * way; a time-out shorter than that would end every session before its first acknowledgement.
+   */
+  readonly patience: number
+}
+
+export type SessionState = Lasting &
+  (
+    | {
+        readonly name: 'offline'
+        readonly attempt: number
+        readonly retryAt: number
+      }
+    | {
+        readonly name: 'dialling'
+        readonly attempt: number
+        readonly since: number
+      }
+    | {
+        readonly name: 'awaitingWelcome'
+        readonly attempt: number
+        readonly since: number
+        readonly lanes: flows.Lanes
+      }
+    | ({ readonly name: 'streaming' } & Admitted)
+    | ({ readonly name: 'stopping'; readonly stopAt: number } & Admitted)
+    | { readonly name: 'stopped' }
+  )
 
 export type SessionInput =
   | { readonly kind: 'tick' }
@@ -98,7 +109,7 @@ export type CloseReason =
 export type Oddity = 'unknownLane' | 'strayAck' | 'unexpectedMessage'
 
 export type SessionEffect =
-  | { readonly kind: 'dial' }
+  | { readonly kind: 'dial'; readonly patience: number }
   | { readonly kind: 'hello'; readonly lanes: flows.Lanes }
   | {
       readonly kind: 'send'
@@ -129,7 +140,7 @@ export interface SessionStep {
 
 /** The state before the first dial, which is due at once. */
 export function initialState(now: number): SessionState {
-  return { name: 'offline', session: 0, attempt: 0, retryAt: now }
+  return { name: 'offline', session: 0, patience: 1, attempt: 0, retryAt: now }
 }
 
 /** When the machine next wants a tick, monotonic milliseconds; null for never. */
@@ -143,10 +154,15 @@ export function nextTickAt(state: SessionState, rules: SessionRules): number | n
     case 'streaming':
     case 'stopping': {
       let at = state.name === 'stopping' ? state.stopAt : state.reportAt
-      if (state.flow.outstanding.length > 0) at = Math.min(at, state.heardAt + rules.ackTimeoutMs)
+      if (state.flow.outstanding.length > 0) at = Math.min(at, ackDeadline(state, rules))
       return Math.min(at, flows.nextRetryAt(state.flow) ?? at)
     }
     case 'stopped':
       return null
   }
+}
+
+/** When a session with something unacknowledged counts as dead, monotonic milliseconds. */
+export function ackDeadline(state: Lasting & { readonly heardAt: number }, rules: SessionRules): number {
+  return state.heardAt + rules.ackTimeoutMs * state.patience
 }

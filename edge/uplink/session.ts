@@ -13,18 +13,23 @@ import type { Lane } from '../../shared/lanes.ts'
 import { fullJitterMs } from '../../shared/retry.ts'
 import { FEEDS, type FeedName, withFailedRead, withItems } from './feed.ts'
 import * as flows from './flow.ts'
-import type {
-  CloseReason,
-  SessionEffect,
-  SessionInput,
-  SessionRules,
-  SessionState,
-  SessionStep,
+import {
+  ackDeadline,
+  type CloseReason,
+  type SessionEffect,
+  type SessionInput,
+  type SessionRules,
+  type SessionState,
+  type SessionStep,
 } from './session-state.ts'
 import { laneOf, receivedOf } from './wire.ts'
 
 /** What stopping still sends; the backlog waits on disk for the next start. */
 const FINISHED_WHEN_STOPPING: readonly FeedName[] = ['priority', 'live']
+
+/** A session that lasted longer was not ended by a time-out too short for its link. */
+const CUT_SHORT_MS = 60_000
+const PATIENCE_MAX = 32
 
 /** One step of the protocol. @param now monotonic milliseconds. */
 export function transition(state: SessionState, input: SessionInput, now: number, rules: SessionRules): SessionStep {
@@ -36,10 +41,11 @@ export function transition(state: SessionState, input: SessionInput, now: number
         state: {
           name: 'dialling',
           session: state.session + 1,
+          patience: state.patience,
           attempt: state.attempt,
           since: now,
         },
-        effects: [{ kind: 'dial' }],
+        effects: [{ kind: 'dial', patience: state.patience }],
       }
     case 'dialling':
       if (input.kind !== 'dialled') return connecting(state, input, now, rules)
@@ -47,6 +53,7 @@ export function transition(state: SessionState, input: SessionInput, now: number
         state: {
           name: 'awaitingWelcome',
           session: state.session,
+          patience: state.patience,
           attempt: state.attempt,
           since: state.since,
           lanes: input.lanes,
@@ -106,10 +113,11 @@ function welcome(state: Awaiting, { message }: SessionResponse, now: number, rul
       })
   }
   const flow = flows.openFlow(state.lanes, { received, credit: creditBytes, strictOrder }, rules)
-  const { session, attempt } = state
+  const { session, patience, attempt } = state
   const streaming: Flowing = {
     name: 'streaming',
     session,
+    patience,
     attempt,
     since: now,
     flow,
@@ -158,7 +166,7 @@ function admitted(state: Flowing, input: SessionInput, now: number, rules: Sessi
       // The link takes bytes: over a slow one that is progress, long before the cloud can answer a large block.
       return proceed({ ...state, heardAt: now, flow: { ...state.flow, writable: true } }, effects, now, rules)
     case 'tick':
-      if (state.flow.outstanding.length > 0 && now >= state.heardAt + rules.ackTimeoutMs)
+      if (state.flow.outstanding.length > 0 && now >= ackDeadline(state, rules))
         return lost(state, now, rules, 'ackTimeout')
       return proceed(state, effects, now, rules)
     case 'streamEnded':
@@ -245,6 +253,7 @@ function lost(state: Connecting | Flowing, now: number, rules: SessionRules, rea
     state: {
       name: 'offline',
       session: state.session,
+      patience: patienceAfter(state, now),
       attempt: attempt + 1,
       retryAt,
     },
@@ -252,8 +261,15 @@ function lost(state: Connecting | Flowing, now: number, rules: SessionRules, rea
   }
 }
 
-function stopped({ session }: SessionState, effects: readonly SessionEffect[]): SessionStep {
-  return { state: { name: 'stopped', session }, effects }
+/** Grows while sessions are cut short with data on its way, and is forgotten once one was not. */
+function patienceAfter(state: Connecting | Flowing, now: number): number {
+  if (state.name !== 'streaming') return state.patience
+  const cutShort = state.flow.outstanding.length > 0 && now - state.since < CUT_SHORT_MS
+  return cutShort ? Math.min(state.patience * 2, PATIENCE_MAX) : 1
+}
+
+function stopped({ session, patience }: SessionState, effects: readonly SessionEffect[]): SessionStep {
+  return { state: { name: 'stopped', session, patience }, effects }
 }
 
 function unchanged(state: SessionState): SessionStep {

@@ -74,7 +74,7 @@ export class Uplink implements Part {
   start(): Promise<void> {
     if (this.started) return Promise.resolve()
     try {
-      createClient(this.channelSettings()).close()
+      createClient(this.channelSettings(1)).close()
     } catch (error) {
       return Promise.reject(error)
     }
@@ -89,7 +89,8 @@ export class Uplink implements Part {
   async stop(deadline: AbortSignal): Promise<void> {
     if (!this.started) return
     const give = (): void => {
-      this.state = { name: 'stopped', session: this.state.session }
+      const { session, patience } = this.state
+      this.state = { name: 'stopped', session, patience }
       this.hangUp(true)
       this.finished.resolve()
     }
@@ -131,7 +132,7 @@ export class Uplink implements Part {
       this.statistics.note(effect)
       switch (effect.kind) {
         case 'dial':
-          this.dial()
+          this.dial(effect.patience)
           break
         case 'hello':
           this.write(helloMessage(this.identity(), effect.lanes))
@@ -161,9 +162,9 @@ export class Uplink implements Part {
     }
   }
 
-  private dial(): void {
+  private dial(patience: number): void {
     try {
-      const client = createClient(this.channelSettings())
+      const client = createClient(this.channelSettings(patience))
       this.client = client
       const call = client.session()
       this.call = call
@@ -285,13 +286,9 @@ export class Uplink implements Part {
     return { message: { $case: 'backlog', value } }
   }
 
-  private channelSettings(): ChannelSettings {
+  private channelSettings(patience: number): ChannelSettings {
     const { address, tls, keepaliveMs = 1_000, keepaliveTimeoutMs = 1_000 } = this.options
-    return {
-      address,
-      keepaliveMs,
-      keepaliveTimeoutMs,
-      ...(tls === undefined ? {} : { tls }),
-    }
+    const timeoutMs = keepaliveTimeoutMs * patience
+    return { address, keepaliveMs, keepaliveTimeoutMs: timeoutMs, ...(tls === undefined ? {} : { tls }) }
   }
 }

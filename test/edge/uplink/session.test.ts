@@ -316,6 +316,27 @@ describe('time', () => {
     expect(waits.at(-1)).toBe(200)
   })
 
+  test('sessions cut short with data on its way get longer to prove themselves, until one ends in peace', () => {
+    const uplink = new SimulatedUplink()
+    uplink.append('telemetry', 10)
+    const patienceOfNextDial = (end: (u: SimulatedUplink) => void): number => {
+      uplink.advance(10_000)
+      uplink.dialled()
+      uplink.welcome(100)
+      while (uplink.reads.length > 0) uplink.completeRead(0)
+      end(uplink)
+      return uplink.state.patience
+    }
+    const cutShort = (u: SimulatedUplink): void => u.cut()
+    const inPeace = (u: SimulatedUplink): void => {
+      u.take()
+      u.acknowledge(0)
+      u.cut()
+    }
+    const patience = [cutShort, cutShort, cutShort, inPeace].map(patienceOfNextDial)
+    expect(patience).toEqual([2, 4, 8, 1])
+  })
+
   test('a cloud that never says Welcome is given up', () => {
     const uplink = new SimulatedUplink()
     uplink.advance(0)

@@ -5,7 +5,7 @@ import { ingestCore } from '../../support/ingest-core.ts'
 import { append, numbered, startSpool } from '../../support/spool.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { until } from '../../support/until.ts'
-import { startUplink } from '../../support/uplink-under-test.ts'
+import { startUplink, stopUplink } from '../../support/uplink-under-test.ts'
 
 async function authority(name?: string): Promise<Authority> {
   return newAuthority(await tempDir(), name)
@@ -30,6 +30,7 @@ describe('over TLS', () => {
     })
     const byName = await uplinkTo(port, { ca })
     await until(() => byName.uplink.stats().ackedRecords === 5)
+    await stopUplink(byName.uplink)
     const byAddress = await uplinkTo(port, { ca, serverName: 'localhost' }, `127.0.0.1:${port}`)
     await until(() => byAddress.uplink.stats().ackedRecords === 5)
   })

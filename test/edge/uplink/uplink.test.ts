@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { ingestCore } from '../../support/ingest-core.ts'
 import { openLink } from '../../support/link.ts'
-import { append, appendEach, newSpool, numbered, startSpool, stopSpool } from '../../support/spool.ts'
+import { openSlowLink } from '../../support/slow-link.ts'
+import { append, appendEach, newSpool, noise, numbered, startSpool, stopSpool } from '../../support/spool.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
@@ -17,7 +18,8 @@ describe('from the spool to the bus', () => {
   test('a stored reading arrives as the contract says, and leaves the spool', async () => {
     const core = await ingestCore({ dir: await tempDir() })
     const spool = await startSpool(await tempDir())
-    await startUplink(spool, core.port)
+    const uplink = await startUplink(spool, core.port)
+    await until(() => uplink.stats().connected)
     await append(spool, ['{"powerKw": 45.2}'])
     const reader = await readTopics(core.bus, [TELEMETRY])
     await until(() => reader.records.length === 1)
@@ -82,6 +84,20 @@ describe('when the link fails', () => {
     )
     expect(uplink.stats().reconnects).toBeGreaterThanOrEqual(1)
     await link.close()
+  })
+
+  test('a link so slow that answers take longer than the keepalive allows still gets everything through', async () => {
+    const core = await ingestCore({ dir: await tempDir() })
+    const port = await openSlowLink({ targetPort: core.port, bytesPerSecond: 32 * 1024 })
+    const spool = await startSpool(await tempDir())
+    const payloads = Array.from({ length: 100 }, () =>
+      JSON.stringify({ n: Buffer.from(noise(600)).toString('base64') }),
+    )
+    await append(spool, payloads)
+    const uplink = await startUplink(spool, port, { keepaliveMs: 100, keepaliveTimeoutMs: 100, ackTimeoutMs: 1_000 })
+    await until(() => spool.stats().lanes.telemetry.records === 0)
+    expect(uplink.stats().reconnects).toBeGreaterThan(0)
+    expect(core.ingest.stats().recordsPublished).toBe(100)
   })
 
   test('an address that does not exist is told, retried, and costs nothing', async () => {

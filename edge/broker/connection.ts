@@ -167,7 +167,7 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     if (this.heldDisconnect !== null && this.unsettled === 0) {
       const frame = this.heldDisconnect
       this.heldDisconnect = null
-      this.stream?.push(frame)
+      this.stream?.give(frame, 0, frame.length)
     }
   }
 
@@ -242,7 +242,7 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
         return type
       }
     }
-    if (this.stream?.push(bytes.subarray(start, end)) === false) this.setPaused(PAUSED.engine, true)
+    if (this.stream?.give(bytes, start, end) === false) this.setPaused(PAUSED.engine, true)
     return type
   }
 
@@ -258,7 +258,7 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     this.setPaused(PAUSED.login, true)
     this.stream = new EngineStream(this, this.host.limits.engineBytesMax)
     this.engineClient = this.host.attachEngine(this.stream)
-    this.stream.push(bytes.subarray(start, end))
+    this.stream.give(bytes, start, end)
   }
 
   setPaused(reason: PauseReason, on: boolean): void {

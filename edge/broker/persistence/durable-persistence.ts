@@ -8,8 +8,8 @@
  */
 
 import type { Readable } from 'node:stream'
-import MemoryPersistence from 'aedes-persistence/asyncPersistence.js'
 import type { ObservedTopics } from '../observed-topics.ts'
+import { createMemorySessions } from './memory-sessions.ts'
 import { OutgoingQueues } from './outgoing-queues.ts'
 import type { SessionJournal } from './session-journal.ts'
 import {
@@ -42,7 +42,7 @@ export interface DurablePersistenceOptions {
 export class DurablePersistence {
   readonly register: SessionRegister
   private readonly options: DurablePersistenceOptions
-  private readonly memory = new MemoryPersistence()
+  private readonly memory = createMemorySessions()
   private readonly outgoing: OutgoingQueues
   private readonly retainedTopics = new Set<string>()
   /** Clients with QoS 2 messages of theirs between PUBLISH and PUBREL. */

@@ -4,11 +4,13 @@
  * changes that belong to it.
  */
 
+import { sql, type Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import { addRange } from '../../shared/sequence-ranges.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import type { Database } from '../database/schema.ts'
 import type { StatusChange } from '../registry/device.ts'
 import type { GatewayGap } from '../registry/gateway-store.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -123,7 +125,9 @@ export class CursorStore {
     // One order for all cores, so that two transactions cannot wait for each other's rows.
     rows.sort((a, b) => (a.gateway_id < b.gateway_id ? -1 : a.gateway_id > b.gateway_id ? 1 : 0))
     const statuses = updates.flatMap((update) => update.statuses)
-    await this.database.transaction(async (transaction) => {
+    const gaps = updates.flatMap((update) => update.gaps)
+    const durable = statuses.length > 0 || gaps.length > 0
+    await this.inTransaction(durable, async (transaction) => {
       if (rows.length > 0) {
         await transaction
           .insertInto('gateway_cursors')
@@ -137,9 +141,35 @@ export class CursorStore {
           .execute()
       }
       if (statuses.length > 0) await this.registry.writeStatuses(statuses, transaction)
-      for (const { gaps } of updates) for (const gap of gaps) await this.registry.recordGap(gap, transaction)
+      for (const gap of gaps) await this.registry.recordGap(gap, transaction)
     })
     this.registry.applyStatuses(statuses)
+  }
+
+  /**
+   * A cursor must survive this process, not a power cut: what it covers is durable on the bus, and without it records
+   * come twice at worst. So it does not wait for the disk, which on SQLite would stop the whole process each time.
+   * @param durable waits for the disk, for what nobody would send again.
+   */
+  private async inTransaction(
+    durable: boolean,
+    work: (transaction: Transaction<Database>) => Promise<void>,
+  ): Promise<void> {
+    if (durable) return this.database.transaction(work)
+    if (this.database.dialect === 'postgres') {
+      return this.database.transaction(async (transaction) => {
+        await sql`set local synchronous_commit = off`.execute(transaction)
+        await work(transaction)
+      })
+    }
+    await this.database.kysely.connection().execute(async (connection) => {
+      await sql`pragma synchronous = normal`.execute(connection)
+      try {
+        await connection.transaction().execute(work)
+      } finally {
+        await sql`pragma synchronous = full`.execute(connection)
+      }
+    })
   }
 }
 
@@ -160,4 +190,14 @@ export function parseRanges(text: string): SequenceRange[] {
       cause,
     })
   }
+}
+
+/**
+ * `ranges` without the holes below `oldestSequence`: what is missing there was acknowledged and its cursor lost, or is
+ * lost itself, and either way it is never sent again. Without this the holes of years would add up.
+ */
+export function settledBelow(ranges: readonly SequenceRange[], oldestSequence: number): readonly SequenceRange[] {
+  const [lowest] = ranges
+  if (lowest === undefined || ranges.length === 1 || lowest.first >= oldestSequence) return ranges
+  return addRange(ranges, { first: lowest.first, last: oldestSequence - 1 })
 }

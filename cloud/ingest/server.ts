@@ -7,14 +7,14 @@ import { type Server, status } from '@grpc/grpc-js'
 import type { Hello } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import { sleep } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
-import { LANES } from '../../shared/lanes.ts'
+import { LANES, type Lane } from '../../shared/lanes.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import { randomHex } from '../../shared/random.ts'
 import { wireLaneOf } from './admission.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { IngestCounters, type IngestStats } from './counters.ts'
 import { CreditPool } from './credit-pool.ts'
-import { CursorStore } from './cursors.ts'
+import { CursorStore, type Received, settledBelow } from './cursors.ts'
 import { Delivery } from './delivery.ts'
 import { GatewayStream } from './gateway-stream.ts'
 import { listen } from './listener.ts'
@@ -181,7 +181,7 @@ export class Ingest implements Part {
       clockOffsetMs,
     })
     this.sessions.set(call, sessionId)
-    const received = await this.cursors.load(gatewayId, epoch)
+    const received = settled(await this.cursors.load(gatewayId, epoch), hello)
     this.requireCurrent(gatewayId, call)
     const { registry, futureToleranceMs = 300_000 } = this.options
     const credit = this.credits.open((bytes) => call.send({ message: { $case: 'credit', value: { bytes } } }))
@@ -264,6 +264,15 @@ export class Ingest implements Part {
     } catch (error) {
       log.warn({ gatewayId, error: messageOf(error) }, 'a gateway that left is not noted')
     }
+  }
+}
+
+function settled(received: Received, { lanes }: Hello): Received {
+  const oldest = (lane: Lane): number => lanes.find((state) => state.lane === wireLaneOf(lane))?.oldestSequence ?? 0
+  const { priority, telemetry } = received
+  return {
+    priority: settledBelow(priority, oldest('priority')),
+    telemetry: settledBelow(telemetry, oldest('telemetry')),
   }
 }
 

@@ -162,7 +162,10 @@ export interface LaneState {
 export interface Welcome {
   /** What the cloud already has of this epoch. The gateway deletes it unsent. */
   cursors: LaneCursor[];
-  /** Bytes of block data that the gateway may send before further credit. */
+  /**
+   * Bytes of Block.data that the gateway may send before further credit; gaps cost nothing. With some credit and nothing
+   * unacknowledged it may send one block larger than the credit, which then is below zero.
+   */
   creditBytes: number;
   /** The cloud's wall clock, Unix milliseconds. */
   wallClockMs: number;
@@ -227,6 +230,7 @@ export interface Ack {
 
 /** Credit lets the gateway send more block data. */
 export interface Credit {
+  /** 0 gives none: the cloud says that it is still at work on what it has, so that the gateway does not give it up. */
   bytes: number;
 }
 

@@ -45,6 +45,11 @@ export class Group {
     return this.tokens.length === 0
   }
 
+  /** Records that someone waits for. */
+  get size(): number {
+    return this.tokens.length
+  }
+
   get storedRecords(): number {
     return this.tokens.length - this.refusals.size
   }

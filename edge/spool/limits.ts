@@ -68,3 +68,12 @@ export const READ_ERRORS_MAX = 8
 
 /** Free space that a commit leaves on the disk for the write-ahead log, bytes on top of twice its own size. */
 export const DISK_SLACK_BYTES = 64 * 1024
+
+/** With fewer records outstanding than this, a commit never waits for more. */
+export const PACE_RECORDS_MIN = 8
+
+/** A commit of this many bytes is worth its fsync and does not wait for more. */
+export const PACE_BYTES = 32 * 1024
+
+/** How long a commit waits for more under load, milliseconds: unnoticed by a device, and 300 commits a second at most. */
+export const PACE_MS = 3

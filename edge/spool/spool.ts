@@ -13,6 +13,7 @@ import type { Part } from '../../shared/lifecycle.ts'
 import { BLOCK_BODY_BYTES_MAX } from '../../shared/limits.ts'
 import { type Boot, instantOf, presentBoot } from './boot.ts'
 import { errorOf, notRunning, refusalOf } from './failures.ts'
+import { CommitSchedule } from './commit-schedule.ts'
 import { type CommitListener, Group } from './group.ts'
 import { Hook } from './hook.ts'
 import type { SpoolItem } from './item.ts'
@@ -37,7 +38,7 @@ export class Spool implements Part {
   private stopping: Promise<void> | null = null
   private gathering: Group
   private inFlight: Group | null = null
-  private flushScheduled = false
+  private readonly schedule: CommitSchedule
   private waitingBytes = 0
   private wasAccepting = true
   private readonly acks = new PendingAcks()
@@ -53,6 +54,9 @@ export class Spool implements Part {
   constructor(options: SpoolOptions) {
     assert(options.blockBytesMax <= BLOCK_BODY_BYTES_MAX, 'blockBytesMax is at most BLOCK_BODY_BYTES_MAX')
     this.options = options
+    this.schedule = new CommitSchedule(options.clock, () => {
+      if (this.inFlight === null) this.flush()
+    })
     this.ledger = new Ledger(options.log)
     this.gathering = new Group(options.blockBytesMax)
     this.upkeep = new Upkeep(options.clock, (compact, finished) => this.tend(compact, finished))
@@ -97,7 +101,7 @@ export class Spool implements Part {
     } else {
       gathering.refuse(listener, token, refusal)
     }
-    if (this.inFlight === null && !this.flushScheduled) this.scheduleFlush()
+    this.commitWhenDue()
   }
 
   /** Bytes accepted and not yet durable. */
@@ -208,12 +212,8 @@ export class Spool implements Part {
     letGo()
   }
 
-  private scheduleFlush(): void {
-    this.flushScheduled = true
-    setImmediate(() => {
-      this.flushScheduled = false
-      if (this.inFlight === null) this.flush()
-    })
+  private commitWhenDue(): void {
+    if (this.inFlight === null) this.schedule.consider(this.gathering.size, this.gathering.bytes)
   }
 
   private scheduleAcks(): void {
@@ -226,6 +226,7 @@ export class Spool implements Part {
 
   /** Posts everything gathered as one commit. */
   private flush(): void {
+    this.schedule.begun()
     const group = this.gathering
     this.gathering = new Group(this.options.blockBytesMax)
     this.inFlight = group
@@ -249,7 +250,8 @@ export class Spool implements Part {
     }
     // The thread stores the next group while this one's listeners are told.
     this.inFlight = null
-    if (!this.gathering.isEmpty) this.flush()
+    this.schedule.done(group.size, this.gathering.size)
+    if (!this.gathering.isEmpty) this.commitWhenDue()
     else if (!this.acks.isEmpty) this.scheduleAcks()
     this.settle(group, reply.failure === null ? null : errorOf(reply.failure))
   }

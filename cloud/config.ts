@@ -55,7 +55,7 @@ const ingest = section('Where gateways connect.', {
   ),
   helloTimeoutMs: milliseconds(10_000, [500, 600_000], 'How long a gateway may take to introduce itself'),
   keepaliveMs: milliseconds(10_000, [500, 600_000], 'Time between keepalives'),
-  keepaliveTimeoutMs: milliseconds(10_000, [200, 600_000], 'How long an answer to a keepalive may take'),
+  keepaliveTimeoutMs: milliseconds(20_000, [200, 600_000], 'How long an answer to a keepalive may take'),
   tls: section('TLS of the ingest listener.', {
     enabled: flag(false, 'Use TLS'),
     certFile: file('Certificate of this server with its chain, PEM'),

@@ -34,26 +34,54 @@ export function coreMetrics(parts: {
   counter('ingest_refused_timestamps', 'Readings published with the time of receipt instead of their own', () => {
     return ingest.stats().timestampsRefused
   })
-  counter('ingest_dead_letters', 'Records that could not be understood', () =>
-    labelled('code', ingest.stats().deadLettered), ['code'])
-  counter('ingest_lost_records', 'Records that gateways gave up', () =>
-    labelled('reason', ingest.stats().recordsLost), ['reason'])
+  counter(
+    'ingest_dead_letters',
+    'Records that could not be understood',
+    () => labelled('code', ingest.stats().deadLettered),
+    ['code'],
+  )
+  counter(
+    'ingest_lost_records',
+    'Records that gateways gave up',
+    () => labelled('reason', ingest.stats().recordsLost),
+    ['reason'],
+  )
   counter('ingest_batches', 'Batches published', () => ingest.stats().batches)
   counter('ingest_publish_seconds', 'Time from the begin of publishing a batch to all of it durable', () => {
     return ingest.stats().publishMs / 1000
   })
   counter('ingest_retries', 'Publishing or storing cursors tried again', () => ingest.stats().retries)
-  counter('ingest_ended_streams', 'Streams refused or ended by this core', () =>
-    labelled('status', ingest.stats().streamsEnded), ['status'])
+  counter(
+    'ingest_ended_streams',
+    'Streams refused or ended by this core',
+    () => labelled('status', ingest.stats().streamsEnded),
+    ['status'],
+  )
 
-  gauge('gateway_backlog_records', 'Records that a gateway still holds, as it last said', () =>
-    perGateway((gateway) => gateway.backlog?.records ?? null), ['gateway'])
-  gauge('gateway_backlog_bytes', 'Size of those records at the gateway', () =>
-    perGateway((gateway) => gateway.backlog?.bytes ?? null), ['gateway'])
-  gauge('gateway_lag_seconds', 'Age of the newest block of a gateway when it was acknowledged', () =>
-    perGateway((gateway) => (gateway.lagMs === null ? null : gateway.lagMs / 1000)), ['gateway'])
-  gauge('gateway_clock_offset_seconds', 'Clock of a gateway less ours', () =>
-    perGateway((gateway) => gateway.clockOffsetMs / 1000), ['gateway'])
+  gauge(
+    'gateway_backlog_records',
+    'Records that a gateway still holds, as it last said',
+    () => perGateway((gateway) => gateway.backlog?.records ?? null),
+    ['gateway'],
+  )
+  gauge(
+    'gateway_backlog_bytes',
+    'Size of those records at the gateway',
+    () => perGateway((gateway) => gateway.backlog?.bytes ?? null),
+    ['gateway'],
+  )
+  gauge(
+    'gateway_lag_seconds',
+    'Age of the newest block of a gateway when it was acknowledged',
+    () => perGateway((gateway) => (gateway.lagMs === null ? null : gateway.lagMs / 1000)),
+    ['gateway'],
+  )
+  gauge(
+    'gateway_clock_offset_seconds',
+    'Clock of a gateway less ours',
+    () => perGateway((gateway) => gateway.clockOffsetMs / 1000),
+    ['gateway'],
+  )
 
   gauge('bus_queued_records', 'Records accepted and not yet durable', () => bus.stats().queuedRecords)
   gauge('bus_queued_bytes', 'Size of those records', () => bus.stats().queuedBytes)

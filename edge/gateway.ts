@@ -4,8 +4,8 @@
  *     devices ─MQTT─▶ broker ─▶ spool ─▶ uplink ═gRPC═▶ cloud
  */
 
-import { readTlsFiles } from '../shared/config/pem.ts'
 import type { Clock } from '../shared/clock.ts'
+import { readTlsFiles } from '../shared/config/pem.ts'
 import { type Assembly, assemble } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Random } from '../shared/random.ts'

@@ -13,7 +13,8 @@ export interface DeviceTopic {
 /** Serial numbers: 1 to 64 letters, digits, `.`, `_`, `:` or `-`, so that they fit in topics, keys and file names. */
 export const SERIAL_NUMBER_PATTERN = /^[A-Za-z0-9._:-]{1,64}$/
 
-const DEVICE_TOPIC = /^sites\/([1-9][0-9]{0,8})\/devices\/([A-Za-z0-9._:-]{1,64})\/(telemetry|status|commands|responses)$/
+const DEVICE_TOPIC =
+  /^sites\/([1-9][0-9]{0,8})\/devices\/([A-Za-z0-9._:-]{1,64})\/(telemetry|status|commands|responses)$/
 
 export function deviceTopic(siteId: number, serialNumber: string, channel: DeviceChannel): string {
   return `sites/${siteId}/devices/${serialNumber}/${channel}`

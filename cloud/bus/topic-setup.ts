@@ -50,7 +50,8 @@ export class TopicSetup implements Part {
         backoff: BACKOFF,
         signal: this.stopping.signal,
         onRetry: (error, attempt) => {
-          if (attempt % TRIES_PER_LOG === 0) log.warn({ error: messageOf(error) }, 'waiting for the bus to set up topics')
+          if (attempt % TRIES_PER_LOG === 0)
+            log.warn({ error: messageOf(error) }, 'waiting for the bus to set up topics')
         },
       },
     )

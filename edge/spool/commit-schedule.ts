@@ -6,7 +6,6 @@
  * more is to be expected.
  */
 
-import { setImmediate } from 'node:timers'
 import type { Clock, Timer } from '../../shared/clock.ts'
 import { PACE_BYTES, PACE_MS, PACE_RECORDS_MIN } from './limits.ts'
 

@@ -33,7 +33,9 @@ describe(`processes killed at random moments (SEED=${SEED})`, () => {
     expect(site.acknowledged()).toBeGreaterThan(EDGE_KILLS)
   })
 
-  it('cloud: what was published and not acknowledged comes again under the same key', { timeout: 240_000 }, async () => {
+  it('cloud: what was published and not acknowledged comes again under the same key', {
+    timeout: 240_000,
+  }, async () => {
     const random = seededRandom(SEED + 1)
     site = await startSite({ devices: 8, intervalMs: 2 })
     for (let kill = 0; kill < CLOUD_KILLS; kill++) {

@@ -5,7 +5,10 @@ import { BlockBuilder, checksum, decodeBody } from '../../shared/block.ts'
 describe('block body', () => {
   it('gives back any records, in order', () => {
     const record = fc.record({
-      topic: fc.oneof(fc.constantFrom('sites/1/devices/INV-001/telemetry', 'sites/1/devices/INV-002/status'), fc.string()),
+      topic: fc.oneof(
+        fc.constantFrom('sites/1/devices/INV-001/telemetry', 'sites/1/devices/INV-002/status'),
+        fc.string(),
+      ),
       delayMs: fc.nat(2 ** 31 - 1),
       payload: fc.uint8Array({ maxLength: 300 }),
     })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { addRange, containsRange, missingFrom } from '../../shared/sequence-ranges.ts'
 import type { SequenceRange } from '../../shared/lanes.ts'
+import { addRange, containsRange, missingFrom } from '../../shared/sequence-ranges.ts'
 
 const range = fc.tuple(fc.nat(60), fc.nat(8)).map(([first, more]) => ({ first, last: first + more }))
 

@@ -104,7 +104,9 @@ describeKafka('first light', () => {
     })
 
     it('an observer on site saw it too', async () => {
-      await until(() => seenOnSite.includes(`${TOPIC} {"powerKw": 45.2}`), { what: 'mosquitto_sub printed the reading' })
+      await until(() => seenOnSite.includes(`${TOPIC} {"powerKw": 45.2}`), {
+        what: 'mosquitto_sub printed the reading',
+      })
     })
 
     it("Kafka's own console consumer reads key and value", async () => {

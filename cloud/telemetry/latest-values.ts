@@ -44,6 +44,9 @@ export interface LatestValuesStats {
   readonly droppedFields: Readonly<FieldDrops>
 }
 
+/** A latest value is seen this much later at most, and under a light load the brokers are asked far less often. */
+const GATHER_MS = 100
+
 /** What one write carries. */
 interface Gathered {
   readonly devices: Map<number, DeviceFields>
@@ -75,6 +78,7 @@ export class LatestValues implements Part {
       group: ANALYTICS_GROUP,
       topics: [DEVICE_TELEMETRY, DEVICE_STATUS],
       onBatch: (batch) => this.consume(batch),
+      gatherMs: GATHER_MS,
     })
     await this.subscribing
   }

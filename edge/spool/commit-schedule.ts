@@ -7,7 +7,7 @@
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
-import { PACE_BYTES, PACE_MS, PACE_RECORDS_MIN } from './limits.ts'
+import { ACK_DELAY_MS, PACE_BUSY_MS, PACE_BUSY_RECORDS, PACE_BYTES, PACE_LIGHT_MS, PACE_RECORDS_MIN } from './limits.ts'
 
 export class CommitSchedule {
   private readonly clock: Clock
@@ -16,6 +16,7 @@ export class CommitSchedule {
   private outstanding = 0
   private scheduled = false
   private timer: Timer | null = null
+  private ackTimer: Timer | null = null
 
   /** @param begin commits what has gathered, if no commit is in flight. */
   constructor(clock: Clock, begin: () => void) {
@@ -23,7 +24,7 @@ export class CommitSchedule {
     this.begin = begin
   }
 
-  /** To be called while no commit is in flight: begins one at the end of this turn, or after `PACE_MS`. */
+  /** To be called while no commit is in flight: begins one at the end of this turn, or a little later. */
   consider(gathered: number, gatheredBytes: number): void {
     if (this.scheduled) return
     if (this.outstanding < PACE_RECORDS_MIN || gathered >= this.outstanding || gatheredBytes >= PACE_BYTES) {
@@ -33,19 +34,30 @@ export class CommitSchedule {
         this.begin()
       })
     } else {
-      this.timer ??= this.clock.after(PACE_MS, () => {
+      this.timer ??= this.clock.after(this.outstanding < PACE_BUSY_RECORDS ? PACE_LIGHT_MS : PACE_BUSY_MS, () => {
         this.timer = null
         this.begin()
       })
     }
   }
 
+  /** Acknowledgements of the cloud wait for a commit to travel with, but not for long. */
+  considerAcks(): void {
+    this.ackTimer ??= this.clock.after(ACK_DELAY_MS, () => {
+      this.ackTimer = null
+      this.begin()
+    })
+  }
+
+  /** A commit began with everything that had gathered. */
   begun(): void {
     this.timer?.cancel()
     this.timer = null
+    this.ackTimer?.cancel()
+    this.ackTimer = null
   }
 
-  /** @param committed records of the commit that is done. @param gathered records that came meanwhile. */
+  /** @param committed records of the commit that is done, at least one. @param gathered records that came meanwhile. */
   done(committed: number, gathered: number): void {
     this.outstanding = committed + gathered
   }

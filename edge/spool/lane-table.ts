@@ -122,9 +122,11 @@ export class LaneTable {
   }
 
   /** Stores a block behind all others and gives it the next sequences. */
-  append(block: Omit<BlockRow, 'firstSequence' | 'kind'>): void {
-    this.put({ ...block, kind: 'block', firstSequence: this.counters.nextSequence })
+  append(block: Omit<BlockRow, 'firstSequence' | 'kind'>): BlockRow {
+    const row: BlockRow = { ...block, kind: 'block', firstSequence: this.counters.nextSequence }
+    this.put(row)
     this.counters.nextSequence += block.recordCount
+    return row
   }
 
   put(row: LaneRow): void {

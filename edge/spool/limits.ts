@@ -70,10 +70,20 @@ export const READ_ERRORS_MAX = 8
 export const DISK_SLACK_BYTES = 64 * 1024
 
 /** With fewer records outstanding than this, a commit never waits for more. */
-export const PACE_RECORDS_MIN = 8
+export const PACE_RECORDS_MIN = 2
 
 /** A commit of this many bytes is worth its fsync and does not wait for more. */
-export const PACE_BYTES = 32 * 1024
+export const PACE_BYTES = 64 * 1024
 
-/** How long a commit waits for more under load, milliseconds: unnoticed by a device, and 300 commits a second at most. */
-export const PACE_MS = 3
+/** How long a commit waits for more, milliseconds: few devices notice the first, and under load none the second. */
+export const PACE_LIGHT_MS = 2
+export const PACE_BUSY_MS = 4
+
+/** Records outstanding from which on it is the second. */
+export const PACE_BUSY_RECORDS = 32
+
+/** Block data of a lane kept in memory for an uplink that keeps up, bytes; the oldest goes. */
+export const RECENT_BYTES_MAX = 512 * 1024
+
+/** How long it counts as recent, milliseconds. */
+export const RECENT_MS = 1000

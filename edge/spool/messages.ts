@@ -69,6 +69,7 @@ export interface StoreReport {
 }
 
 export interface StoreOutcome {
+  /** What a read found, or a commit stored. */
   readonly items?: SpoolItem[]
   /** Acknowledgements that wait for the next commit. */
   readonly acksLeft?: LaneRanges

@@ -2,11 +2,10 @@
  * The spool: what the gateway took in and the cloud has not confirmed. This is its front on the main thread; the disk is
  * the business of a thread of its own.
  *
- * Group commit: records gather while a commit is in flight, the next commit takes them all. There is no timer in the
- * way: the first record of an idle spool is posted in the same turn of the event loop.
+ * Group commit: records gather while a commit is in flight, the next commit takes them all. The first record of an idle
+ * spool is posted in the same turn of the event loop.
  */
 
-import type { Timer } from '../../shared/clock.ts'
 import { assert, type BusbarError } from '../../shared/errors.ts'
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import type { Part } from '../../shared/lifecycle.ts'
@@ -17,10 +16,10 @@ import { errorOf, notRunning, refusalOf } from './failures.ts'
 import { type CommitListener, Group } from './group.ts'
 import { Hook } from './hook.ts'
 import type { SpoolItem } from './item.ts'
-import { ACK_DELAY_MS } from './limits.ts'
 import type { StoreReply } from './messages.ts'
 import type { SpoolOptions } from './options.ts'
 import { isEmpty, NO_ACKS, PendingAcks } from './pending-acks.ts'
+import { RecentBlocks } from './recent-blocks.ts'
 import { Ledger, type SpoolStats } from './stats.ts'
 import { StoreThread } from './store-thread.ts'
 import { Upkeep } from './upkeep.ts'
@@ -39,10 +38,10 @@ export class Spool implements Part {
   private gathering: Group
   private inFlight: Group | null = null
   private readonly schedule: CommitSchedule
+  private readonly recent: RecentBlocks
   private waitingBytes = 0
   private wasAccepting = true
   private readonly acks = new PendingAcks()
-  private ackTimer: Timer | null = null
   private readonly upkeep: Upkeep
   private readonly settled = new Hook()
   private readonly appended = new Hook<[lane: Lane, nextSequence: number]>()
@@ -57,6 +56,7 @@ export class Spool implements Part {
     this.schedule = new CommitSchedule(options.clock, () => {
       if (this.inFlight === null) this.flush()
     })
+    this.recent = new RecentBlocks(options.clock)
     this.ledger = new Ledger(options.log)
     this.gathering = new Group(options.blockBytesMax)
     this.upkeep = new Upkeep(options.clock, (compact, finished) => this.tend(compact, finished))
@@ -151,6 +151,8 @@ export class Spool implements Part {
     afterSequence: number,
     limits: { bytesMax: number; throughSequence?: number },
   ): Promise<SpoolItem[]> {
+    const recent = this.recent.after(lane, afterSequence, limits)
+    if (recent !== null) return Promise.resolve(recent)
     const read = { lane, afterSequence, bytesMax: limits.bytesMax, throughSequence: limits.throughSequence ?? null }
     return new Promise((resolve, reject) => {
       const { thread } = this
@@ -166,8 +168,9 @@ export class Spool implements Part {
   /** Lets go of what is durable in the cloud, with the next commit or soon; losing it in a crash is harmless. */
   acknowledge(lane: Lane, ranges: readonly SequenceRange[]): void {
     this.acks.add(lane, ranges)
+    this.recent.acknowledged(lane, ranges)
     this.upkeep.drained()
-    this.scheduleAcks()
+    if (this.isRunning) this.schedule.considerAcks()
   }
 
   /** State at this moment, without I/O. */
@@ -204,7 +207,7 @@ export class Spool implements Part {
     await this.starting?.catch(() => undefined)
     this.isRunning = false
     this.upkeep.stop()
-    this.ackTimer?.cancel()
+    this.schedule.begun()
     if (this.inFlight === null) this.flush()
     while (this.inFlight !== null || !this.gathering.isEmpty) await this.settledOnce.promise
     await new Promise<void>((resolve) => this.thread?.ask({ kind: 'close' }, [], () => resolve()))
@@ -214,14 +217,6 @@ export class Spool implements Part {
 
   private commitWhenDue(): void {
     if (this.inFlight === null) this.schedule.consider(this.gathering.size, this.gathering.bytes)
-  }
-
-  private scheduleAcks(): void {
-    if (this.ackTimer !== null || !this.isRunning) return
-    this.ackTimer = this.options.clock.after(ACK_DELAY_MS, () => {
-      this.ackTimer = null
-      if (this.inFlight === null && !this.acks.isEmpty) this.flush()
-    })
   }
 
   /** Posts everything gathered as one commit. */
@@ -247,12 +242,13 @@ export class Spool implements Part {
       this.ledger.commits++
       this.ledger.appendedRecords += group.storedRecords
       for (const lane of LANES) this.acks.add(lane, reply.outcome.acksLeft?.[lane] ?? [])
+      this.recent.stored(reply.outcome.items ?? [])
     }
     // The thread stores the next group while this one's listeners are told.
     this.inFlight = null
-    this.schedule.done(group.size, this.gathering.size)
+    if (!group.isEmpty) this.schedule.done(group.size, this.gathering.size)
     if (!this.gathering.isEmpty) this.commitWhenDue()
-    else if (!this.acks.isEmpty) this.scheduleAcks()
+    else if (!this.acks.isEmpty) this.schedule.considerAcks()
     this.settle(group, reply.failure === null ? null : errorOf(reply.failure))
   }
 
@@ -284,7 +280,9 @@ export class Spool implements Part {
   }
 
   private take(reply: StoreReply): void {
-    if (this.ledger.take(reply.report)) this.replaced.call()
+    const change = this.ledger.take(reply.report)
+    if (change !== null) this.recent.clear()
+    if (change === 'replaced') this.replaced.call()
   }
 
   private threadDown(reason: string): void {
@@ -295,6 +293,6 @@ export class Spool implements Part {
   private threadUp(reply: StoreReply): void {
     this.take(reply)
     this.ledger.setFailing(null)
-    this.scheduleAcks()
+    if (this.isRunning) this.schedule.considerAcks()
   }
 }

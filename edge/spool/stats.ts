@@ -58,14 +58,19 @@ export class Ledger {
     return LANES.every((lane) => this.lane(lane).bytes === 0)
   }
 
-  /** True when the spool was replaced: it has another epoch, and sequences that have nothing to do with the former. */
-  take(report: StoreReport | null): boolean {
-    if (report === null) return false
+  /**
+   * 'replaced': the spool has another epoch, and sequences that have nothing to do with the former. 'reduced': records
+   * were given up. Otherwise null.
+   */
+  take(report: StoreReport | null): 'replaced' | 'reduced' | null {
+    if (report === null) return null
     const before = this.latest
     this.latest = report
-    const replaced = before !== null && before.epoch !== report.epoch
     this.announce(before, report)
-    return replaced
+    if (before === null) return null
+    if (before.epoch !== report.epoch) return 'replaced'
+    const reduced = GAP_REASONS.some((reason) => report.evicted[reason] !== before.evicted[reason])
+    return reduced ? 'reduced' : null
   }
 
   /** The thread that made the reports is gone. */

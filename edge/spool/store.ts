@@ -47,22 +47,27 @@ export class Store {
   }
 
   /** Stores the blocks and applies the acknowledgements in one transaction; returns those that have to wait. */
-  commit(blocks: readonly NewBlock[], acks: LaneRanges, now: Instant): LaneRanges {
+  commit(
+    blocks: readonly NewBlock[],
+    acks: LaneRanges,
+    now: Instant,
+  ): { readonly acksLeft: LaneRanges; readonly items: SpoolItem[] } {
     this.readDiskFree()
     const level = this.options.compressionLevel
     const encoded = blocks.map(({ body, ...block }) => ({ ...block, ...encodeBody(body, level) }))
     const newBytes = encoded.reduce((sum, block) => sum + rowBytes(block.data.length), 0)
     this.failedBytes = newBytes
     let acksLeft = acks
+    let items: SpoolItem[] = []
     return this.connection.use(now, (tables) => {
       const write = (insist: boolean) =>
         tables.transaction(now, this.evicted, (tally) => {
           acksLeft = this.applyAcks(tables, acks)
           this.evictOverAge(tables, now, tally)
           this.makeRoom(tables, newBytes, insist, now, tally)
-          for (const { lane, ...block } of encoded) {
-            tables.lanes[lane].append({ ...block, boot: tables.boots.present })
-          }
+          items = encoded.map(({ lane, ...block }) =>
+            tables.item(lane, tables.lanes[lane].append({ ...block, boot: tables.boots.present })),
+          )
         })
       try {
         write(false)
@@ -73,7 +78,7 @@ export class Store {
       }
       this.failedBytes = 0
       this.connection.logged(Math.ceil(newBytes / PAGE_BYTES) + 4)
-      return acksLeft
+      return { acksLeft, items }
     })
   }
 

@@ -44,7 +44,7 @@ function perform(request: StoreRequest): StoreOutcome {
   assert(store !== null, 'the first request opens the store')
   switch (request.kind) {
     case 'commit':
-      return { acksLeft: store.commit(request.blocks, request.acks, now) }
+      return store.commit(request.blocks, request.acks, now)
     case 'read':
       return { items: store.readAfter(request.read, now) }
     case 'tend':

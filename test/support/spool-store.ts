@@ -63,8 +63,8 @@ export function openStore(dir: string, now: Instant, overrides: Partial<StoreOpt
       store.commit([newBlock(lane, records, when)], NO_ACKS, when)
     },
     acknowledge: (ranges, when, lane = 'telemetry') => {
-      let left = store.commit([], { ...NO_ACKS, [lane]: ranges }, when)
-      while (left[lane].length > 0) left = store.commit([], left, when)
+      let left = store.commit([], { ...NO_ACKS, [lane]: ranges }, when).acksLeft
+      while (left[lane].length > 0) left = store.commit([], left, when).acksLeft
     },
     items,
     records: (when, lane) => recordsOf(items(when, lane)),

@@ -5,41 +5,32 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Clock } from '../../../shared/clock.ts'
 import type { BusbarError } from '../../../shared/errors.ts'
-import type { Logger } from '../../../shared/log.ts'
-import type { Random } from '../../../shared/random.ts'
-import type { BatchHandler, Bus, BusRecord, BusStats, DependencyHealth, Subscription, TopicDrift } from '../bus.ts'
-import type { TopicSpec } from '../catalogue.ts'
+import type {
+  BatchHandler,
+  Bus,
+  BusRecord,
+  BusStats,
+  DependencyHealth,
+  SubscribeOptions,
+  Subscription,
+  TopicDrift,
+} from '../bus.ts'
 import { Partitioner } from '../partitioner.ts'
 import { busStopped, topicMissing } from '../topic-errors.ts'
 import { AppendQueue } from './append-queue.ts'
 import { ConsumerGroup, type Member } from './consumer-group.ts'
+import {
+  EMBEDDED_BYTES_MAX,
+  type EmbeddedBusOptions,
+  QUEUE_BYTES_MAX,
+  RETENTION_PERIOD_MS,
+} from './embedded-options.ts'
 import { LogClient } from './log-client.ts'
 import { LogPartition } from './log-partition.ts'
 import type { LogState, NewBatch } from './log-protocol.ts'
-import { DEFAULT_READ_LIMITS, PartitionReader, type ReadLimits } from './partition-reader.ts'
+import { DEFAULT_READ_LIMITS, PartitionReader } from './partition-reader.ts'
 import { Retention } from './retention.ts'
-
-export interface EmbeddedBusOptions {
-  /** Directory of the log; made when missing. */
-  readonly dir: string
-  /** Stored bytes of all topics; above it the oldest records of any topic go first. Default 10 GiB. */
-  readonly bytesMax?: number
-  /** Bytes accepted and not yet durable; above it publishers wait. Default 64 MiB. */
-  readonly queueBytesMax?: number
-  readonly limits?: ReadLimits
-  /** How often old records are looked for, milliseconds. Default 30 s. */
-  readonly retentionPeriodMs?: number
-  readonly topics: readonly TopicSpec[]
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Logger
-}
-
-export const EMBEDDED_BYTES_MAX = 10 * 1024 ** 3
-export const QUEUE_BYTES_MAX = 64 * 1024 ** 2
-const RETENTION_PERIOD_MS = 30_000
 
 interface Topic {
   readonly retentionMs: number
@@ -129,7 +120,8 @@ export class EmbeddedBus implements Bus {
     await this.queue.append(topic, records, (key) => this.partitioner.partitionOf(key, partitions))
   }
 
-  async subscribe(options: { group: string; topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription> {
+  /** `gatherMs` means nothing here: a batch is handed over without a fetch. */
+  async subscribe(options: SubscribeOptions): Promise<Subscription> {
     if (this.state !== 'running') throw busStopped()
     for (const topic of options.topics) this.topicOf(topic)
     const member: Member = { topics: options.topics, onBatch: options.onBatch }

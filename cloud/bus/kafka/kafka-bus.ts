@@ -2,11 +2,20 @@
 
 import type { Kafka } from 'kafkajs'
 import { randomHex } from '../../../shared/random.ts'
-import type { BatchHandler, Bus, BusRecord, BusStats, DependencyHealth, Subscription, TopicDrift } from '../bus.ts'
+import type {
+  BatchHandler,
+  Bus,
+  BusRecord,
+  BusStats,
+  DependencyHealth,
+  SubscribeOptions,
+  Subscription,
+  TopicDrift,
+} from '../bus.ts'
 import { busStopped } from '../topic-errors.ts'
 import { type KafkaBusOptions, type KafkaConfig, withDefaults } from './kafka-options.ts'
 import { KafkaProducer } from './kafka-producer.ts'
-import { KafkaSubscription, positionId } from './kafka-subscription.ts'
+import { KafkaSubscription, type KafkaSubscriptionOptions, positionId } from './kafka-subscription.ts'
 import { kafkaJsClient } from './kafkajs-client.ts'
 import { checkTopics, createTopics, deleteGroup, endOffsets } from './topic-admin.ts'
 
@@ -59,8 +68,8 @@ export class KafkaBus implements Bus {
     await this.producer.publish(topic, records)
   }
 
-  async subscribe(options: { group: string; topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription> {
-    return this.follow(options.group, options.topics, options.onBatch, null)
+  async subscribe({ group, topics, onBatch, gatherMs = 0 }: SubscribeOptions): Promise<Subscription> {
+    return this.follow({ group, topics, onBatch, tailFrom: null, gatherMs })
   }
 
   async tail(options: { topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription> {
@@ -71,7 +80,7 @@ export class KafkaBus implements Bus {
       for (const { partition, nextOffset } of existing) from.set(positionId(topic, partition), nextOffset)
     }
     const group = TAIL_GROUP_PREFIX + randomHex(this.options.random, 8)
-    const subscription = await this.follow(group, options.topics, options.onBatch, from)
+    const subscription = await this.follow({ ...options, group, tailFrom: from, gatherMs: 0 })
     return {
       stop: async () => {
         await subscription.stop()
@@ -104,19 +113,13 @@ export class KafkaBus implements Bus {
   }
 
   private async follow(
-    group: string,
-    topics: readonly string[],
-    onBatch: BatchHandler,
-    tailFrom: Map<string, bigint> | null,
+    what: Pick<KafkaSubscriptionOptions, 'group' | 'topics' | 'onBatch' | 'tailFrom' | 'gatherMs'>,
   ): Promise<Subscription> {
     if (this.state !== 'running') throw busStopped()
-    for (const topic of topics) await this.producer.requireTopic(topic)
+    for (const topic of what.topics) await this.producer.requireTopic(topic)
     const subscription = new KafkaSubscription({
+      ...what,
       kafka: this.consuming,
-      group,
-      topics,
-      onBatch,
-      tailFrom,
       config: this.config,
       bus: this.options,
       onConsumed: (records) => {

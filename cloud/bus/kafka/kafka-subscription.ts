@@ -37,6 +37,8 @@ export interface KafkaSubscriptionOptions {
   readonly onBatch: BatchHandler
   /** Where a tail begins, by `positionId`; null for a group, whose offsets the brokers keep. */
   readonly tailFrom: Map<string, bigint> | null
+  /** How long records may be held back at the broker until there are more of them, milliseconds. */
+  readonly gatherMs: number
   readonly config: KafkaConfig
   readonly bus: KafkaBusOptions
   readonly onConsumed: (records: number) => void
@@ -107,12 +109,14 @@ export class KafkaSubscription implements Subscription {
 
   /** Resolves with the reason. */
   private async consumeUntilCrash(onJoined: () => void): Promise<string> {
-    const { kafka, group, config } = this.options
+    const { kafka, group, gatherMs, config } = this.options
     const consumer = kafka.consumer({
       groupId: group,
       sessionTimeout: config.sessionTimeoutMs,
       heartbeatInterval: HEARTBEAT_MS,
-      maxWaitTimeInMs: FETCH_WAIT_MS,
+      ...(gatherMs > 0
+        ? { minBytes: PARTITION_FETCH_BYTES, maxWaitTimeInMs: gatherMs }
+        : { maxWaitTimeInMs: FETCH_WAIT_MS }),
       maxBytesPerPartition: PARTITION_FETCH_BYTES,
       allowAutoTopicCreation: false,
     })

@@ -4,7 +4,7 @@
  * and monotonic clock, so what was stored before the clock was set comes out with its true time.
  */
 
-import { CLOCK_SETTLED_MS, CLOCK_STEP_MS } from './limits.ts'
+import { BELIEVABLE_WALL_MS, CLOCK_SETTLED_MS, CLOCK_STEP_MS } from './limits.ts'
 
 /** Both clocks, read together, in whole milliseconds. `monotonicMs` counts since the boot of the operating system. */
 export interface Instant {
@@ -68,5 +68,9 @@ export function ageMs(
   settled: boolean,
 ): number {
   if (at.sameBoot) return now.monotonicMs - at.monotonicMs
-  return settled ? now.wallMs - correctedWallMs(at, learnedOffsetMs) : 0
+  if (!settled) return 0
+  const storedMs = correctedWallMs(at, learnedOffsetMs)
+  // A boot that never learned the time says only that it was before this one.
+  if (storedMs < BELIEVABLE_WALL_MS || now.wallMs < BELIEVABLE_WALL_MS) return now.monotonicMs
+  return now.wallMs - storedMs
 }

@@ -42,6 +42,9 @@ export const DAMAGED_FILES_MAX = 2
 /** A wall clock that differs by more than this from what its boot learned later was wrong. Milliseconds. */
 export const CLOCK_STEP_MS = 2000
 
+/** A wall clock before 2020 was never set. Unix milliseconds. */
+export const BELIEVABLE_WALL_MS = Date.UTC(2020, 0, 1)
+
 /** Times of earlier boots are judged only by a wall clock that was not stepped for this long, milliseconds. */
 export const CLOCK_SETTLED_MS = 5 * 60_000
 

@@ -1,6 +1,6 @@
 /** Acknowledgements on their way to the disk. Losing one is harmless: its block is sent again and dropped there. */
 
-import type { Lane, SequenceRange } from '../../shared/lanes.ts'
+import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import { addRange } from '../../shared/sequence-ranges.ts'
 import { PENDING_ACK_RANGES_MAX } from './limits.ts'
 import type { LaneRanges } from './messages.ts'
@@ -16,6 +16,10 @@ export class PendingAcks {
 
   get isEmpty(): boolean {
     return isEmpty(this.ranges)
+  }
+
+  addAll(acks: LaneRanges): void {
+    for (const lane of LANES) this.add(lane, acks[lane])
   }
 
   add(lane: Lane, added: readonly SequenceRange[]): void {

@@ -62,10 +62,11 @@ class RecentOfLane {
     if (this.recent.length === 0 || block.firstSequence !== this.end) this.clear(block.firstSequence)
     this.end = lastSequence(block) + 1
     this.recent.push({ block, storedMs: nowMs })
-    this.bytes += block.data.length
-    while (this.bytes > RECENT_BYTES_MAX) {
-      const oldest = this.recent.shift() as Recent
-      this.bytes -= oldest.block.data.length
+    this.bytes += bytesOf(block)
+    for (let oldest = this.recent[0]; oldest !== undefined; oldest = this.recent[0]) {
+      if (this.bytes <= RECENT_BYTES_MAX && nowMs - oldest.storedMs <= RECENT_MS) break
+      this.recent.shift()
+      this.bytes -= bytesOf(oldest.block)
       this.completeFrom = lastSequence(oldest.block) + 1
     }
   }
@@ -89,7 +90,7 @@ class RecentOfLane {
   acknowledged(ranges: readonly SequenceRange[]): void {
     this.recent = this.recent.filter(({ block }) => {
       const gone = containsRange(ranges, { first: block.firstSequence, last: lastSequence(block) })
-      if (gone) this.bytes -= block.data.length
+      if (gone) this.bytes -= bytesOf(block)
       return !gone
     })
   }
@@ -99,4 +100,9 @@ class RecentOfLane {
     this.bytes = 0
     this.completeFrom = completeFrom
   }
+}
+
+/** What it keeps from being freed: a body that was not worth compressing lies in the buffer it was built in. */
+function bytesOf(block: StoredBlock): number {
+  return block.data.buffer.byteLength
 }

@@ -1,13 +1,10 @@
 /**
  * The spool: what the gateway took in and the cloud has not confirmed. This is its front on the main thread; the disk is
- * the business of a thread of its own.
- *
- * Group commit: records gather while a commit is in flight, the next commit takes them all. The first record of an idle
- * spool is posted in the same turn of the event loop.
+ * the business of a thread of its own. Records gather while a commit is in flight, the next commit takes them all.
  */
 
 import { assert, type BusbarError } from '../../shared/errors.ts'
-import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
+import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import { BLOCK_BODY_BYTES_MAX } from '../../shared/limits.ts'
 import { type Boot, instantOf, presentBoot } from './boot.ts'
@@ -16,11 +13,11 @@ import { errorOf, notRunning, refusalOf } from './failures.ts'
 import { type CommitListener, Group } from './group.ts'
 import { Hook } from './hook.ts'
 import type { SpoolItem } from './item.ts'
-import type { StoreReply } from './messages.ts'
+import type { LaneRanges, StoreReply } from './messages.ts'
 import type { SpoolOptions } from './options.ts'
 import { isEmpty, NO_ACKS, PendingAcks } from './pending-acks.ts'
 import { RecentBlocks } from './recent-blocks.ts'
-import { Ledger, type SpoolStats } from './stats.ts'
+import { Ledger, type SpoolChange, type SpoolStats } from './stats.ts'
 import { StoreThread } from './store-thread.ts'
 import { Upkeep } from './upkeep.ts'
 
@@ -119,7 +116,7 @@ export class Spool implements Part {
     this.acceptingAgain.add(fn)
   }
 
-  /** Called after every `committed` of one commit: the time to flush what they wrote. */
+  /** Called after every `committed` of one commit. */
   onSettled(fn: () => void): void {
     this.settled.add(fn)
   }
@@ -232,17 +229,20 @@ export class Spool implements Part {
       return
     }
     const transfer = blocks.map(({ body }) => body.buffer)
-    this.thread?.ask({ kind: 'commit', blocks, acks }, transfer, (reply) => this.committed(group, reply))
+    this.thread?.ask({ kind: 'commit', blocks, acks }, transfer, (reply) => this.committed(group, acks, reply))
   }
 
-  private committed(group: Group, reply: StoreReply): void {
-    this.take(reply)
+  private committed(group: Group, acks: LaneRanges, reply: StoreReply): void {
+    const change = this.take(reply)
     this.ledger.setFailing(reply.failure?.message ?? null)
     if (reply.failure === null) {
       this.ledger.commits++
       this.ledger.appendedRecords += group.storedRecords
-      for (const lane of LANES) this.acks.add(lane, reply.outcome.acksLeft?.[lane] ?? [])
+      this.acks.addAll(reply.outcome.acksLeft ?? NO_ACKS)
       this.recent.stored(reply.outcome.items ?? [])
+    } else if (change !== 'replaced') {
+      // The cloud will not acknowledge them again as long as the link holds.
+      this.acks.addAll(acks)
     }
     // The thread stores the next group while this one's listeners are told.
     this.inFlight = null
@@ -279,10 +279,11 @@ export class Spool implements Part {
     })
   }
 
-  private take(reply: StoreReply): void {
+  private take(reply: StoreReply): SpoolChange {
     const change = this.ledger.take(reply.report)
     if (change !== null) this.recent.clear()
     if (change === 'replaced') this.replaced.call()
+    return change
   }
 
   private threadDown(reason: string): void {

@@ -28,6 +28,12 @@ export interface SpoolStats {
 const EMPTY_LANE: LaneReport = { records: 0, bytes: 0, oldestSequence: 0, oldestWallMs: null, nextSequence: 0 }
 
 /** Keeps the latest report and what outlives the thread that made it. */
+/**
+ * 'replaced': the spool has another epoch, and sequences that have nothing to do with the former. 'reduced': records
+ * were given up. Otherwise null.
+ */
+export type SpoolChange = 'replaced' | 'reduced' | null
+
 export class Ledger {
   appendedRecords = 0
   commits = 0
@@ -58,11 +64,7 @@ export class Ledger {
     return LANES.every((lane) => this.lane(lane).bytes === 0)
   }
 
-  /**
-   * 'replaced': the spool has another epoch, and sequences that have nothing to do with the former. 'reduced': records
-   * were given up. Otherwise null.
-   */
-  take(report: StoreReport | null): 'replaced' | 'reduced' | null {
+  take(report: StoreReport | null): SpoolChange {
     if (report === null) return null
     const before = this.latest
     this.latest = report

@@ -129,3 +129,18 @@ test('the spool takes its times from the clock it is given', async () => {
   expect(records.map(({ wallMs }) => wallMs)).toEqual([NOON + 5_000, NOON + 7_000])
   await stopSpool(spool)
 })
+
+test('what a boot stored that never learned the time is as old as the present boot at least, not fifty years', async () => {
+  const dir = await tempDir()
+  const before = openStore(dir, unset(0))
+  before.append(['in 1970'], unset(0))
+  before.store.close()
+  const minutes = (count: number): Instant => ({ wallMs: NOON + count * 60_000, monotonicMs: count * 60_000 })
+  const spool = openStore(dir, minutes(1), { ageMaxMs: 24 * HOUR, bootId: 'boot-b' })
+  for (const count of [4, 6, 60 * 23]) {
+    spool.store.tend({ compact: false, probe: false }, minutes(count))
+    expect(spool.records(minutes(count))).toHaveLength(1)
+  }
+  spool.store.tend({ compact: false, probe: false }, minutes(60 * 24 + 1))
+  expect(spool.records(minutes(60 * 24 + 1))).toEqual([])
+})

@@ -19,9 +19,9 @@ export interface ApiLimits {
   readonly frameBytesMax: number
   /** Events waiting for one client, bytes; beyond it events for this client are dropped and counted. */
   readonly clientBufferBytesMax: number
-  /** Answers (subscribed, pong, error) waiting beyond that buffer, bytes; beyond it the client is cut (1013). */
+  /** Answers (subscribed, pong, error) waiting beyond that buffer, bytes; beyond it the client is cut, without a close frame. */
   readonly clientRepliesBytesMax: number
-  /** A client that stays behind for so long is cut (1013), milliseconds. */
+  /** A client that stays behind, or was and takes nothing, for so long is cut without a close frame, milliseconds. */
   readonly clientBehindMaxMs: number
   /** A client silent for so long is closed, seconds (8 to 960); pings keep a live one from being silent. */
   readonly clientIdleSeconds: number

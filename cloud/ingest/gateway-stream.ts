@@ -8,6 +8,7 @@ import { status } from '@grpc/grpc-js'
 import type { Block, Gap, SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
+import { BLOCK_BODY_BYTES_MAX } from '../../shared/limits.ts'
 import type { Logger } from '../../shared/log.ts'
 import { checkBlock, checkGap, type Placement, wireLaneOf } from './admission.ts'
 import { Batch } from './batch.ts'
@@ -235,6 +236,7 @@ export class GatewayStream {
 }
 
 function decodedCost({ bodyBytes, recordCount }: Block): number {
-  // The count is the gateway's word until the body is decoded; a record takes at least three bytes of it.
-  return bodyBytes + Math.min(recordCount, bodyBytes / 3) * RECORD_OVERHEAD_BYTES
+  // Both are the gateway's word until the body is decoded; a record takes at least three bytes of it.
+  const bytes = Math.min(bodyBytes, BLOCK_BODY_BYTES_MAX)
+  return bytes + Math.min(recordCount, bytes / 3) * RECORD_OVERHEAD_BYTES
 }

@@ -24,8 +24,11 @@ export function statusChanges(reports: readonly PendingStatus[]): StatusChanges 
       atMs: device.statusAtMs ?? 0,
     }
     if (known.status === report.status) continue
-    const value = statusValue(device, known.status ?? STATUS_BEFORE_FIRST, report)
-    records.push({ key: device.serialNumber, value, headers })
+    const previous = known.status ?? STATUS_BEFORE_FIRST
+    // A first report that says OFFLINE is news to the registry only.
+    if (previous !== report.status) {
+      records.push({ key: device.serialNumber, value: statusValue(device, previous, report), headers })
+    }
     // The order of arrival is the order of events, whatever a device's clock says: the registry ignores older times.
     const atMs = Math.max(known.atMs, report.time.ms)
     changes.push({

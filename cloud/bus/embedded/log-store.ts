@@ -168,6 +168,16 @@ export class LogStore {
    * topics, while the log holds more than `bytesMax`. `more` says that another step would delete further.
    */
   retain(nowMs: number): RetainResult {
+    try {
+      return this.retainStep(nowMs)
+    } catch (error) {
+      // The transaction is undone, and what is counted here must follow it.
+      this.loadPartitions()
+      throw error
+    }
+  }
+
+  private retainStep(nowMs: number): RetainResult {
     const result = { expiredRecords: 0, evictedRecords: 0, more: false }
     this.database.transaction(() => {
       let rows = 0

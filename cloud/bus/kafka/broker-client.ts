@@ -51,6 +51,8 @@ export class BrokerClient {
       const metadata = await client.metadata({ topics: [topic], forceUpdate: true })
       const partitions = metadata.topics.get(topic)?.partitions
       if (partitions === undefined || partitions.length === 0) throw topicMissing(topic)
+      // A broker may be back at another address: the others learn it before they connect again.
+      for (const other of this.clients) if (other !== client) other.clearMetadata()
       return partitions.map(({ leader }) => leader)
     } catch (error) {
       if (brokerErrorCode(error) === UNKNOWN_TOPIC_OR_PARTITION || isUnknownTopic(error)) throw topicMissing(topic)

@@ -84,7 +84,6 @@ export class KafkaSubscription implements Subscription {
 
   async stop(): Promise<void> {
     this.stopping.abort()
-    for (const pause of this.pauses) pause.cancel()
     await this.running
     this.commitTimer?.cancel()
   }
@@ -154,6 +153,9 @@ export class KafkaSubscription implements Subscription {
   /** Ends the consumer after the batches in hand, with their offsets committed if a broker is there to take them. */
   private async leave(consumer: Consumer): Promise<void> {
     while (this.inHand.size > 0) await Promise.allSettled(this.inHand)
+    // A consumer that is gone cannot be resumed; its successor begins with nothing paused.
+    for (const pause of this.pauses) pause.cancel()
+    this.pauses.clear()
     await this.withPatience(this.commitFinished(consumer))
     await this.withPatience(consumer.disconnect().catch(() => {}))
     this.finished.clear()
@@ -261,7 +263,11 @@ export class KafkaSubscription implements Subscription {
     consumer.pause([{ topic, partitions: [partition] }])
     const timer = clock.after(delayMs, () => {
       this.pauses.delete(timer)
-      consumer.resume([{ topic, partitions: [partition] }])
+      try {
+        consumer.resume([{ topic, partitions: [partition] }])
+      } catch {
+        // It crashed meanwhile, which is told by its event.
+      }
     })
     this.pauses.add(timer)
   }

@@ -11,7 +11,7 @@ const pending = (status: 'ONLINE' | 'OFFLINE', known: 'ONLINE' | 'OFFLINE' | nul
     status: known,
     statusAtMs: known === null ? null : 0,
   },
-  report: { status, reason: 'because', time: { ms: 5, iso: '1970-01-01T00:00:00.005Z' } } as PendingStatus['report'],
+  report: { status, reason: 'because', time: { ms: 5, refused: null } },
   headers: {},
 })
 const newStatuses = (reports: PendingStatus[]) =>

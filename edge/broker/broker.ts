@@ -158,7 +158,8 @@ export class Broker implements Part {
     const { dir } = options.sessions
     const image = loadSessions(dir, log)
     const { sessionChangesMax: changesMax } = limits
-    const journal = new SessionJournal({ path: sessionsPath(dir), changesMax, clock, random, log })
+    const unavailable = image.failing
+    const journal = new SessionJournal({ path: sessionsPath(dir), changesMax, unavailable, clock, random, log })
     const persistence = new DurablePersistence({
       journal,
       image,

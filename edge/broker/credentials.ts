@@ -6,6 +6,8 @@
 import { createHash } from 'node:crypto'
 import {
   closeSync,
+  existsSync,
+  fchownSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -37,7 +39,12 @@ export interface Credential {
 }
 
 export type NewCredential =
-  | { readonly role: 'device'; readonly username?: string; readonly siteId: number; readonly serialNumber: string }
+  | {
+      readonly role: 'device'
+      readonly username?: string
+      readonly siteId: number
+      readonly serialNumber: string
+    }
   | { readonly role: 'observer' | 'operator'; readonly username: string }
 
 const SECRET_BYTES = 32
@@ -128,6 +135,11 @@ function writeCredentials(file: string, credentials: readonly Credential[]): voi
     rmSync(temporary, { force: true })
     const handle = openSync(temporary, 'wx', 0o600)
     try {
+      if (process.getuid?.() === 0) {
+        // Under sudo the file must stay readable to the user that runs the service.
+        const { uid, gid } = statSync(existsSync(file) ? file : dirname(file))
+        fchownSync(handle, uid, gid)
+      }
       writeSync(handle, `${JSON.stringify(credentials, null, 2)}\n`)
       fsyncSync(handle)
     } finally {

@@ -7,7 +7,7 @@ import type { Admission } from './admission.ts'
 import type { Connection } from './connection.ts'
 import type { BrokerCounters } from './counters.ts'
 import type { DeviceDirectory } from './device-directory.ts'
-import type { EngineClient, EngineHooks } from './engine.ts'
+import { CONNACK, type EngineClient, type EngineHooks } from './engine.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { DurablePersistence } from './persistence/durable-persistence.ts'
 import type { SessionPacket } from './persistence/session-packet.ts'
@@ -47,6 +47,8 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
   return {
     login(client, username, password) {
       const connection = connectionOf(client)
+      // The engine asks a turn after CONNECT; what a client that left meanwhile claimed would never be released.
+      if (connection.state !== 'authenticating') return CONNACK.serverUnavailable
       const refusal = admission.admit(connection, client, username, password)
       if (refusal !== null) {
         if (refusal.reason !== null) connection.noteRefusal(refusal.reason)
@@ -74,8 +76,10 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
         // A denied publish ends the connection: 3.1.1 has no other answer [MQTT-3.3.5-2].
         return done(new Error('publish denied'))
       }
+      // The engine asks for wills, too, of clients that are gone or are back; no frame of theirs was counted.
+      const counted = packet !== client.will && packet.brokerId === undefined
       const settled: Done = (error) => {
-        connection.engineSettled()
+        if (counted) connection.engineSettled()
         if (error !== null) connection.noteRefusal('spool-failed', { error: error.message })
         done(error)
       }
@@ -84,9 +88,17 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
       const { messageId } = packet
       const store = (stored: Done) => intake.store(connection, packet.topic, verdict.topic, packet.payload, stored)
       if (packet.qos !== 2 || messageId === undefined) return store(settled)
+      const received: Done = (error) => {
+        const over = connection.state === 'closing' || connection.state === 'closed'
+        // What the engine noted now would be taken for a message of the connection that follows.
+        if (error !== null || !over || !client.clean) return settled(error)
+        connection.engineSettled()
+        done(new Error('connection closed'))
+      }
       // A message received before is acknowledged, not stored again [MQTT-4.3.3-2].
       if (persistence.isReceiving(client.id, messageId)) return settled(null)
-      receipts.once(client.id, messageId, store, settled)
+      // A clean session has no state beyond its connection [MQTT-3.1.2-6].
+      receipts.once(client.clean ? client : client.id, messageId, store, received)
     },
 
     subscribe(client, filter) {
@@ -103,7 +115,11 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
         counters.dropped['slow-subscriber']++
         return false
       }
-      if (!client.clean && packet.qos > 0 && persistence.isRedelivery(client.id, packet)) packet.dup = true
+      if (client.clean || packet.qos === 0) return true
+      // Only what comes from the queue has its identifier here.
+      const fresh = packet.messageId === undefined
+      if (fresh && persistence.goesWithQueue(client, packet, connection.state === 'authenticating')) return false
+      if (persistence.isRedelivery(client.id, packet)) packet.dup = true
       return true
     },
 
@@ -134,19 +150,22 @@ function isTracked(client: EngineClient, packet: SessionPacket): boolean {
 
 /** QoS 2 messages on their way to disk, so that one sent twice meanwhile is stored once. */
 class Qos2Receipts {
-  private readonly waiting = new Map<string, Done[]>()
+  private readonly waiting = new Map<string | EngineClient, Map<number, Done[]>>()
 
-  once(clientId: string, messageId: number, store: (stored: Done) => void, done: Done): void {
-    const key = `${messageId}/${clientId}`
-    const others = this.waiting.get(key)
+  /** @param session a client id, or the client itself when its session ends with the connection. */
+  once(session: string | EngineClient, messageId: number, store: (stored: Done) => void, done: Done): void {
+    const ofSession = this.waiting.get(session) ?? new Map<number, Done[]>()
+    const others = ofSession.get(messageId)
     if (others !== undefined) {
       others.push(done)
       return
     }
     const all = [done]
-    this.waiting.set(key, all)
+    ofSession.set(messageId, all)
+    this.waiting.set(session, ofSession)
     store((error) => {
-      this.waiting.delete(key)
+      ofSession.delete(messageId)
+      if (ofSession.size === 0) this.waiting.delete(session)
       for (const each of all) each(error)
     })
   }

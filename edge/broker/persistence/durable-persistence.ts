@@ -176,8 +176,8 @@ export class DurablePersistence {
     return this.memory.getClientList(topic)
   }
 
-  async outgoingEnqueue(subscription: { clientId: string }, packet: SessionPacket): Promise<void> {
-    await this.outgoingEnqueueCombi([subscription], packet)
+  outgoingEnqueue(subscription: { clientId: string }, packet: SessionPacket): Promise<void> {
+    return this.outgoingEnqueueCombi([subscription], packet)
   }
 
   async outgoingEnqueueCombi(subscriptions: { clientId: string }[], packet: SessionPacket): Promise<void> {
@@ -194,12 +194,17 @@ export class DurablePersistence {
   }
 
   outgoingStream(client: ClientRef): Readable {
-    return this.outgoing.stream(client.id)
+    return this.outgoing.stream(client)
   }
 
   /** True when the queued message that `packet` speaks of went out before. */
   isRedelivery(clientId: string, packet: SessionPacket): boolean {
     return this.outgoing.wasSent(clientId, packet)
+  }
+
+  /** True when a new delivery is to be left to the queue of the client; `early` while that is still to be read. */
+  goesWithQueue(client: ClientRef, packet: SessionPacket, early: boolean): boolean {
+    return this.outgoing.goesWithQueue(client, packet, early)
   }
 
   async incomingStorePacket(client: ClientRef, packet: SessionPacket): Promise<void> {
@@ -252,8 +257,9 @@ export class DurablePersistence {
     return will
   }
 
+  /** With `brokers`, wills of earlier runs: the engine counts brokers as alive by the wall clock, which may step. */
   streamWill(brokers?: Record<string, number>): Readable {
-    return this.memory.streamWill(brokers)
+    return this.memory.streamWill(brokers && { ...brokers, [this.engine?.id ?? '']: 1 })
   }
 
   async destroy(): Promise<void> {
@@ -289,10 +295,7 @@ export class DurablePersistence {
 }
 
 function getOrMake<K, V>(map: Map<K, V>, key: K, make: () => V): V {
-  let value = map.get(key)
-  if (value === undefined) {
-    value = make()
-    map.set(key, value)
-  }
+  const value = map.get(key) ?? make()
+  map.set(key, value)
   return value
 }

@@ -7,7 +7,19 @@ import type { Logger } from '../../../shared/log.ts'
 import { sqliteCode } from '../../../shared/sqlite.ts'
 import { type SessionImage, SessionTables } from './session-tables.ts'
 
-const EMPTY: SessionImage = { sessions: [], subscriptions: [], queued: [], received: [], retained: [], wills: [] }
+const EMPTY: SessionImage = {
+  sessions: [],
+  subscriptions: [],
+  queued: [],
+  received: [],
+  retained: [],
+  wills: [],
+}
+
+export interface LoadedSessions extends SessionImage {
+  /** Why what is on disk has to be left alone in this run: the disk is full or broken. */
+  readonly failing?: string
+}
 
 export function sessionsPath(dir: string): string {
   return join(dir, 'sessions.db')
@@ -17,7 +29,7 @@ export function sessionsPath(dir: string): string {
  * The image in `dir`/sessions.db; empty when there is none. A damaged file is set aside under a name ending in `.damaged`.
  * @throws BusbarError SESSIONS_UNREADABLE when the file is sound but cannot be opened.
  */
-export function loadSessions(dir: string, log: Logger): SessionImage {
+export function loadSessions(dir: string, log: Logger): LoadedSessions {
   const path = sessionsPath(dir)
   try {
     mkdirSync(dir, { recursive: true })
@@ -30,6 +42,11 @@ export function loadSessions(dir: string, log: Logger): SessionImage {
     }
   } catch (error) {
     const code = sqliteCode(error) ?? ''
+    if (/^SQLITE_(FULL|IOERR)/.test(code)) {
+      const failing = `${path} cannot be read: ${messageOf(error)}; sessions are kept in memory until the next start`
+      log.error({ path, code: 'SESSIONS_UNREADABLE' }, failing)
+      return { ...EMPTY, failing }
+    }
     if (!/^SQLITE_(CORRUPT|NOTADB)/.test(code)) throw unreadable(path, error)
     for (const suffix of ['', '-wal', '-shm']) {
       if (existsSync(path + suffix)) renameSync(path + suffix, `${path}${suffix}.damaged`)

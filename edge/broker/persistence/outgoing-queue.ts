@@ -8,6 +8,8 @@ export interface QueuedMessage {
   packet: SessionPacket
   /** It was sent before; what follows is a re-delivery, which must say DUP [MQTT-3.3.1-1]. */
   sentBefore: boolean
+  /** It goes out with the queue, not when the engine delivers it. */
+  withQueue: boolean
 }
 
 export class OutgoingQueue {
@@ -17,8 +19,16 @@ export class OutgoingQueue {
     return this.messages.length
   }
 
-  packets(): SessionPacket[] {
-    return this.messages.map(({ packet }) => packet)
+  /** The oldest message that came after `position`; null when there is none. */
+  after(position: number): QueuedMessage | null {
+    let low = 0
+    let high = this.messages.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((this.messages[middle] as QueuedMessage).position > position) high = middle
+      else low = middle + 1
+    }
+    return this.messages[low] ?? null
   }
 
   push(message: QueuedMessage): void {
@@ -46,13 +56,17 @@ export class OutgoingQueue {
     return this.messages.find((message) => same(message.packet)) ?? null
   }
 
-  /** Takes out the message with the packet identifier of `packet`, or, when it has none, the very message. */
+  /**
+   * Takes out the message with the packet identifier of `packet`, or, when it has none, the very message, unless that goes
+   * out with the queue.
+   */
   remove(packet: SessionPacket): QueuedMessage | null {
     const { messageId } = packet
-    const index =
-      messageId === undefined
-        ? this.messages.indexOf(this.find(packet) as QueuedMessage)
-        : this.messages.findIndex((message) => message.packet.messageId === messageId)
+    if (messageId === undefined) {
+      const message = this.find(packet)
+      return message === null || message.withQueue ? null : this.removeAt(this.messages.indexOf(message))
+    }
+    const index = this.messages.findIndex((message) => message.packet.messageId === messageId)
     return index < 0 ? null : this.removeAt(index)
   }
 

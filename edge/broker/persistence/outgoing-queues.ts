@@ -3,8 +3,22 @@
 import { Readable } from 'node:stream'
 import { OutgoingQueue } from './outgoing-queue.ts'
 import type { SessionJournal } from './session-journal.ts'
-import { decodePacket, detached, encodePacket, queuedCopy, type SessionPacket } from './session-packet.ts'
+import {
+  type ClientRef,
+  decodePacket,
+  detached,
+  encodePacket,
+  queuedCopy,
+  type SessionPacket,
+} from './session-packet.ts'
 import type { SessionImage } from './session-tables.ts'
+
+/** A connection reading its queue, once; lives as long as the connection. */
+interface QueueReading {
+  over: boolean
+  /** What it was given, by `keyOf`. */
+  readonly handed: Set<string>
+}
 
 export interface OutgoingQueuesOptions {
   readonly journal: SessionJournal
@@ -16,6 +30,7 @@ export interface OutgoingQueuesOptions {
 export class OutgoingQueues {
   private readonly options: OutgoingQueuesOptions
   private readonly queues = new Map<string, OutgoingQueue>()
+  private readonly readings = new WeakMap<ClientRef, QueueReading>()
   private nextPosition = 1
 
   constructor(options: OutgoingQueuesOptions) {
@@ -26,7 +41,13 @@ export class OutgoingQueues {
     for (const row of rows) {
       const packet = decodePacket(row)
       // A message that had its identifier was sent, as far as anyone can tell.
-      this.queueOf(row.clientId).push({ position: row.position, packet, sentBefore: packet.messageId !== undefined })
+      const sentBefore = packet.messageId !== undefined
+      this.queueOf(row.clientId).push({
+        position: row.position,
+        packet,
+        sentBefore,
+        withQueue: false,
+      })
       this.nextPosition = row.position + 1
     }
   }
@@ -49,7 +70,12 @@ export class OutgoingQueues {
       const queue = this.queueOf(clientId)
       if (!this.makeRoom(queue)) continue
       const position = this.nextPosition++
-      queue.push({ position, packet: { ...kept }, sentBefore: false })
+      queue.push({
+        position,
+        packet: { ...kept },
+        sentBefore: false,
+        withQueue: false,
+      })
       journal.append({ kind: 'enqueue', position, clientId, packet: stored })
     }
     await journal.durable()
@@ -85,8 +111,26 @@ export class OutgoingQueues {
     return message.packet
   }
 
-  stream(clientId: string): Readable {
-    return Readable.from(this.queues.get(clientId)?.packets() ?? [])
+  /** What waits for `client`, oldest first, with what joins the queue while it is read. */
+  stream(client: ClientRef): Readable {
+    const reading: QueueReading = { over: false, handed: new Set() }
+    this.readings.set(client, reading)
+    return Readable.from(this.read(client.id, reading))
+  }
+
+  /**
+   * Whether the message that `packet` speaks of goes out with the queue of `client`. The engine also delivers it as new when
+   * the client returned between the two: sending that as well would break QoS 2, and the order of messages.
+   * @param early the queue is still to be read.
+   */
+  goesWithQueue(client: ClientRef, packet: SessionPacket, early: boolean): boolean {
+    const reading = this.readings.get(client)
+    // By now it may be acknowledged, and gone from the queue.
+    const handed = reading?.handed.has(keyOf(packet)) ?? false
+    const message = this.queues.get(client.id)?.find(packet) ?? null
+    if (!handed && (message === null || !(early || reading?.over === false))) return false
+    if (message !== null) message.withQueue = true
+    return true
   }
 
   /** True when the message that `packet` speaks of went out before. */
@@ -108,6 +152,18 @@ export class OutgoingQueues {
     return oldest !== null
   }
 
+  private *read(clientId: string, reading: QueueReading): Generator<SessionPacket> {
+    let position = 0
+    for (;;) {
+      const message = this.queues.get(clientId)?.after(position)
+      if (message == null) break
+      position = message.position
+      reading.handed.add(keyOf(message.packet))
+      yield message.packet
+    }
+    reading.over = true
+  }
+
   private queueOf(clientId: string): OutgoingQueue {
     let queue = this.queues.get(clientId)
     if (queue === undefined) {
@@ -116,4 +172,9 @@ export class OutgoingQueues {
     }
     return queue
   }
+}
+
+/** A message by the engine's own count. */
+function keyOf({ brokerId, brokerCounter }: SessionPacket): string {
+  return `${brokerId}/${brokerCounter}`
 }

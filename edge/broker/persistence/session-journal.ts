@@ -20,6 +20,8 @@ export interface SessionJournalOptions {
   readonly path: string
   /** Changes that may wait; beyond it the journal gives up until the next start. */
   readonly changesMax: number
+  /** Why nothing may be written in this run: what is on disk could not be read. */
+  readonly unavailable?: string | undefined
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
@@ -42,6 +44,9 @@ export class SessionJournal {
 
   constructor(options: SessionJournalOptions) {
     this.options = options
+    if (options.unavailable === undefined) return
+    this.state = 'given-up'
+    this.failing = options.unavailable
   }
 
   append(change: SessionChange): void {

@@ -58,6 +58,8 @@ export class SessionTables {
   constructor(path: string) {
     const database = openSqlite(path)
     this.database = database
+    // One thread at a time has the file. Without a -shm file beside it, it can be read on a full disk.
+    database.pragma('locking_mode = EXCLUSIVE')
     database.pragma('journal_mode = WAL')
     database.pragma('synchronous = FULL')
     if (database.pragma('user_version', { simple: true }) !== SCHEMA_VERSION) {

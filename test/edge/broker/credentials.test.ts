@@ -1,5 +1,5 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import {
   addCredential,
@@ -100,3 +100,17 @@ describe('the logins in memory', () => {
     expect(logins.find('INV-001')).not.toBeNull()
   })
 })
+
+test.runIf(process.getuid?.() === 0)(
+  'written by root, the file belongs to who had it, or to the owner of its directory',
+  async () => {
+    const file = await aFile()
+    await mkdir(dirname(file))
+    await chown(dirname(file), 1234, 1235)
+    addCredential(file, device, tools)
+    expect(await stat(file)).toMatchObject({ uid: 1234, gid: 1235 })
+    await chown(file, 2234, 2235)
+    removeCredential(file, 'INV-001')
+    expect(await stat(file)).toMatchObject({ uid: 2234, gid: 2235 })
+  },
+)

@@ -189,3 +189,19 @@ test('a thousand devices log in at once within seconds', async () => {
   expect(performance.now() - since).toBeLessThan(10_000)
   expect(site.broker.stats()).toMatchObject({ connections: count, logins: count })
 })
+
+test('clients that leave between CONNECT and its answer leave nothing behind', async () => {
+  const site = await startSite({ insecure: false })
+  const login = site.login(device('INV-001'))
+  for (let i = 0; i < 100; i++) {
+    const raw = await site.socket()
+    raw.send(connectFrame({ ...login, clientId: `gone-${i}`, clean: false }))
+    raw.socket.resetAndDestroy()
+  }
+  await until(() => site.broker.stats().connections === 0)
+  // The ids are free, so another login may have them, unless a session came to be that has an owner.
+  const client = await site.client({ ...login, clientId: 'last' })
+  await until(() => site.broker.devices()[0]?.connected === true)
+  await client.endAsync()
+  await until(() => site.broker.devices()[0]?.connected === false)
+})

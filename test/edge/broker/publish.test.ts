@@ -220,3 +220,25 @@ test('a reading of 256 KiB is stored', async () => {
   await client.publishAsync(TOPIC, payload, { qos: 1 })
   expect(log.of(TOPIC)).toEqual([payload])
 })
+
+test('a QoS 2 message of a clean session is not taken for one of the connection before', async () => {
+  const log = new MemoryLog()
+  const site = await startSite({ spool: log })
+  log.held = true
+  const send = async (payload: string) => {
+    const raw = await site.socket()
+    raw.send(connectFrame({ clientId: 'clean', clean: true }))
+    raw.send(publishFrame('sites/1/devices/INV-001/telemetry', payload, { qos: 2, id: 1 }))
+    return raw
+  }
+  const first = await send('first')
+  await until(() => site.broker.stats().publishes.telemetry === 1)
+  first.socket.destroy()
+  await until(() => site.broker.stats().connections === 0)
+  const second = await send('second')
+  await until(() => site.broker.stats().publishes.telemetry === 2)
+  log.release()
+  await until(() => framesOf(second.received).length === 2)
+  expect(framesOf(second.received)[1]).toEqual(Buffer.of(0x50, 2, 0, 1))
+  expect(log.of('sites/1/devices/INV-001/telemetry')).toEqual(['first', 'second'])
+})

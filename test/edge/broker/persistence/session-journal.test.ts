@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { cp, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadSessions, sessionsPath } from '../../../../edge/broker/persistence/open-sessions.ts'
@@ -17,13 +17,20 @@ function journalIn(dir: string, changesMax = 1000): SessionJournal {
   return new SessionJournal({ path: sessionsPath(dir), changesMax, ...tools })
 }
 
+/** A directory with what is on disk now, while the journal still has the file to itself. */
+async function asAfterPowerCut(dir: string): Promise<string> {
+  const copy = await tempDir()
+  await cp(dir, copy, { recursive: true })
+  return copy
+}
+
 describe('the journal of sessions', () => {
   test('has on disk what it called durable', async () => {
     const dir = await tempDir()
     const journal = journalIn(dir)
     for (let i = 0; i < 100; i++) journal.append(session(`c${i}`))
     await journal.durable()
-    expect(loadSessions(dir, silentLogger).sessions).toHaveLength(100)
+    expect(loadSessions(await asAfterPowerCut(dir), silentLogger).sessions).toHaveLength(100)
     journal.append({ kind: 'forget', clientId: 'c0' })
     await journal.close()
     expect(loadSessions(dir, silentLogger).sessions).toHaveLength(99)
@@ -66,6 +73,17 @@ describe('the journal of sessions', () => {
     await journal.close()
   })
 
+  test('leaves the file alone when it could not be read at the start', async () => {
+    const dir = await tempDir()
+    const path = sessionsPath(dir)
+    const journal = new SessionJournal({ path, changesMax: 10, unavailable: 'the disk is full', ...tools })
+    journal.append(session('one'))
+    await journal.durable()
+    expect(journal.failing).toBe('the disk is full')
+    await journal.close()
+    await expect(Bun.file(path).exists()).resolves.toBe(false)
+  })
+
   test('makes its directory', async () => {
     const dir = join(await tempDir(), 'a', 'b')
     expect(loadSessions(dir, silentLogger).sessions).toEqual([])
@@ -89,7 +107,7 @@ describe('the register of sessions', () => {
     expect(register.age(600, 1000)).toBe(0)
     await journal.durable()
     const afterRestart = new SessionRegister(options)
-    for (const each of loadSessions(dir, silentLogger).sessions) afterRestart.restore(each)
+    for (const each of loadSessions(await asAfterPowerCut(dir), silentLogger).sessions) afterRestart.restore(each)
     expect(afterRestart.ownerOf('away')).toBe('user:b')
     expect(afterRestart.open('here', 'user:a', false)).toBe(true)
     expect(afterRestart.age(400, 1000)).toBe(1)

@@ -17,11 +17,7 @@ function large(seq: number) {
     siteId: 1,
     telemetryData: { trace: 'x'.repeat(FLOOD_EVENT_BYTES) },
   }
-  return {
-    key: 'INV-001',
-    value: JSON.stringify(value),
-    headers: { gateway: 'gw-1', seq: String(seq) },
-  }
+  return { key: 'INV-001', value: JSON.stringify(value), headers: { gateway: 'gw-1', seq: String(seq) } }
 }
 
 async function publishAll(core: ApiCore, from: number, count: number): Promise<void> {
@@ -40,8 +36,7 @@ async function subscribed(core: ApiCore): Promise<LiveTestClient> {
 }
 
 test('a slow client is told exactly how many events it missed, and where; others miss none', async () => {
-  const core = await startApiCore({
-    limits: { clientBufferBytesMax: 500_000 },
+  const core = await startApiCore({ limits: { clientBufferBytesMax: 500_000 },
   })
   const [slow, swift] = [await subscribed(core), await subscribed(core)]
   slow.socket.pause()
@@ -70,8 +65,7 @@ test('a slow client is told exactly how many events it missed, and where; others
 })
 
 test('a client that does not come back is cut', async () => {
-  const core = await startApiCore({
-    limits: { clientBufferBytesMax: 500_000, clientBehindMaxMs: 300 },
+  const core = await startApiCore({ limits: { clientBufferBytesMax: 500_000, clientBehindMaxMs: 300 },
   })
   const slow = await subscribed(core)
   slow.socket.pause()
@@ -82,8 +76,7 @@ test('a client that does not come back is cut', async () => {
 })
 
 test('a client that asks on and on without reading the answers is cut', async () => {
-  const core = await startApiCore({
-    limits: { clientBufferBytesMax: 16_384, clientRepliesBytesMax: 16_384 },
+  const core = await startApiCore({ limits: { clientBufferBytesMax: 16_384, clientRepliesBytesMax: 16_384 },
   })
   const client = await LiveTestClient.connect(core.webSocketUrl)
   client.socket.pause()

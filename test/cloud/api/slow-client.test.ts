@@ -36,8 +36,7 @@ async function subscribed(core: ApiCore): Promise<LiveTestClient> {
 }
 
 test('a slow client is told exactly how many events it missed, and where; others miss none', async () => {
-  const core = await startApiCore({ limits: { clientBufferBytesMax: 500_000 },
-  })
+  const core = await startApiCore({ limits: { clientBufferBytesMax: 500_000 } })
   const [slow, swift] = [await subscribed(core), await subscribed(core)]
   slow.socket.pause()
   await publishAll(core, 1, FLOOD_EVENTS)
@@ -65,8 +64,7 @@ test('a slow client is told exactly how many events it missed, and where; others
 })
 
 test('a client that does not come back is cut', async () => {
-  const core = await startApiCore({ limits: { clientBufferBytesMax: 500_000, clientBehindMaxMs: 300 },
-  })
+  const core = await startApiCore({ limits: { clientBufferBytesMax: 500_000, clientBehindMaxMs: 300 } })
   const slow = await subscribed(core)
   slow.socket.pause()
   await publishAll(core, 1, FLOOD_EVENTS)
@@ -76,8 +74,7 @@ test('a client that does not come back is cut', async () => {
 })
 
 test('a client that asks on and on without reading the answers is cut', async () => {
-  const core = await startApiCore({ limits: { clientBufferBytesMax: 16_384, clientRepliesBytesMax: 16_384 },
-  })
+  const core = await startApiCore({ limits: { clientBufferBytesMax: 16_384, clientRepliesBytesMax: 16_384 } })
   const client = await LiveTestClient.connect(core.webSocketUrl)
   client.socket.pause()
   const ping = JSON.stringify({ type: 'ping', id: 'x'.repeat(64) })

@@ -181,8 +181,7 @@ export class DurablePersistence {
   }
 
   async outgoingEnqueueCombi(subscriptions: { clientId: string }[], packet: SessionPacket): Promise<void> {
-    const clientIds = subscriptions.map(({ clientId }) => clientId)
-    await this.outgoing.enqueue(clientIds, packet)
+    await this.outgoing.enqueue(subscriptions, packet)
   }
 
   async outgoingUpdate(client: ClientRef, packet: SessionPacket): Promise<void> {

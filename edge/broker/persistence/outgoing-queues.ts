@@ -60,13 +60,13 @@ export class OutgoingQueues {
   }
 
   /** Resolves when the message is in every queue, on disk. */
-  async enqueue(clientIds: readonly string[], packet: SessionPacket): Promise<void> {
-    if (clientIds.length === 0) return
+  async enqueue(subscriptions: readonly { clientId: string }[], packet: SessionPacket): Promise<void> {
+    if (subscriptions.length === 0) return
     const { journal } = this.options
     const kept = queuedCopy(packet)
     kept.payload = detached(packet.payload)
     const stored = encodePacket(kept)
-    for (const clientId of clientIds) {
+    for (const { clientId } of subscriptions) {
       const queue = this.queueOf(clientId)
       if (!this.makeRoom(queue)) continue
       const position = this.nextPosition++

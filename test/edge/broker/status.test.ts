@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { until } from '../../support/until.ts'
 import { connectFrame, PINGREQ, publishFrame } from './support/frames.ts'
 import { MemoryLog } from './support/memory-log.ts'
@@ -137,6 +137,21 @@ test('the will of an earlier run is published when its client does not come back
   await startSite({ spool: log, dir: first.dir, limits: { willGraceMs: 200 } })
   await until(() => log.of(STATUS).length === 1)
   expect(log.of(STATUS)).toEqual(['{"status":"OFFLINE","reason":"will"}'])
+})
+
+test('the will of a connected client is not published when the wall clock steps forward', async () => {
+  const site = await startSite({ limits: { willGraceMs: 200 } })
+  const will = { topic: STATUS, payload: Buffer.from('{"status":"OFFLINE"}'), qos: 1, retain: false } as const
+  await site.client({ clientId: 'here', will })
+  const now = Date.now
+  onTestFinished(() => {
+    Date.now = now
+  })
+  // The engine's own clock; each look at it is an hour later than the one before.
+  let hours = 0
+  Date.now = () => now() + ++hours * 3_600_000
+  await new Promise((resolve) => setTimeout(resolve, 700))
+  expect(site.log.of(STATUS)).not.toContain('{"status":"OFFLINE"}')
 })
 
 describe('keepalive', () => {

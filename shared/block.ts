@@ -13,11 +13,10 @@
  */
 
 import { crc32c } from '@platformatic/wasm-utils/bundled'
-import { assert, BusbarError } from './errors.ts'
+import { BusbarError } from './errors.ts'
+import { GrowingBytes, VARINT_BYTES_MAX } from './growing-bytes.ts'
 
 const BODY_VERSION = 1
-/** A varint of a value below 2^35 takes at most five bytes. */
-const VARINT_BYTES_MAX = 5
 
 /** A record of a decoded block. `payload` is a view into the body. */
 export interface BlockRecord {
@@ -33,24 +32,18 @@ export function checksum(bytes: Uint8Array): number {
 }
 
 /** Builds one body in place; a new builder for every block, since the finished bytes are handed on without a copy. */
-export class BlockBuilder {
-  private bytes: Buffer
-  private length = 1
+export class BlockBuilder extends GrowingBytes {
   private records = 0
   private readonly topicIndex = new Map<string, number>()
 
   /** @param capacityBytes initial size of the buffer; it grows when needed. */
   constructor(capacityBytes: number) {
-    this.bytes = Buffer.allocUnsafeSlow(Math.max(capacityBytes, 16))
-    this.bytes[0] = BODY_VERSION
+    super(Math.max(capacityBytes, 16))
+    this.bytes[this.length++] = BODY_VERSION
   }
 
   get recordCount(): number {
     return this.records
-  }
-
-  get byteLength(): number {
-    return this.length
   }
 
   /** Appends one record; `payload` is copied. */
@@ -77,23 +70,6 @@ export class BlockBuilder {
   /** The body; the builder must not be used afterwards. Owns its whole ArrayBuffer, so it can be transferred. */
   finish(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.bytes.buffer as ArrayBuffer, 0, this.length)
-  }
-
-  private reserve(extra: number): void {
-    const needed = this.length + extra
-    if (needed <= this.bytes.length) return
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.bytes.length * 2))
-    this.bytes.copy(grown, 0, 0, this.length)
-    this.bytes = grown
-  }
-
-  private writeVarint(value: number): void {
-    assert(value < 2 ** 35, 'varint fits in five bytes')
-    while (value >= 0x80) {
-      this.bytes[this.length++] = (value % 0x80) | 0x80
-      value = Math.floor(value / 0x80)
-    }
-    this.bytes[this.length++] = value
   }
 }
 

@@ -1,17 +1,15 @@
 /** The value of a `device-status` record: a change, and what it was before. */
 
+import { DEVICE_STATUSES, type DeviceStatus } from '../registry/device.ts'
 import { type EventTime, eventTime } from './event-time.ts'
 import { isRejection, parseJsonObject, type Rejection } from './json-object.ts'
 import type { TelemetryDevice } from './telemetry-value.ts'
 
-export const DEVICE_STATUSES = ['ONLINE', 'OFFLINE', 'MAINTENANCE', 'ERROR'] as const
-export type ReportedStatus = (typeof DEVICE_STATUSES)[number]
-
 /** What a device that was never heard of is taken to have been. */
-export const STATUS_BEFORE_FIRST: ReportedStatus = 'OFFLINE'
+export const STATUS_BEFORE_FIRST: DeviceStatus = 'OFFLINE'
 
 export interface StatusReport {
-  readonly status: ReportedStatus
+  readonly status: DeviceStatus
   readonly reason: string
   readonly time: EventTime
 }
@@ -35,7 +33,7 @@ export function readStatus(payload: Buffer, receivedAtMs: number, futureToleranc
   }
 }
 
-export function statusValue(device: TelemetryDevice, previousStatus: ReportedStatus, report: StatusReport): string {
+export function statusValue(device: TelemetryDevice, previousStatus: DeviceStatus, report: StatusReport): string {
   const { deviceId, serialNumber, siteId } = device
   return JSON.stringify({
     deviceId,

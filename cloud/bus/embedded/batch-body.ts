@@ -15,33 +15,26 @@
  */
 
 import { BusbarError } from '../../../shared/errors.ts'
+import { GrowingBytes, VARINT_BYTES_MAX } from '../../../shared/growing-bytes.ts'
 import type { BusRecord, ConsumedRecord } from '../bus.ts'
 
 const BODY_VERSION = 1
-/** A varint of a value below 2^35 takes at most five bytes. */
-const VARINT_BYTES_MAX = 5
 const CAPACITY_BYTES_MIN = 1024
 /** Up to this length a loop beats the call into the runtime. */
 const SHORT_STRING_MAX = 32
 
 /** Builds one body in place; a new builder for every batch, since the finished bytes are handed on without a copy. */
-export class BatchBuilder {
-  private bytes: Buffer
-  private length = 1
+export class BatchBuilder extends GrowingBytes {
   private records = 0
   private readonly headerIndex = new Map<string, number>()
 
   constructor(capacityBytes: number) {
-    this.bytes = Buffer.allocUnsafeSlow(Math.max(capacityBytes, CAPACITY_BYTES_MIN))
-    this.bytes[0] = BODY_VERSION
+    super(Math.max(capacityBytes, CAPACITY_BYTES_MIN))
+    this.bytes[this.length++] = BODY_VERSION
   }
 
   get recordCount(): number {
     return this.records
-  }
-
-  get byteLength(): number {
-    return this.length
   }
 
   /** Appends one record; its value is copied. */
@@ -109,22 +102,6 @@ export class BatchBuilder {
     bytes[start - 1] = text.length + lengthBias
     this.length = start + text.length
     return true
-  }
-
-  private reserve(extra: number): void {
-    const needed = this.length + extra
-    if (needed <= this.bytes.length) return
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.bytes.length * 2))
-    this.bytes.copy(grown, 0, 0, this.length)
-    this.bytes = grown
-  }
-
-  private writeVarint(value: number): void {
-    while (value >= 0x80) {
-      this.bytes[this.length++] = (value % 0x80) | 0x80
-      value = Math.floor(value / 0x80)
-    }
-    this.bytes[this.length++] = value
   }
 }
 

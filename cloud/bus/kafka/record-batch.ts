@@ -12,6 +12,7 @@
  */
 
 import { crc32c } from '@platformatic/wasm-utils/bundled'
+import { GrowingBytes, VARINT_BYTES_MAX } from '../../../shared/growing-bytes.ts'
 import type { BusRecord } from '../bus.ts'
 
 /** Bytes of a batch in front of its records. */
@@ -21,7 +22,6 @@ const MAGIC = 2
 const CRC_END = 21
 /** What `batchLength` does not count: baseOffset and itself. */
 const LENGTH_END = 12
-const VARINT_BYTES_MAX = 5
 const CAPACITY_BYTES_MIN = 4096
 /** Up to this length a loop beats the call into the runtime; its zigzag length takes one byte. */
 const SHORT_STRING_MAX = 48
@@ -29,23 +29,17 @@ const SHORT_STRING_MAX = 48
 const LIKELY_LENGTH_BYTES = 2
 
 /** Builds the records of one batch; a new builder for every batch. */
-export class RecordsBuilder {
-  private bytes: Buffer
-  private length = 0
+export class RecordsBuilder extends GrowingBytes {
   private records = 0
   private firstMs = 0
   private lastMs = 0
 
   constructor(capacityBytes: number) {
-    this.bytes = Buffer.allocUnsafeSlow(Math.max(capacityBytes, CAPACITY_BYTES_MIN))
+    super(Math.max(capacityBytes, CAPACITY_BYTES_MIN))
   }
 
   get recordCount(): number {
     return this.records
-  }
-
-  get byteLength(): number {
-    return this.length
   }
 
   get firstTimestampMs(): number {
@@ -67,14 +61,14 @@ export class RecordsBuilder {
     const start = this.length
     this.length += LIKELY_LENGTH_BYTES
     this.bytes[this.length++] = 0
-    this.writeVarint(this.lastMs - this.firstMs)
-    this.writeVarint(this.records)
+    this.writeZigzag(this.lastMs - this.firstMs)
+    this.writeZigzag(this.records)
     if (key === null) this.bytes[this.length++] = 1
     else this.writeString(key)
     if (typeof value === 'string') {
       this.writeString(value)
     } else {
-      this.writeVarint(value.length)
+      this.writeZigzag(value.length)
       this.bytes.set(value, this.length)
       this.length += value.length
     }
@@ -96,7 +90,7 @@ export class RecordsBuilder {
     }
     let count = 0
     for (const _ in headers) count++
-    this.writeVarint(count)
+    this.writeZigzag(count)
     for (const name in headers) {
       const value = headers[name] as string
       this.reserve((name.length + value.length) * 3 + 2 * VARINT_BYTES_MAX)
@@ -137,26 +131,18 @@ export class RecordsBuilder {
     }
     const end = this.length
     this.length = at
-    this.writeVarint(length)
+    this.writeZigzag(length)
     this.length = end
   }
 
   /** Zigzag of a number that is not negative. */
-  private writeVarint(value: number): void {
+  private writeZigzag(value: number): void {
     let rest = value * 2
     while (rest >= 0x80) {
       this.bytes[this.length++] = (rest % 0x80) | 0x80
       rest = Math.floor(rest / 0x80)
     }
     this.bytes[this.length++] = rest
-  }
-
-  private reserve(extra: number): void {
-    const needed = this.length + extra
-    if (needed <= this.bytes.length) return
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.bytes.length * 2))
-    this.bytes.copy(grown, 0, 0, this.length)
-    this.bytes = grown
   }
 }
 

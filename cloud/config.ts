@@ -135,14 +135,62 @@ const bus = section('The embedded bus.', {
 const database = section('The database.', {
   url: secretText(
     'sqlite:./data/busbar.db',
-    'SQLite file, or PostgreSQL where there is more than one core',
-    '"sqlite:<path>" or "postgres://user:password@host:port/name"',
-    '^(sqlite:.+|postgres(ql)?://.+)$',
+    'SQLite file, or PostgreSQL where there is more than one core; "memory:" forgets everything at the end',
+    '"sqlite:<path>", "memory:" or "postgres://user:password@host:port/name"',
+    '^(sqlite:.+|memory:|postgres(ql)?://.+)$',
   ),
   poolSize: count(10, [1, 1_000], 'connections', 'Connections to PostgreSQL; SQLite has one'),
   connectTimeoutMs: milliseconds(5_000, [200, 120_000], 'How long connecting may take'),
   queryTimeoutMs: milliseconds(30_000, [500, 600_000], 'How long a statement may take'),
   startTimeoutMs: milliseconds(30_000, [0, 3_600_000], 'How long starting waits for a database that is not up yet'),
+})
+
+const commands = section('Commands to devices, one by one and by task.', {
+  allowUnknownTypes: flag(true, 'Take commands whose name is none of the known types, with any JSON as parameters'),
+  allowUnknownDevices: flag(
+    true,
+    'Take single commands for devices that are not registered; only consumers of command.events learn of those',
+  ),
+  payloadBytesMax: bytes(16 * KiB, [256, 128 * KiB], 'Largest parameters of a command, as JSON; larger ones are refused'),
+  expiryMs: milliseconds(
+    86_400_000,
+    [1_000, 2_592_000_000],
+    'How long a command waits for its device where the request does not say',
+  ),
+  timeoutMs: milliseconds(
+    60_000,
+    [100, 86_400_000],
+    'How long a device may take to answer where the request does not say; after that it is TIMED_OUT',
+  ),
+  answerGraceMs: milliseconds(
+    300_000,
+    [0, 604_800_000],
+    'How long after expiry and timeout the cloud waits for what a gateway may still have to tell, before TIMED_OUT',
+  ),
+  windowCommands: count(
+    500,
+    [1, 10_000],
+    'commands',
+    'Commands handed to one gateway that it has not confirmed to have on disk; further ones wait',
+  ),
+  gatewayLeaseMs: milliseconds(
+    10_000,
+    [1_000, 600_000],
+    'How long a core that died still counts as the one that has a gateway',
+  ),
+  outboxKeptHours: count(24, [0, 8_760], 'hours', 'How long what was published is kept in the outbox'),
+  keptDays: count(90, [1, 3_650], 'days', 'How long finished commands and tasks are kept'),
+})
+
+const tasks = section('Tasks over many devices.', {
+  devicesMax: count(10_000, [1, 100_000], 'devices', 'Devices of one task; a longer list is refused'),
+  concurrency: count(
+    1_000,
+    [1, 100_000],
+    'devices',
+    'Devices of one task that may have its command at one time, where the request does not say',
+  ),
+  leaseMs: milliseconds(10_000, [1_000, 600_000], 'How long after its core died another one takes a task over'),
 })
 
 const registry = section('Sites, gateways and devices.', {
@@ -170,6 +218,8 @@ export const CloudConfigSchema = Type.Object({
   bus,
   database,
   registry,
+  commands,
+  tasks,
   log: logSection,
   shutdown: shutdownSection,
 })

@@ -3,13 +3,15 @@
 import { BusbarError } from '../../shared/errors.ts'
 
 export type DatabaseUrl =
+  /** `:memory:` is a database of this process alone, gone with it. */
   | { readonly dialect: 'sqlite'; readonly path: string }
   | { readonly dialect: 'postgres'; readonly connectionString: string }
 
-const MAY_BE = 'use sqlite:/path/to/file.db or postgres://user:password@host:5432/database'
+const MAY_BE = 'use sqlite:/path/to/file.db, memory: or postgres://user:password@host:5432/database'
 
 /** @throws BusbarError DATABASE_URL_INVALID naming the URL (without its password) and what it may be. */
 export function parseDatabaseUrl(url: string): DatabaseUrl {
+  if (url === 'memory:') return { dialect: 'sqlite', path: ':memory:' }
   if (url.startsWith('sqlite:')) {
     // sqlite:///var/lib/x.db and sqlite:/var/lib/x.db name the same file.
     const path = url.slice('sqlite:'.length).replace(/^\/\/(?=\/)/, '')
@@ -24,7 +26,7 @@ export function parseDatabaseUrl(url: string): DatabaseUrl {
     if (parsed.pathname.length <= 1) throw invalid(url, 'it names no database')
     return { dialect: 'postgres', connectionString: url }
   }
-  throw invalid(url, 'its scheme is neither sqlite nor postgres')
+  throw invalid(url, 'its scheme is none of sqlite, memory and postgres')
 }
 
 /** The URL with its password replaced, for logs and errors. */

@@ -2,6 +2,10 @@
 
 import type { Clock } from '../../shared/clock.ts'
 
+export * from './command-state.ts'
+export * from './device-command.ts'
+export { DeviceCommands } from './device-commands.ts'
+
 export interface ConnectedGateway {
   readonly gatewayId: string
   /** Names this uplink session. */

@@ -109,6 +109,9 @@ export interface SessionRequest {
     | //
     /** How much is still to come; sent every few seconds. */
     { $case: "backlog"; value: BacklogReport }
+    | //
+    /** What became of the commands that were handed over. */
+    { $case: "commandReceipts"; value: CommandReceipts }
     | undefined;
 }
 
@@ -124,6 +127,12 @@ export interface SessionResponse {
     | //
     /** Permission to send more. */
     { $case: "credit"; value: Credit }
+    | //
+    /** Commands for devices of the gateway. */
+    { $case: "commands"; value: Commands }
+    | //
+    /** Commands that are no longer wanted. */
+    { $case: "commandCancellations"; value: CommandCancellations }
     | undefined;
 }
 
@@ -234,6 +243,49 @@ export interface Credit {
   bytes: number;
 }
 
+/**
+ * Command is one command for one device. The gateway keeps it in its inbox and hands it to the device once, when the
+ * device is there. What becomes of it travels up as records of the priority lane.
+ */
+export interface Command {
+  /** Unique for ever; a gateway that knows the id already only says again that it has it. */
+  commandId: string;
+  /** Task that it belongs to; empty for a single command. */
+  taskId: string;
+  siteId: number;
+  serialNumber: string;
+  name: string;
+  /** Parameters as JSON text; empty means null. */
+  paramsJson: string;
+  /** When it was issued, the cloud's wall clock, Unix milliseconds. */
+  issuedAtMs: number;
+  /** It must not reach the device later than this, the cloud's wall clock, Unix milliseconds; see Welcome.wall_clock_ms. */
+  expiresAtMs: number;
+  /** How long the device may take to answer once it has it, milliseconds. */
+  timeoutMs: number;
+}
+
+/** Commands hands commands over. What is not receipted is handed over again in the next session. */
+export interface Commands {
+  commands: Command[];
+}
+
+/**
+ * CommandCancellations lists commands that are not to reach their devices any more. One that did not yet ends as
+ * CANCELLED; one that did goes on.
+ */
+export interface CommandCancellations {
+  commandIds: string[];
+}
+
+/** CommandReceipts answers Commands. */
+export interface CommandReceipts {
+  /** On the gateway's disk, or known from before. */
+  stored: string[];
+  /** Not taken because the inbox is full or its disk refuses; to be handed over again later. */
+  refused: string[];
+}
+
 function createBaseSessionRequest(): SessionRequest {
   return { message: undefined };
 }
@@ -252,6 +304,9 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         break;
       case "backlog":
         BacklogReport.encode(message.message.value, writer.uint32(34).fork()).join();
+        break;
+      case "commandReceipts":
+        CommandReceipts.encode(message.message.value, writer.uint32(42).fork()).join();
         break;
     }
     return writer;
@@ -302,6 +357,14 @@ export const SessionRequest: MessageFns<SessionRequest> = {
             message.message = { $case: "backlog", value: BacklogReport.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = { $case: "commandReceipts", value: CommandReceipts.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -344,6 +407,12 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         }
         break;
       }
+      case "commandReceipts": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "commandReceipts", value: CommandReceipts.fromPartial(object.message.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -364,6 +433,12 @@ export const SessionResponse: MessageFns<SessionResponse> = {
         break;
       case "credit":
         Credit.encode(message.message.value, writer.uint32(26).fork()).join();
+        break;
+      case "commands":
+        Commands.encode(message.message.value, writer.uint32(34).fork()).join();
+        break;
+      case "commandCancellations":
+        CommandCancellations.encode(message.message.value, writer.uint32(42).fork()).join();
         break;
     }
     return writer;
@@ -406,6 +481,25 @@ export const SessionResponse: MessageFns<SessionResponse> = {
             message.message = { $case: "credit", value: Credit.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.message = { $case: "commands", value: Commands.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = {
+              $case: "commandCancellations",
+              value: CommandCancellations.decode(reader, reader.uint32()),
+            };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -439,6 +533,21 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "credit": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "credit", value: Credit.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "commands": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "commands", value: Commands.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "commandCancellations": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = {
+            $case: "commandCancellations",
+            value: CommandCancellations.fromPartial(object.message.value),
+          };
         }
         break;
       }
@@ -1353,6 +1462,344 @@ export const Credit: MessageFns<Credit> = {
   fromPartial(object: DeepPartial<Credit>): Credit {
     const message = createBaseCredit();
     message.bytes = object.bytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseCommand(): Command {
+  return {
+    commandId: "",
+    taskId: "",
+    siteId: 0,
+    serialNumber: "",
+    name: "",
+    paramsJson: "",
+    issuedAtMs: 0,
+    expiresAtMs: 0,
+    timeoutMs: 0,
+  };
+}
+
+export const Command: MessageFns<Command> = {
+  encode(message: Command, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.commandId !== "") {
+      writer.uint32(10).string(message.commandId);
+    }
+    if (message.taskId !== "") {
+      writer.uint32(18).string(message.taskId);
+    }
+    if (message.siteId !== 0) {
+      writer.uint32(24).uint32(message.siteId);
+    }
+    if (message.serialNumber !== "") {
+      writer.uint32(34).string(message.serialNumber);
+    }
+    if (message.name !== "") {
+      writer.uint32(42).string(message.name);
+    }
+    if (message.paramsJson !== "") {
+      writer.uint32(50).string(message.paramsJson);
+    }
+    if (message.issuedAtMs !== 0) {
+      writer.uint32(56).int64(message.issuedAtMs);
+    }
+    if (message.expiresAtMs !== 0) {
+      writer.uint32(64).int64(message.expiresAtMs);
+    }
+    if (message.timeoutMs !== 0) {
+      writer.uint32(72).uint64(message.timeoutMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Command {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCommand();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.commandId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.siteId = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.serialNumber = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.paramsJson = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.issuedAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.expiresAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.timeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Command>): Command {
+    return Command.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Command>): Command {
+    const message = createBaseCommand();
+    message.commandId = object.commandId ?? "";
+    message.taskId = object.taskId ?? "";
+    message.siteId = object.siteId ?? 0;
+    message.serialNumber = object.serialNumber ?? "";
+    message.name = object.name ?? "";
+    message.paramsJson = object.paramsJson ?? "";
+    message.issuedAtMs = object.issuedAtMs ?? 0;
+    message.expiresAtMs = object.expiresAtMs ?? 0;
+    message.timeoutMs = object.timeoutMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseCommands(): Commands {
+  return { commands: [] };
+}
+
+export const Commands: MessageFns<Commands> = {
+  encode(message: Commands, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.commands) {
+      Command.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Commands {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCommands();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.commands.push(Command.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Commands>): Commands {
+    return Commands.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Commands>): Commands {
+    const message = createBaseCommands();
+    message.commands = object.commands?.map((e) => Command.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCommandCancellations(): CommandCancellations {
+  return { commandIds: [] };
+}
+
+export const CommandCancellations: MessageFns<CommandCancellations> = {
+  encode(message: CommandCancellations, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.commandIds) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CommandCancellations {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCommandCancellations();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.commandIds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CommandCancellations>): CommandCancellations {
+    return CommandCancellations.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CommandCancellations>): CommandCancellations {
+    const message = createBaseCommandCancellations();
+    message.commandIds = object.commandIds?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseCommandReceipts(): CommandReceipts {
+  return { stored: [], refused: [] };
+}
+
+export const CommandReceipts: MessageFns<CommandReceipts> = {
+  encode(message: CommandReceipts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.stored) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.refused) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CommandReceipts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCommandReceipts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.stored.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.refused.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CommandReceipts>): CommandReceipts {
+    return CommandReceipts.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CommandReceipts>): CommandReceipts {
+    const message = createBaseCommandReceipts();
+    message.stored = object.stored?.map((e) => e) || [];
+    message.refused = object.refused?.map((e) => e) || [];
     return message;
   },
 };

@@ -210,7 +210,9 @@ export interface TaskDevicesTable {
   site_id: number | null
   device_id: number | null
   state: string
-  /** Commands issued for it so far. */
+  /** What became of its last command; `state` follows when the orchestrator has taken the response in. */
+  outcome: string | null
+  /** Commands issued for it in this round. */
   attempt: number
   /** Of the last attempt. */
   command_id: string | null

@@ -11,6 +11,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import type { DeviceKey, RegisteredDevice, StatusChange, StatusTies } from './device.ts'
 import { DeviceCache } from './device-cache.ts'
+import { DeviceSelection } from './device-selection.ts'
 import { DeviceStore } from './device-store.ts'
 import { GatewayReports } from './gateway-reports.ts'
 import { type GatewayBacklog, type GatewayGap, type GatewayHello, GatewayStore } from './gateway-store.ts'
@@ -47,6 +48,8 @@ export class Registry implements Part {
   readonly sites: SiteStore
   readonly gateways: GatewayStore
   readonly devices: DeviceStore
+  /** Many devices at once, for commands. */
+  readonly selection: DeviceSelection
   private readonly options: RegistryOptions
   private readonly cache: DeviceCache
   private readonly reports: GatewayReports
@@ -66,6 +69,7 @@ export class Registry implements Part {
     this.gateways = new GatewayStore({ database, clock, silentAfterMs: gatewaySilentAfterMs })
     const onUpdated = (deviceId: number) => this.cache.forgetDevice(deviceId)
     this.devices = new DeviceStore({ database, clock, deviceTypePrefixes, onUpdated })
+    this.selection = new DeviceSelection({ database })
     this.reports = new GatewayReports({ store: this.gateways, clock, log, periodMs: reportPeriodMs })
   }
 

@@ -120,6 +120,7 @@ export const commands: Migration = {
       .addColumn('site_id', 'integer')
       .addColumn('device_id', 'integer')
       .addColumn('state', 'text', (column) => column.notNull())
+      .addColumn('outcome', 'text')
       .addColumn('attempt', 'integer', (column) => column.notNull())
       .addColumn('command_id', 'text')
       .addColumn('ready_at_ms', 'bigint', (column) => column.notNull())
@@ -132,7 +133,11 @@ export const commands: Migration = {
       .addColumn('updated_at_ms', 'bigint', (column) => column.notNull())
       .addPrimaryKeyConstraint('task_devices_key', ['task_id', 'position'])
       .execute()
-    await schema.createIndex('task_devices_state').on('task_devices').columns(['task_id', 'state', 'position']).execute()
+    await schema
+      .createIndex('task_devices_state')
+      .on('task_devices')
+      .columns(['task_id', 'state', 'position'])
+      .execute()
     await schema.createIndex('task_devices_command').on('task_devices').columns(['command_id']).execute()
 
     await schema

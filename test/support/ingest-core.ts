@@ -11,7 +11,7 @@ import { Ingest, type IngestOptions } from '../../cloud/ingest/server.ts'
 import { Registry, type RegistryOptions } from '../../cloud/registry/registry.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
-import { systemRandom } from '../../shared/random.ts'
+import { randomHex, systemRandom } from '../../shared/random.ts'
 
 export interface IngestCoreOptions {
   readonly dir: string
@@ -54,7 +54,13 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
     topics: catalogue(),
     ...common,
   })
-  const gateways = new Gateways({ registry, clock: systemClock })
+  const gateways = new Gateways({
+    registry,
+    database,
+    coreId: randomHex(systemRandom, 8),
+    leaseMs: 10_000,
+    ...common,
+  })
   const ingest = new Ingest({
     host: '127.0.0.1',
     port: options.port ?? 0,
@@ -69,6 +75,7 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
   await registry.start()
   await bus.start()
   await bus.createTopics()
+  await gateways.start()
   await ingest.start()
   return {
     port: ingest.port as number,
@@ -80,6 +87,7 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
     async stop() {
       const deadline = AbortSignal.timeout(5_000)
       await ingest.stop(deadline)
+      await gateways.stop()
       await bus.stop(deadline)
       await registry.stop()
       await database.stop()

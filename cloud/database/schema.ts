@@ -130,15 +130,28 @@ export interface DeviceCommandsTable {
   issued_at_ms: Immutable<number>
   expires_at_ms: Immutable<number>
   timeout_ms: Immutable<number>
-  /** The uplink session that it was last handed to. */
-  session_id: string | null
-  sent_at_ms: number | null
-  /** The gateway that has it in its inbox. */
+  /** When it is given up in the state that it is in. */
+  deadline_at_ms: number
+  /**
+   * The gateway that it is to go to. While no session has it that is where its device is; from then on it stays, since
+   * another gateway would hand it to the device a second time.
+   */
   gateway_id: string | null
+  /** The uplink session that it was last handed to; null again when the gateway refused it. */
+  session_id: string | null
+  /** When it was last handed over. */
+  sent_at_ms: number | null
+  /** When the gateway's receipt came. */
   stored_at_ms: number | null
   delivered_at_ms: number | null
+  /** Set while it is with the gateway and not wanted any more. */
   cancel_requested_at_ms: number | null
+  /** The uplink session that was last told so, and when. */
+  cancel_session_id: string | null
+  cancel_sent_at_ms: number | null
   finished_at_ms: number | null
+  /** When an answer came after the end; only the first one counts. */
+  late_at_ms: number | null
   updated_at_ms: number
 }
 

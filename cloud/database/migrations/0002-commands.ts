@@ -30,30 +30,55 @@ export const commands: Migration = {
       .addColumn('issued_at_ms', 'bigint', (column) => column.notNull())
       .addColumn('expires_at_ms', 'bigint', (column) => column.notNull())
       .addColumn('timeout_ms', 'bigint', (column) => column.notNull())
+      .addColumn('deadline_at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('gateway_id', 'text')
       .addColumn('session_id', 'text')
       .addColumn('sent_at_ms', 'bigint')
-      .addColumn('gateway_id', 'text')
       .addColumn('stored_at_ms', 'bigint')
       .addColumn('delivered_at_ms', 'bigint')
       .addColumn('cancel_requested_at_ms', 'bigint')
+      .addColumn('cancel_session_id', 'text')
+      .addColumn('cancel_sent_at_ms', 'bigint')
       .addColumn('finished_at_ms', 'bigint')
+      .addColumn('late_at_ms', 'bigint')
       .addColumn('updated_at_ms', 'bigint', (column) => column.notNull())
       .execute()
-    // What is still to be handed over, and what is still to end: both stay small, however many commands there were.
+    // Each of these holds only what one question of the dispatcher is about, so it stays small, however many commands
+    // there were: what its gateways are to be handed, what may have to go another way, what is to be asked back, what is
+    // to be given up.
     await schema
       .createIndex('device_commands_unstored')
       .on('device_commands')
-      .columns(['device_id'])
+      .columns(['gateway_id'])
       .where(sql.ref('finished_at_ms'), 'is', null)
       .where(sql.ref('stored_at_ms'), 'is', null)
       .execute()
     await schema
+      .createIndex('device_commands_waiting')
+      .on('device_commands')
+      .columns(['command_id'])
+      .where(sql.ref('finished_at_ms'), 'is', null)
+      .where(sql.ref('session_id'), 'is', null)
+      .execute()
+    await schema
+      .createIndex('device_commands_cancelling')
+      .on('device_commands')
+      .columns(['gateway_id'])
+      .where(sql.ref('finished_at_ms'), 'is', null)
+      .where(sql.ref('cancel_requested_at_ms'), 'is not', null)
+      .execute()
+    await schema
       .createIndex('device_commands_open')
       .on('device_commands')
-      .columns(['expires_at_ms'])
+      .columns(['deadline_at_ms'])
       .where(sql.ref('finished_at_ms'), 'is', null)
       .execute()
-    await schema.createIndex('device_commands_finished').on('device_commands').columns(['finished_at_ms']).execute()
+    await schema
+      .createIndex('device_commands_finished')
+      .on('device_commands')
+      .columns(['finished_at_ms'])
+      .where(sql.ref('finished_at_ms'), 'is not', null)
+      .execute()
 
     await schema
       .createTable('commands')

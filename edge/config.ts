@@ -40,7 +40,10 @@ const gateway = section('This gateway.', {
     '1 to 64 letters, digits, ".", "_" or "-"',
     '^[A-Za-z0-9._-]{1,64}$',
   ),
-  dataDir: directory('./data/edge', 'Where the spool, the MQTT sessions and the device credentials are kept'),
+  dataDir: directory(
+    './data/edge',
+    'Where the spool, the MQTT sessions, the commands and the device credentials are kept',
+  ),
 })
 
 const mqtt = section('The MQTT broker of the devices.', {
@@ -148,6 +151,21 @@ const uplink = section('The stream to the cloud.', {
   }),
 })
 
+const commands = section('Commands of the cloud for the devices here.', {
+  inboxMax: count(
+    100_000,
+    [100, 1_000_000],
+    'commands',
+    'Commands that are not finished; further ones are refused, and the cloud hands them over again later',
+  ),
+  keptDays: count(
+    30,
+    [1, 3_650],
+    'days',
+    'How long the id of a finished command is remembered, so that it is never carried out twice',
+  ),
+})
+
 const health = section('HTTP: /health/live, /health/ready, /metrics and /status.', {
   enabled: flag(true, 'Listen; `busbar-edge status` asks there'),
   host: host('127.0.0.1', 'Address to listen on'),
@@ -159,6 +177,7 @@ export const EdgeConfigSchema = Type.Object({
   mqtt,
   spool,
   uplink,
+  commands,
   health,
   log: logSection,
   shutdown: shutdownSection,
@@ -219,6 +238,8 @@ function portsDiffer(config: EdgeConfig): boolean {
 export interface DataPaths {
   readonly spoolDir: string
   readonly mqttDir: string
+  /** The inbox of commands. */
+  readonly commandsDir: string
   /** Logins of the devices, see broker/credentials.ts. */
   readonly credentialsFile: string
 }
@@ -227,6 +248,7 @@ export function dataPaths({ gateway }: EdgeConfig): DataPaths {
   return {
     spoolDir: join(gateway.dataDir, 'spool'),
     mqttDir: join(gateway.dataDir, 'mqtt'),
+    commandsDir: join(gateway.dataDir, 'commands'),
     credentialsFile: join(gateway.dataDir, 'credentials.json'),
   }
 }

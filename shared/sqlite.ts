@@ -44,6 +44,11 @@ export function sqliteCode(error: unknown): string | null {
   return String(error.code)
 }
 
+/** True for what SQLite says of a file that is not, or no longer, a database. */
+export function isDamage(error: unknown): boolean {
+  return /^SQLITE_(CORRUPT|NOTADB)/.test(sqliteCode(error) ?? '')
+}
+
 function driver(): typeof AnySqlite {
   if (!isCompiled()) return AnySqlite
   return process.arch === 'arm64' ? LinuxArm64Sqlite : LinuxX64Sqlite

@@ -6,9 +6,9 @@
 
 import { assert } from '../../shared/errors.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
-import { sqliteCode } from '../../shared/sqlite.ts'
+import { isDamage, sqliteCode } from '../../shared/sqlite.ts'
 import type { Instant } from './boot-time.ts'
-import { damagedFiles, isDamage, makeDurable, openSpoolFile, setAside } from './database-file.ts'
+import { damagedFiles, makeDurable, openSpoolFile, setAside } from './database-file.ts'
 import { CHECKPOINT_PAGES, READ_ERRORS_MAX } from './limits.ts'
 import type { SpoolIdentity } from './schema.ts'
 import { SpoolTables } from './tables.ts'

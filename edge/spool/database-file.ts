@@ -3,7 +3,7 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
-import { openSqlite, type SqliteDatabase, sqliteCode } from '../../shared/sqlite.ts'
+import { isDamage, openSqlite, type SqliteDatabase, sqliteCode } from '../../shared/sqlite.ts'
 import { CHECKPOINT_PAGES, DAMAGED_FILES_MAX } from './limits.ts'
 import { configure, createSchema, FORMAT_VERSION, formatVersion, type SpoolIdentity } from './schema.ts'
 
@@ -11,12 +11,6 @@ export const SPOOL_FILE = 'spool.db'
 const DAMAGED_PREFIX = `${SPOOL_FILE}.damaged-`
 /** SQLite's companions of a database file. */
 const SUFFIXES = ['', '-wal', '-shm', '-journal']
-
-/** True for what SQLite says of a file that is not, or no longer, a database. */
-export function isDamage(error: unknown): boolean {
-  const code = sqliteCode(error)
-  return code !== null && (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB')
-}
 
 /**
  * Opens the spool in `dir`, and creates it when there is none.

@@ -1,10 +1,11 @@
 /** Reads what an earlier run stored of its sessions. A file that cannot be read must not keep the broker from starting. */
 
-import { existsSync, mkdirSync, renameSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { BusbarError, messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
-import { sqliteCode } from '../../../shared/sqlite.ts'
+import { isDamage, sqliteCode } from '../../../shared/sqlite.ts'
+import { setDamagedAside } from '../../journal/damaged-file.ts'
 import { type SessionImage, SessionTables } from './session-tables.ts'
 
 const EMPTY: SessionImage = {
@@ -47,10 +48,8 @@ export function loadSessions(dir: string, log: Logger): LoadedSessions {
       log.error({ path, code: 'SESSIONS_UNREADABLE' }, failing)
       return { ...EMPTY, failing }
     }
-    if (!/^SQLITE_(CORRUPT|NOTADB)/.test(code)) throw unreadable(path, error)
-    for (const suffix of ['', '-wal', '-shm']) {
-      if (existsSync(path + suffix)) renameSync(path + suffix, `${path}${suffix}.damaged`)
-    }
+    if (!isDamage(error)) throw unreadable(path, error)
+    setDamagedAside(path)
     log.error(
       { path, error: messageOf(error), code: 'SESSIONS_DAMAGED' },
       'MQTT sessions and retained messages are lost: their file is damaged and was set aside. Readings are not concerned.',

@@ -1,7 +1,12 @@
-/** A simulated device on the network: an MQTT client that publishes its readings with QoS 1 and counts the PUBACKs. */
+/**
+ * A simulated device on the network: an MQTT client that publishes its readings with QoS 1 and counts the PUBACKs, and takes
+ * commands with QoS 2, answers them and counts them.
+ */
 
 import { connect, type MqttClient } from 'mqtt'
-import type { SimulatedDevice } from './substation.ts'
+import { systemClock as clock, type Timer } from '../../shared/clock.ts'
+import { type BehaviourOptions, type CommandMessage, type DeviceMemory, newMemory, react } from './command-behaviour.ts'
+import type { Reading, SimulatedDevice } from './substation.ts'
 
 /** Readings on the way to the broker, unacknowledged; at the limit the device waits. */
 const IN_FLIGHT_MAX = 200
@@ -16,14 +21,21 @@ export interface DeviceClientOptions {
   readonly password: string
   readonly onPublished: (serialNumber: string, sample: number) => void
   readonly onAcknowledged: (serialNumber: string, sample: number) => void
+  /** How it takes commands; without it the device has not subscribed to any. */
+  readonly behaviour?: BehaviourOptions
 }
 
 export class DeviceClient {
   readonly serialNumber: string
+  /** How often each command was executed, by its id. */
+  readonly executions = new Map<string, number>()
   private readonly options: DeviceClientOptions
   private client: MqttClient | null = null
   private samples = 0
   private inFlight = 0
+  private memory: DeviceMemory | null = null
+  private lastReading: Reading | null = null
+  private readonly answers = new Set<Timer>()
 
   constructor(options: DeviceClientOptions) {
     this.options = options
@@ -41,14 +53,15 @@ export class DeviceClient {
 
   /** Resolves when the broker has admitted the device; rejects when it refuses. */
   async start(): Promise<void> {
-    const { device, host = '127.0.0.1', port, username, password } = this.options
+    const { device, host = '127.0.0.1', port, username, password, behaviour } = this.options
     const client = connect({
       host,
       port,
       clientId: device.serialNumber,
       username,
       password,
-      clean: true,
+      // The session is kept for a device that takes commands, so that none is lost with a connection.
+      clean: behaviour === undefined,
       reconnectPeriod: RECONNECT_MS,
       connectTimeout: CONNECT_TIMEOUT_MS,
       will: {
@@ -59,11 +72,14 @@ export class DeviceClient {
       },
     })
     this.client = client
+    // What waited in its session may come with the CONNACK.
+    if (behaviour !== undefined) client.on('message', (_topic, payload) => this.execute(behaviour, payload))
     await new Promise<void>((resolve, reject) => {
       client.once('connect', () => resolve())
       client.once('error', reject)
     })
     client.on('error', () => undefined)
+    if (behaviour !== undefined) await client.subscribeAsync(device.commandTopic, { qos: 2 })
     await client.publishAsync(device.statusTopic, '{"status":"ONLINE"}', { qos: 1 })
   }
 
@@ -73,7 +89,8 @@ export class DeviceClient {
     const { client } = this
     if (client === null || !client.connected || this.inFlight >= IN_FLIGHT_MAX) return false
     const sample = ++this.samples
-    const { timestamp, ...fields } = device.readingAt(timeMs)
+    this.lastReading = device.readingAt(timeMs)
+    const { timestamp, ...fields } = this.lastReading
     this.inFlight++
     onPublished(device.serialNumber, sample)
     client.publish(device.telemetryTopic, JSON.stringify({ timestamp, sample, ...fields }), { qos: 1 }, (error) => {
@@ -85,7 +102,31 @@ export class DeviceClient {
 
   /** Says goodbye, so that the broker sends no will. */
   async stop(): Promise<void> {
+    for (const timer of this.answers) timer.cancel()
+    this.answers.clear()
     await this.client?.endAsync()
     this.client = null
+  }
+
+  private execute(behaviour: BehaviourOptions, payload: Buffer): void {
+    const { device } = this.options
+    const { serialNumber, kind } = device
+    const command = JSON.parse(payload.toString('utf8')) as CommandMessage
+    this.executions.set(command.commandId, (this.executions.get(command.commandId) ?? 0) + 1)
+    const timeMs = clock.wallMs()
+    const { memory, answer, delayMs } = react(behaviour, this.memory ?? newMemory(behaviour, serialNumber), command, {
+      serialNumber,
+      kind,
+      timeMs,
+      // Its registers count on from reading to reading, so what was published last is what they hold.
+      reading: () => this.lastReading ?? device.readingAt(timeMs),
+    })
+    this.memory = memory
+    if (answer === null) return
+    const timer = clock.after(delayMs, () => {
+      this.answers.delete(timer)
+      this.client?.publish(device.answerTopic, JSON.stringify(answer), { qos: 1 })
+    })
+    this.answers.add(timer)
   }
 }

@@ -20,6 +20,8 @@ export interface SimulatedDevice {
   readonly kind: 'inverter' | 'meter'
   readonly telemetryTopic: string
   readonly statusTopic: string
+  readonly commandTopic: string
+  readonly answerTopic: string
   /**
    * The reading at `timeMs` (Unix milliseconds). Energy registers count on from the reading before, so ask in the
    * order of time.
@@ -54,6 +56,8 @@ export function simulateSubstation(options: SubstationOptions): readonly Simulat
       kind,
       telemetryTopic: deviceTopic(siteId, serialNumber, 'telemetry'),
       statusTopic: deviceTopic(siteId, serialNumber, 'status'),
+      commandTopic: deviceTopic(siteId, serialNumber, 'commands'),
+      answerTopic: deviceTopic(siteId, serialNumber, 'responses'),
       readingAt: kind === 'inverter' ? inverterOf(own, index) : meterOf(own),
     }
   }

@@ -11,12 +11,22 @@ export const MARK_TEMPLATE = `"mark":"${'0'.repeat(COUNTER_DIGITS)}","sentAtUs":
 const MARK_FIELD = Buffer.from('"mark":"')
 const TIME_FIELD = Buffer.from('"sentAtUs":"')
 
-export function connectPacket(options: { clientId: string; username?: string; password?: string }): Buffer {
-  const { clientId, username, password } = options
-  const clean = 0x02
-  const flags = clean | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40)
+export interface ConnectOptions {
+  readonly clientId: string
+  readonly username?: string
+  readonly password?: string
+  /** Default true. */
+  readonly clean?: boolean
+  /** Default 0: none. */
+  readonly keepAliveSeconds?: number
+}
+
+export function connectPacket(options: ConnectOptions): Buffer {
+  const { clientId, username, password, clean = true, keepAliveSeconds = 0 } = options
+  const flags = (clean ? 0x02 : 0) | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40)
   const fields = [clientId, username, password].filter((field) => field !== undefined).map(mqttString)
-  const body = Buffer.concat([mqttString('MQTT'), Buffer.from([4, flags, 0, 0]), ...fields])
+  const keepAlive = [keepAliveSeconds >> 8, keepAliveSeconds & 0xff]
+  const body = Buffer.concat([mqttString('MQTT'), Buffer.from([4, flags, ...keepAlive]), ...fields])
   return Buffer.concat([Buffer.from([0x10]), remainingLength(body.length), body])
 }
 
@@ -98,14 +108,14 @@ function writeDigits(bytes: Buffer, at: number, digits: number, value: number): 
   }
 }
 
-function mqttString(text: string): Buffer {
+export function mqttString(text: string): Buffer {
   const bytes = Buffer.from(text)
   const length = Buffer.alloc(2)
   length.writeUInt16BE(bytes.length)
   return Buffer.concat([length, bytes])
 }
 
-function remainingLength(length: number): Buffer {
+export function remainingLength(length: number): Buffer {
   const bytes: number[] = []
   let rest = length
   do {

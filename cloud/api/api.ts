@@ -16,6 +16,7 @@ import type { Route } from './http/route.ts'
 import { createRouter } from './http/router.ts'
 import { type ApiLimits, DEFAULT_API_LIMITS } from './limits.ts'
 import { type ApiMetrics, createApiMetrics } from './metrics.ts'
+import { type Commands, commandRoutes } from './routes/commands.ts'
 import { deviceRoutes } from './routes/devices.ts'
 import { documentRoutes } from './routes/documents.ts'
 import { gatewayRoutes } from './routes/gateways.ts'
@@ -37,6 +38,8 @@ export interface ApiOptions {
   readonly allowedHosts?: readonly string[]
   readonly registry: Pick<Registry, 'sites' | 'gateways' | 'devices'>
   readonly latest: LatestValues
+  /** Without it there are no routes for commands. */
+  readonly commands?: Commands
   /** Keeps the idempotency keys. */
   readonly database: Pick<DatabaseHandle, 'kysely'>
   readonly bus: Pick<Bus, 'tail'>
@@ -135,13 +138,14 @@ export class Api implements Part {
   }
 
   private declareRoutes(): Route[] {
-    const { registry, latest, dependencies, metrics, clock, version } = this.options
+    const { registry, latest, commands, dependencies, metrics, clock, version } = this.options
     const { limits } = this
     const described = [
       ...siteRoutes({ registry }),
       ...gatewayRoutes({ registry }),
       ...deviceRoutes({ registry }),
       ...latestRoutes({ registry, latest }),
+      ...(commands === undefined ? [] : commandRoutes({ commands })),
       liveRoute({ full: () => this.hub.full, upgrade: (request) => this.upgrade(request) }),
       ...healthRoutes({ dependencies, metrics, clock, version, timeoutMs: limits.healthTimeoutMs }),
     ]

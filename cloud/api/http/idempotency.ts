@@ -8,7 +8,7 @@ import type { Kysely } from 'kysely'
 import type { Clock } from '../../../shared/clock.ts'
 import type { Database } from '../../database/schema.ts'
 import { Problem, problemOf } from './problem.ts'
-import type { Reply } from './route.ts'
+import type { Remember, Reply } from './route.ts'
 
 export interface IdempotencyOptions {
   readonly database: Kysely<Database>
@@ -32,26 +32,32 @@ export class IdempotencyKeys {
 
   /**
    * Runs `work` unless a request with this key has run; then gives its answer again.
-   * Answers are remembered; refusals and failures (thrown) are not: they had no effect, and a retry may succeed. Should
-   * the core die between the effect and remembering the answer, a retry meets the effect: creating says 409 then.
+   * Answers are remembered; refusals and failures (thrown) are not: they had no effect, and a retry may succeed.
+   *
+   * Work that calls `remember` in the transaction of its effect has that effect once, whenever a core dies. Of other work a
+   * retry meets the effect, should the core die between it and remembering the answer: creating says 409 then.
    */
-  async once(key: string, route: string, digest: string, work: () => Promise<Reply>): Promise<Reply> {
-    const remembered = await this.claim(key, route, digest)
+  async once(key: string, route: string, digest: string, work: (remember: Remember) => Promise<Reply>): Promise<Reply> {
+    const claimedAtMs = this.options.clock.wallMs()
+    const remembered = await this.claim(key, route, digest, claimedAtMs)
     if (remembered !== null) return remembered
+    let joined = false
     try {
-      const reply = await work()
-      await this.remember(key, route, reply)
+      const reply = await work(async (reply, transaction) => {
+        joined = true
+        if (!(await this.remember(transaction, key, route, claimedAtMs, reply))) throw lostKey(key)
+      })
+      if (!joined) await this.remember(this.options.database, key, route, claimedAtMs, reply)
       return reply
     } catch (error) {
-      await this.release(key, route)
+      await this.release(key, route, claimedAtMs)
       throw problemOf(error)
     }
   }
 
   /** Null when the key is ours now. */
-  private async claim(key: string, route: string, digest: string): Promise<Reply | null> {
-    const { database, clock, inFlightMaxMs, keptMs } = this.options
-    const nowMs = clock.wallMs()
+  private async claim(key: string, route: string, digest: string, nowMs: number): Promise<Reply | null> {
+    const { database, inFlightMaxMs, keptMs } = this.options
     if (this.claims++ % KEYS_BETWEEN_SWEEPS === 0) {
       await database
         .deleteFrom('idempotency_keys')
@@ -96,21 +102,39 @@ export class IdempotencyKeys {
     return { ...(JSON.parse(row.response) as Reply), status: row.status }
   }
 
-  private async remember(key: string, route: string, reply: Reply): Promise<void> {
-    await this.options.database
+  /** False when the key is not ours any more: we were so slow that another request took it. */
+  private async remember(
+    database: Kysely<Database>,
+    key: string,
+    route: string,
+    claimedAtMs: number,
+    reply: Reply,
+  ): Promise<boolean> {
+    const updated = await database
       .updateTable('idempotency_keys')
       .set({ status: reply.status, response: JSON.stringify({ body: reply.body, headers: reply.headers }) })
       .where('key', '=', key)
       .where('route', '=', route)
-      .execute()
+      .where('status', 'is', null)
+      .where('created_at_ms', '=', claimedAtMs)
+      .executeTakeFirst()
+    return Number(updated.numUpdatedRows) === 1
   }
 
-  private async release(key: string, route: string): Promise<void> {
+  private async release(key: string, route: string, claimedAtMs: number): Promise<void> {
     await this.options.database
       .deleteFrom('idempotency_keys')
       .where('key', '=', key)
       .where('route', '=', route)
       .where('status', 'is', null)
+      .where('created_at_ms', '=', claimedAtMs)
       .execute()
   }
+}
+
+function lostKey(key: string): Problem {
+  return new Problem('IDEMPOTENCY_IN_FLIGHT', `Another request took over the key ${key} from this slow one.`, {
+    hint: 'Send the request again in a moment.',
+    headers: { 'retry-after': '1' },
+  })
 }

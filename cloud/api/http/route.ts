@@ -4,10 +4,12 @@
  */
 
 import type { Static, TObject, TSchema } from '@sinclair/typebox'
+import type { Transaction } from 'kysely'
+import type { Database } from '../../database/schema.ts'
 import type { RequiredPermission } from '../permission.ts'
 import { readJsonBody } from './body.ts'
-import { Problem, type ProblemKind } from './problem.ts'
-import { type Checker, checkerFor, readQuery, readText } from './validation.ts'
+import { type InvalidInput, Problem, type ProblemKind } from './problem.ts'
+import { type Checker, checkerFor, invalidInput, readQuery, readText } from './validation.ts'
 
 /** What a handler gets: every part has passed the check. */
 export interface Call<Params, Query, Body> {
@@ -15,7 +17,14 @@ export interface Call<Params, Query, Body> {
   readonly query: Query
   readonly body: Body
   readonly request: Request
+  /**
+   * Of a request with an idempotency key: stores the answer in the transaction of the effect, so that both are there or none.
+   * Rejects when another request has taken the key over; the transaction must fail then.
+   */
+  readonly remember?: Remember
 }
+
+export type Remember = (reply: Reply, transaction: Transaction<Database>) => Promise<void>
 
 export interface Reply {
   readonly status: number
@@ -50,6 +59,11 @@ export interface RouteDeclaration {
   readonly problems?: readonly ProblemKind[]
   /** Takes an Idempotency-Key header: the same request sent twice has one effect. */
   readonly idempotent?: boolean
+  /**
+   * What else is wrong with a body that its schema refuses, so that one answer tells everything. The handler checks the same
+   * of a body that passes.
+   */
+  readonly alsoWrong?: (body: unknown) => Promise<readonly InvalidInput[]>
 }
 
 export interface Route extends RouteDeclaration {
@@ -64,7 +78,7 @@ export interface Route extends RouteDeclaration {
 export interface AnswerContext {
   readonly bodyBytesMax: number
   /** Gives the remembered answer of a request with the same key, or runs `work` and remembers its answer. */
-  once(key: string, route: string, digest: string, work: () => Promise<Reply>): Promise<Reply>
+  once(key: string, route: string, digest: string, work: (remember: Remember) => Promise<Reply>): Promise<Reply>
 }
 
 type Infer<Schema> = Schema extends TSchema ? Static<Schema> : undefined
@@ -91,12 +105,12 @@ export function defineRoute<
       const query =
         queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))
       const json = bodyChecker && (await readJsonBody(request, context.bodyBytesMax))
-      const body = bodyChecker && json && checked(bodyChecker, json.value)
+      const body = bodyChecker && json && (await checkedBody(bodyChecker, json.value, declaration.alsoWrong))
       const call = { params, query, body, request } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
       const key = declaration.idempotent === true ? request.headers.get('idempotency-key') : null
       if (key === null || json === undefined) return respond(await handler(call))
-      const reply = await context.once(checkedKey(key), name, json.digest(), async () => {
-        const reply = await handler(call)
+      const reply = await context.once(checkedKey(key), name, json.digest(), async (remember) => {
+        const reply = await handler({ ...call, remember })
         if (reply === undefined || reply instanceof Response)
           throw new Error('a route with idempotency keys gives a Reply')
         return reply
@@ -107,8 +121,21 @@ export function defineRoute<
 }
 
 function checked(checker: Checker, value: unknown): unknown {
-  checker.check(value)
+  const errors = checker.errors(value)
+  if (errors.length > 0) throw invalidInput(errors)
   return value
+}
+
+async function checkedBody(
+  checker: Checker,
+  value: unknown,
+  alsoWrong: RouteDeclaration['alsoWrong'],
+): Promise<unknown> {
+  const errors = checker.errors(value)
+  if (errors.length === 0) return value
+  const known = new Set(errors.map(({ pointer }) => pointer))
+  const others = (await alsoWrong?.(value)) ?? []
+  throw invalidInput([...errors, ...others.filter(({ pointer }) => !known.has(pointer))])
 }
 
 /** Printable ASCII without quotes trouble: what fits in a header and a log line. */

@@ -3,8 +3,9 @@
  * wrong what it may be. Strict: `"5"` is no integer in a body, an unknown member is an error, not ignored.
  */
 
-import { FormatRegistry, type TObject, type TSchema } from '@sinclair/typebox'
+import { FormatRegistry, type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
+import { Value } from '@sinclair/typebox/value'
 import '../../../shared/instant.ts'
 import { schemaErrors, shortened } from '../../../shared/schema-errors.ts'
 import { type InvalidInput, Problem } from './problem.ts'
@@ -17,23 +18,32 @@ export type InputPlace = InvalidInput['in']
 /** A schema made ready to check values quickly. */
 export interface Checker {
   readonly schema: TSchema
-  /** Throws INVALID_INPUT with every error when `value` does not match. */
-  check(value: unknown): void
+  /** What is wrong with `value`; empty when it matches. */
+  errors(value: unknown): InvalidInput[]
 }
 
 export function checkerFor(schema: TSchema, place: InputPlace): Checker {
   const compiled = TypeCompiler.Compile(schema)
   return {
     schema,
-    check(value) {
-      if (!compiled.Check(value)) throw invalidInput(inputErrors(compiled, value, place))
-    },
+    errors: (value) => (compiled.Check(value) ? [] : inputErrors(compiled, value, place)),
   }
 }
 
 /** Every error of `value`, one for each pointer. */
 export function inputErrors(compiled: TypeCheck<TSchema>, value: unknown, place: InputPlace): InvalidInput[] {
   return schemaErrors(compiled, value).map((error) => ({ in: place, ...error }))
+}
+
+/** The members of `value` that match the schema on their own, however wrong the rest of it is. */
+export function soundMembers<Schema extends TObject>(schema: Schema, value: unknown): Partial<Static<Schema>> {
+  if (typeof value !== 'object' || value === null) return {}
+  const given = Object.entries(value)
+  const sound = given.filter(([name, member]) => {
+    const known = Object.hasOwn(schema.properties, name) ? schema.properties[name] : undefined
+    return known !== undefined && Value.Check(known, member)
+  })
+  return Object.fromEntries(sound) as Partial<Static<Schema>>
 }
 
 export function invalidInput(errors: readonly InvalidInput[]): Problem {

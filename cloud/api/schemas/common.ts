@@ -1,6 +1,7 @@
 /** Values that occur in several resources. */
 
 import { type TSchema, Type } from '@sinclair/typebox'
+import { INSTANT_FORM } from '../../../shared/instant.ts'
 import { SERIAL_NUMBER_PATTERN } from '../../../shared/mqtt-topics.ts'
 import { PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX } from '../../registry/page.ts'
 
@@ -31,6 +32,8 @@ export const NameSchema = Type.String({
 })
 
 export const TimeSchema = Type.String({ format: 'date-time', description: 'RFC 3339, UTC' })
+/** A time as callers give it; `readInstant` reads it. */
+export const InstantSchema = Type.String({ format: 'date-time', description: INSTANT_FORM })
 
 export function nullable<Schema extends TSchema>(schema: Schema) {
   return Type.Union([schema, Type.Null()])

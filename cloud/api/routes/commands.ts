@@ -1,0 +1,168 @@
+/** Commands to single devices over REST. */
+
+import { type Static, Type } from '@sinclair/typebox'
+import { readInstant } from '../../../shared/instant.ts'
+import {
+  type CommandProblem,
+  CommandRefusedError,
+  type CommandService,
+  type NewCommand,
+} from '../../commands/commands.ts'
+import { type InvalidInput, notFound } from '../http/problem.ts'
+import { defineRoute, type Reply, type Route } from '../http/route.ts'
+import { invalidInput, soundMembers } from '../http/validation.ts'
+import {
+  CommandIdSchema,
+  CommandSchema,
+  CommandStateSchema,
+  CommandStatusSchema,
+  commandBody,
+  NewCommandSchema,
+} from '../schemas/command.ts'
+import {
+  closed,
+  InstantSchema,
+  PAGE_QUERY,
+  pageBody,
+  pageSchema,
+  SerialNumberSchema,
+  SiteIdSchema,
+} from '../schemas/common.ts'
+
+/** What the routes ask of the command service. */
+export type Commands = Pick<CommandService, 'create' | 'problems' | 'get' | 'list'>
+
+export function commandRoutes({ commands }: { readonly commands: Commands }): Route[] {
+  const tag = 'commands'
+  return [
+    defineRoute(
+      {
+        method: 'GET',
+        path: '/api/v1/commands',
+        operationId: 'listCommands',
+        tag,
+        summary: 'Commands, the newest first, all of them or those that match every criterion given',
+        permission: { role: 'viewer', scope: 'site' },
+        query: Type.Object(
+          {
+            ...PAGE_QUERY,
+            device_id: Type.Optional(SerialNumberSchema),
+            site_id: Type.Optional(SiteIdSchema),
+            status: Type.Optional(CommandStatusSchema),
+            delivery_state: Type.Optional(CommandStateSchema),
+            created_after: Type.Optional({
+              ...InstantSchema,
+              description: `At that time or later. ${InstantSchema.description}`,
+            }),
+            created_before: Type.Optional({
+              ...InstantSchema,
+              description: `Before that time. ${InstantSchema.description}`,
+            }),
+          },
+          closed,
+        ),
+        responses: { 200: { description: 'A page of commands', schema: pageSchema(CommandSchema) } },
+        problems: ['UNAVAILABLE'],
+      },
+      async ({ query }) => {
+        const page = await commands.list({
+          limit: query.limit,
+          cursor: query.cursor,
+          deviceId: query.device_id,
+          siteId: query.site_id,
+          status: query.status,
+          deliveryState: query.delivery_state,
+          createdAfterMs: instant(query.created_after),
+          createdBeforeMs: instant(query.created_before),
+        })
+        return { status: 200, body: pageBody(page, commandBody) }
+      },
+    ),
+    defineRoute(
+      {
+        method: 'POST',
+        path: '/api/v1/commands',
+        operationId: 'createCommand',
+        tag,
+        summary: 'Send a command to a device',
+        description:
+          'The command is told on the topic command.events and, when the device is registered, handed to the gateway that ' +
+          'has it. A command whose gateway is away waits until it expires. With an Idempotency-Key a repeated request never ' +
+          'makes a second command, whatever happened to the first.',
+        permission: { role: 'operator', scope: 'site' },
+        body: NewCommandSchema,
+        alsoWrong: async (body) => inBody(await commands.problems(judgeable(body))),
+        idempotent: true,
+        responses: { 201: { description: 'The command', schema: CommandSchema } },
+        problems: ['UNAVAILABLE'],
+      },
+      async ({ body, remember }) => {
+        const command = await commands
+          .create(toNewCommand(body), async (stored, transaction) => await remember?.(created(stored), transaction))
+          .catch((error: unknown) => {
+            throw error instanceof CommandRefusedError ? invalidInput(inBody(error.problems)) : error
+          })
+        return created(command)
+      },
+    ),
+    defineRoute(
+      {
+        method: 'GET',
+        path: '/api/v1/commands/:id',
+        operationId: 'getCommand',
+        tag,
+        summary: 'One command, and what became of it',
+        permission: { role: 'viewer', scope: 'site' },
+        params: Type.Object({ id: CommandIdSchema }),
+        responses: { 200: { description: 'The command', schema: CommandSchema } },
+        problems: ['NOT_FOUND', 'UNAVAILABLE'],
+      },
+      async ({ params: { id } }) => {
+        const command = await commands.get(id)
+        if (command === null) throw notFound('command', id)
+        return { status: 200, body: commandBody(command) }
+      },
+    ),
+  ]
+}
+
+function created(command: Parameters<typeof commandBody>[0]): Reply {
+  return { status: 201, body: commandBody(command), headers: { location: `/api/v1/commands/${command.id}` } }
+}
+
+type CommandMembers = Partial<Static<typeof NewCommandSchema>>
+
+function toNewCommand(body: Static<typeof NewCommandSchema>): NewCommand
+function toNewCommand(body: CommandMembers): Partial<NewCommand>
+function toNewCommand(body: CommandMembers): Partial<NewCommand> {
+  return {
+    ...(body.device_id === undefined ? {} : { deviceId: body.device_id }),
+    ...(body.name === undefined ? {} : { name: body.name }),
+    siteId: body.site_id,
+    payload: body.payload,
+    expiresAtMs: instant(body.expires_at),
+    expiresInMs: body.expires_in_ms,
+    timeoutMs: body.timeout_ms,
+  }
+}
+
+/** What can be judged of a body that the schema refuses. */
+function judgeable(body: unknown): Partial<NewCommand> {
+  const { device_id, ...members } = soundMembers(NewCommandSchema, body)
+  // Without the site that was meant, the device cannot be looked for.
+  const siteIsSound = members.site_id !== undefined || !isGiven(body, 'site_id')
+  return toNewCommand(siteIsSound ? { device_id, ...members } : members)
+}
+
+function isGiven(body: unknown, member: string): boolean {
+  return typeof body === 'object' && body !== null && Object.hasOwn(body, member)
+}
+
+/** The schema has seen to it that it is one. */
+function instant(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : (readInstant(text) ?? undefined)
+}
+
+function inBody(problems: readonly CommandProblem[]): InvalidInput[] {
+  return problems.map((problem) => ({ in: 'body' as const, ...problem }))
+}

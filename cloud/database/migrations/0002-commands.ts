@@ -190,6 +190,14 @@ export const commands: Migration = {
       .columns(['id'])
       .where(sql.ref('sent_at_ms'), 'is', null)
       .execute()
+    // Never more rows than the cores publish at the moment: which keys those have is asked for with every claim.
+    await schema
+      .createIndex('outbox_leased')
+      .on('outbox')
+      .columns(['lease_until_ms'])
+      .where(sql.ref('sent_at_ms'), 'is', null)
+      .where(sql.ref('lease_until_ms'), 'is not', null)
+      .execute()
     await schema.createIndex('outbox_sent').on('outbox').columns(['sent_at_ms']).execute()
     await schema.createIndex('outbox_owner').on('outbox').columns(['owner', 'owner_id']).execute()
   },

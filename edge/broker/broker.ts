@@ -13,6 +13,8 @@ import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
 import { Admission } from './admission.ts'
+import type { CommandOutlet } from './command-outlet.ts'
+import { CommandRoutes } from './command-routes.ts'
 import type { Connection } from './connection.ts'
 import { Connections } from './connections.ts'
 import { BrokerCounters, type DropReason, type PublishChannel, type RefusalReason } from './counters.ts'
@@ -90,6 +92,7 @@ export class Broker implements Part {
   private readonly limits: BrokerLimits
   private readonly counters = new BrokerCounters()
   private readonly directory: DeviceDirectory
+  private readonly routes: CommandRoutes
   private running: Running | null = null
   private starting: Promise<void> | null = null
   private stopping: Promise<void> | null = null
@@ -104,6 +107,18 @@ export class Broker implements Part {
       clock: options.clock,
       counters: this.counters,
     })
+    this.routes = new CommandRoutes({
+      random: options.random,
+      publish: (topic, payload) => {
+        if (!this.closing) this.running?.engine.publish(topic, payload)
+      },
+      sessionOf: (clientId) => this.running?.persistence.register.nameOf(clientId) ?? null,
+    })
+  }
+
+  /** The way of commands to the devices; there from construction, so that the inbox listens before the first device is here. */
+  get commands(): CommandOutlet {
+    return this.routes
   }
 
   /** @throws BusbarError INSECURE_LISTENER, LISTEN_FAILED, TLS_INVALID, SESSIONS_UNREADABLE, CREDENTIALS_UNREADABLE */
@@ -147,7 +162,7 @@ export class Broker implements Part {
   }
 
   private async startOnce(): Promise<void> {
-    const { options, limits, counters, directory } = this
+    const { options, limits, counters, directory, routes } = this
     const { clock, random, log, spool } = options
     refuseInsecureListeners(options)
     const credentials = new CredentialFile(options.credentials.file, clock)
@@ -162,6 +177,7 @@ export class Broker implements Part {
     const journal = new SessionJournal({ path: sessionsPath(dir), changesMax, unavailable, clock, random, log })
     const persistence = new DurablePersistence({
       journal,
+      random,
       image,
       observed,
       queueMax: limits.sessionQueueMax,
@@ -180,13 +196,14 @@ export class Broker implements Part {
       sessions: persistence.register,
       log,
     })
-    const intake = new PublishIntake({ log: spool, observed, directory, limits, counters })
+    const answered = routes.answered.bind(routes)
+    const intake = new PublishIntake({ log: spool, observed, directory, answered, limits, counters })
     const engine = createEngine({
       id: randomHex(random, 8),
       persistence,
       observed,
       limits,
-      hooks: engineHooks({ admission, intake, directory, persistence, limits, counters, log }),
+      hooks: engineHooks({ admission, intake, directory, persistence, commands: routes, limits, counters, log }),
     })
     const connections = new Connections({
       limits,
@@ -222,6 +239,8 @@ export class Broker implements Part {
     this.closing = true
     for (const listener of listeners) listener.close()
     aging.cancel()
+    // Their answers would not be read any more.
+    this.routes.close()
     await connections.settle(deadline)
     // The engine queues for absent sessions in the turns after it acknowledged.
     for (let turn = 0; turn < ENGINE_TURNS; turn++) await new Promise((resolve) => setImmediate(resolve))
@@ -234,6 +253,7 @@ export class Broker implements Part {
 
   /** A connection is over: who it spoke for may be offline now. */
   private departed(connection: Connection, admission: Admission): void {
+    this.routes.departed(connection)
     const { identity, request, engineClient, refusal } = connection
     if (identity === null || engineClient === null) return
     admission.release(engineClient.id)

@@ -1,4 +1,4 @@
-/** What a connection needs of its broker. */
+/** What a connection needs of its broker, and why the broker has it pause. */
 
 import type { Timer } from '../../shared/clock.ts'
 import type { Connection } from './connection.ts'
@@ -6,6 +6,10 @@ import type { RefusalReason } from './counters.ts'
 import type { EngineClient } from './engine.ts'
 import type { EngineStream } from './engine-stream.ts'
 import type { BrokerLimits } from './limits.ts'
+
+/** Reasons not to read from a client, as bits. */
+export const PAUSED = { login: 1, engine: 2, output: 4, spool: 8, leaving: 16 } as const
+export type PauseReason = (typeof PAUSED)[keyof typeof PAUSED]
 
 export interface ConnectionHost {
   readonly limits: BrokerLimits

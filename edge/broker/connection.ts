@@ -10,7 +10,8 @@
 import type { Timer } from '../../shared/clock.ts'
 import type { BusbarError } from '../../shared/errors.ts'
 import { ClientOutput } from './client-output.ts'
-import type { ConnectionHost } from './connection-host.ts'
+import type { CommandLine } from './command-line.ts'
+import { type ConnectionHost, PAUSED, type PauseReason } from './connection-host.ts'
 import type { RefusalReason } from './counters.ts'
 import type { DeviceRecord } from './device-directory.ts'
 import type { CommitListener } from './durable-log.ts'
@@ -21,10 +22,6 @@ import { type ConnectRequest, checkFrame, DISCONNECT, PUBLISH, readConnect } fro
 import type { PublishRoute } from './publish-intake.ts'
 import type { Identity } from './topic-rules.ts'
 import type { Transport, TransportEvents } from './transport.ts'
-
-/** Reasons not to read from a client, as bits. */
-export const PAUSED = { login: 1, engine: 2, output: 4, spool: 8, leaving: 16 } as const
-type PauseReason = (typeof PAUSED)[keyof typeof PAUSED]
 
 /** How long a client may take to read the last bytes of a connection that ends, milliseconds. */
 const CLOSE_GRACE_MS = 1000
@@ -44,6 +41,8 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
   readonly routes = new Map<string, PublishRoute>()
   lastRoute: PublishRoute | null = null
   engineClient: EngineClient | null = null
+  /** Set while it takes commands. */
+  commandLine: CommandLine | null = null
   /** Why it is being closed, when it is the broker's doing. */
   refusal: RefusalReason | null = null
   saidDisconnect = false
@@ -171,13 +170,13 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     }
   }
 
-  // From the engine.
+  // From the engine, and for commands.
 
   engineReads(): void {
     this.setPaused(PAUSED.engine, false)
   }
 
-  engineWrites(bytes: Uint8Array): void {
+  send(bytes: Uint8Array): void {
     if (this.isEnding()) return
     this.output.add(bytes)
     this.host.flushSoon(this)
@@ -226,6 +225,10 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     // Neither retained nor QoS 2, and nothing before it is still with the engine: order stays [MQTT-4.6.0-2].
     const simple = type === PUBLISH && (first & 0x05) === 0
     if (simple && this.viaEngine === 0 && this.host.takeDirect(this, first)) return type
+    if (this.commandLine?.take(bytes, start, body, end) === true) {
+      this.direct = true
+      return type
+    }
     const fault = checkFrame(bytes, start, body, end)
     if (fault !== null) {
       this.refuse(fault, { packetType: type })

@@ -1,8 +1,8 @@
 /** All connections: taking them in, writing for them together, and cutting those that do not read. */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
-import { Connection, PAUSED } from './connection.ts'
-import type { ConnectionHost } from './connection-host.ts'
+import { Connection } from './connection.ts'
+import { type ConnectionHost, PAUSED } from './connection-host.ts'
 import type { BrokerCounters, RefusalReason } from './counters.ts'
 import type { DurableLog } from './durable-log.ts'
 import type { EngineClient } from './engine.ts'

@@ -4,6 +4,7 @@ import { messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import { parseDeviceTopic } from '../../shared/mqtt-topics.ts'
 import type { Admission } from './admission.ts'
+import { type CommandRoutes, isOwnCommand } from './command-routes.ts'
 import type { Connection } from './connection.ts'
 import type { BrokerCounters } from './counters.ts'
 import type { DeviceDirectory } from './device-directory.ts'
@@ -19,6 +20,7 @@ export interface EngineHooksOptions {
   readonly intake: PublishIntake
   readonly directory: DeviceDirectory
   readonly persistence: DurablePersistence
+  readonly commands: CommandRoutes
   readonly limits: BrokerLimits
   readonly counters: BrokerCounters
   readonly log: Logger
@@ -31,7 +33,7 @@ export function connectionOf(client: EngineClient): Connection {
 }
 
 export function engineHooks(options: EngineHooksOptions): EngineHooks {
-  const { admission, intake, directory, persistence, limits, counters, log } = options
+  const { admission, intake, directory, persistence, commands, limits, counters, log } = options
   const receipts = new Qos2Receipts()
 
   const publishOldWill = (will: SessionPacket, done: Done): void => {
@@ -109,8 +111,14 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
       return false
     },
 
+    subscribed: (client, filters) => commands.subscribed(connectionOf(client), filters),
+
+    unsubscribed: (client, filters) => commands.unsubscribed(connectionOf(client), filters),
+
     forward(client, packet) {
       const connection = connectionOf(client)
+      // Commands reach a device by its route, once; the engine's copies are for those who watch.
+      if (isOwnCommand(connection.identity, client, packet.topic)) return false
       if (connection.output.unreadBytes > limits.unreadDropBytes && !isTracked(client, packet)) {
         counters.dropped['slow-subscriber']++
         return false
@@ -129,7 +137,11 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
       for (const device of connection.devices) directory.happened(device, { kind: 'connected' })
     },
 
-    accepted: (client) => connectionOf(client).opened(),
+    accepted(client) {
+      const connection = connectionOf(client)
+      connection.opened()
+      commands.accepted(connection)
+    },
 
     keepaliveExpired: (client) => connectionOf(client).noteRefusal('keepalive-timeout'),
 

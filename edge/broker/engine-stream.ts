@@ -12,7 +12,8 @@ import { Readable } from 'node:stream'
 export interface EngineStreamOwner {
   /** The engine took everything and wants more. */
   engineReads(): void
-  engineWrites(bytes: Uint8Array): void
+  /** Bytes for the client. */
+  send(bytes: Uint8Array): void
   /** The engine closed the connection. */
   engineCloses(): void
 }
@@ -60,7 +61,7 @@ export class EngineStream extends Readable {
   }
 
   write(chunk: Uint8Array | string): true {
-    this.owner.engineWrites(typeof chunk === 'string' ? Buffer.from(chunk) : chunk)
+    this.owner.send(typeof chunk === 'string' ? Buffer.from(chunk) : chunk)
     return true
   }
 

@@ -5,6 +5,7 @@ import mqemitter from 'mqemitter'
 import type { EngineStream } from './engine-stream.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { ObservedTopics } from './observed-topics.ts'
+import { confinePacketIds } from './packet-ids.ts'
 import type { DurablePersistence } from './persistence/durable-persistence.ts'
 import type { SessionPacket } from './persistence/session-packet.ts'
 
@@ -18,6 +19,8 @@ export interface EngineClient {
   /** Set when the client said DISCONNECT; no will is published then. */
   _disconnected: boolean
   readonly _keepaliveTimer: { refresh(): void } | null
+  /** The packet identifier of its next delivery. */
+  _nextId: number
 }
 
 /** CONNACK return codes that refuse [MQTT-3.2.2.3]. */
@@ -29,6 +32,9 @@ export interface EngineHooks {
   /** Calls `done` once the message may be acknowledged; an error closes the connection. `client` is null for old wills. */
   publish(client: EngineClient | null, packet: SessionPacket, done: (error: Error | null) => void): void
   subscribe(client: EngineClient, filter: string): boolean
+  /** SUBACK was sent; `qos` is what was granted, above 2 for what was refused. */
+  subscribed(client: EngineClient, filters: readonly { readonly topic: string; readonly qos: number }[]): void
+  unsubscribed(client: EngineClient, filters: readonly string[]): void
   /** False drops the delivery. */
   forward(client: EngineClient, packet: SessionPacket): boolean
   connected(client: EngineClient): void
@@ -40,6 +46,8 @@ export interface EngineHooks {
 
 export interface Engine {
   attach(stream: EngineStream): EngineClient
+  /** Delivers a message with QoS 0 to those who are there. */
+  publish(topic: string, payload: Buffer): void
   /** Loads sessions and begins. */
   listen(): Promise<void>
   close(): Promise<void>
@@ -84,13 +92,23 @@ export function createEngine(options: {
   on('connackSent', (packet: { returnCode: number }, client: EngineClient) => {
     if (packet.returnCode === 0) hooks.accepted(client)
   })
+  on('subscribe', (filters: { topic: string; qos: number }[], client: EngineClient) =>
+    hooks.subscribed(client, filters),
+  )
+  on('unsubscribe', (filters: string[], client: EngineClient) => hooks.unsubscribed(client, filters))
   on('keepaliveTimeout', (client: EngineClient) => hooks.keepaliveExpired(client))
   on('clientError', (client: EngineClient, error: Error) => hooks.clientFailed(client, error))
   on('connectionError', (client: EngineClient, error: Error) => hooks.clientFailed(client, error))
   on('error', (error: Error) => hooks.failed(error))
 
   return {
-    attach: (stream) => aedes.handle(stream as never) as unknown as EngineClient,
+    attach: (stream) => {
+      const client = aedes.handle(stream as never) as unknown as EngineClient
+      confinePacketIds(client)
+      return client
+    },
+    publish: (topic, payload) =>
+      aedes.publish({ cmd: 'publish', topic, payload, qos: 0, retain: false, dup: false }, () => undefined),
     listen: () => aedes.listen(),
     close: () => new Promise((resolve) => aedes.close(() => resolve())),
   }

@@ -6,11 +6,26 @@
 import { isUtf8 } from 'node:buffer'
 
 export const PUBLISH = 3
+export const PUBACK = 4
+export const PUBREC = 5
+export const PUBCOMP = 7
+/** With its reserved flags [MQTT-3.6.1-1]. */
+const PUBREL_BYTE = 0x62
 const SUBSCRIBE = 8
 const UNSUBSCRIBE = 10
 export const DISCONNECT = 14
 /** What a client may send after CONNECT: publishes, the acknowledgements of QoS 1 and 2, subscriptions, PINGREQ, DISCONNECT. */
-const CLIENT_PACKETS: ReadonlySet<number> = new Set([PUBLISH, 4, 5, 6, 7, SUBSCRIBE, UNSUBSCRIBE, 12, DISCONNECT])
+const CLIENT_PACKETS: ReadonlySet<number> = new Set([
+  PUBLISH,
+  PUBACK,
+  PUBREC,
+  6,
+  PUBCOMP,
+  SUBSCRIBE,
+  UNSUBSCRIBE,
+  12,
+  DISCONNECT,
+])
 
 /** A string that may not be in a packet: [MQTT-1.5.3-1] and [MQTT-1.5.3-2]. */
 export type StringFault = 'invalid-utf8' | 'nul-in-string'
@@ -25,6 +40,7 @@ export interface ConnectRequest {
 }
 
 const NUL = Buffer.of(0)
+const NOTHING = Buffer.alloc(0)
 
 /** Reads the body of a CONNECT, `[body, end)` of `bytes`. Other protocol versions are left for the engine to refuse. */
 export function readConnect(bytes: Buffer, body: number, end: number): ConnectRequest | FrameFault {
@@ -94,6 +110,32 @@ export function encodePubacks(ids: Uint16Array, count: number): Buffer {
     bytes[at++] = id & 0xff
   }
   return bytes
+}
+
+/** A PUBLISH that is not retained. */
+export function encodePublish(publish: {
+  readonly topic: string
+  readonly payload: Uint8Array
+  readonly qos: 0 | 1 | 2
+  /** Left out with QoS 0. */
+  readonly packetId: number
+  readonly dup: boolean
+}): Buffer {
+  const { payload, qos, packetId, dup } = publish
+  const topic = Buffer.from(publish.topic)
+  const idBytes = qos > 0 ? Buffer.of(packetId >> 8, packetId & 0xff) : NOTHING
+  const header = [(PUBLISH << 4) | (dup ? 8 : 0) | (qos << 1)]
+  let rest = 2 + topic.length + idBytes.length + payload.length
+  do {
+    header.push(rest > 0x7f ? (rest & 0x7f) | 0x80 : rest)
+    rest >>= 7
+  } while (rest > 0)
+  const topicLength = Buffer.of(topic.length >> 8, topic.length & 0xff)
+  return Buffer.concat([Buffer.from(header), topicLength, topic, idBytes, payload])
+}
+
+export function encodePubrel(packetId: number): Buffer {
+  return Buffer.of(PUBREL_BYTE, 2, packetId >> 8, packetId & 0xff)
 }
 
 /** Whether a string field holds what it may. */

@@ -8,6 +8,7 @@
 
 import type { BusbarError } from '../../shared/errors.ts'
 import { type DeviceTopic, parseDeviceTopic } from '../../shared/mqtt-topics.ts'
+import type { DeviceAddress } from './command-outlet.ts'
 import type { Connection } from './connection.ts'
 import type { BrokerCounters } from './counters.ts'
 import type { DeviceDirectory, DeviceRecord } from './device-directory.ts'
@@ -32,6 +33,8 @@ export interface PublishIntakeOptions {
   readonly log: DurableLog
   readonly observed: ObservedTopics
   readonly directory: DeviceDirectory
+  /** Told of every response that is to be stored. */
+  readonly answered: (device: DeviceAddress, payload: Uint8Array) => void
   readonly limits: BrokerLimits
   readonly counters: BrokerCounters
 }
@@ -89,7 +92,7 @@ export class PublishIntake {
     payload: Uint8Array,
     done: (error: BusbarError | null) => void,
   ): void {
-    const { log, directory, counters } = this.options
+    const { log, directory, counters, answered } = this.options
     const device = directory.meet(parsed.siteId, parsed.serialNumber)
     if (connection !== null) {
       device.lastSeenMs = connection.lastSeenMs
@@ -111,6 +114,7 @@ export class PublishIntake {
       }
       case 'responses':
         counters.publishes.responses++
+        answered(parsed, payload)
         log.append('priority', topic, payload, listener, 0)
         break
       case 'commands':

@@ -21,11 +21,12 @@ import {
   type SessionPacket,
   type Subscription,
 } from './session-packet.ts'
-import { SessionRegister } from './session-register.ts'
+import { SessionRegister, type SessionRegisterOptions } from './session-register.ts'
 import type { SessionImage } from './session-tables.ts'
 
 export interface DurablePersistenceOptions {
   readonly journal: SessionJournal
+  readonly random: SessionRegisterOptions['random']
   /** What was stored before; read once. */
   readonly image: SessionImage
   /** Messages that may wait in one session. */
@@ -54,16 +55,14 @@ export class DurablePersistence {
 
   constructor(options: DurablePersistenceOptions) {
     this.options = options
-    this.outgoing = new OutgoingQueues({
-      journal: options.journal,
-      queueMax: options.queueMax,
-      full: () => options.dropped('session-queue-full'),
-    })
+    const { journal, random, queueMax, sessionsMax, dropped } = options
+    this.outgoing = new OutgoingQueues({ journal, queueMax, full: () => dropped('session-queue-full') })
     this.register = new SessionRegister({
-      journal: options.journal,
-      sessionsMax: options.sessionsMax,
+      journal,
+      random,
+      sessionsMax,
       forget: (clientId) => this.forgetSession(clientId),
-      evicted: () => options.dropped('session-evicted'),
+      evicted: () => dropped('session-evicted'),
     })
   }
 

@@ -3,9 +3,15 @@
  * runs, on the monotonic clock: a gateway that boots in 1970 must not expire every session when it learns the time.
  */
 
+import { type Random, randomHex } from '../../../shared/random.ts'
 import type { SessionJournal } from './session-journal.ts'
+import type { SessionImage } from './session-tables.ts'
+
+const NAME_BYTES = 8
 
 interface Session {
+  /** No other session ever had this name. */
+  readonly name: string
   readonly owner: string
   awayMs: number
   connected: boolean
@@ -13,6 +19,7 @@ interface Session {
 
 export interface SessionRegisterOptions {
   readonly journal: SessionJournal
+  readonly random: Random
   readonly sessionsMax: number
   /** Removes what the session holds from memory. */
   readonly forget: (clientId: string) => void
@@ -32,8 +39,8 @@ export class SessionRegister {
     return this.sessions.size
   }
 
-  restore({ clientId, owner, awayMs }: { clientId: string; owner: string; awayMs: number }): void {
-    this.sessions.set(clientId, { owner, awayMs, connected: false })
+  restore({ clientId, owner, awayMs, name }: SessionImage['sessions'][number]): void {
+    this.sessions.set(clientId, { name, owner, awayMs, connected: false })
   }
 
   /** Whose session `clientId` is; null when there is none. */
@@ -41,30 +48,37 @@ export class SessionRegister {
     return this.sessions.get(clientId)?.owner ?? null
   }
 
+  /** The name of the session of `clientId`; null when it has none that outlives its connection. */
+  nameOf(clientId: string): string | null {
+    return this.sessions.get(clientId)?.name ?? null
+  }
+
   /** A client of `owner` connected. True when it finds its session again [MQTT-3.2.2-2]. */
   open(clientId: string, owner: string, clean: boolean): boolean {
-    const found = this.sessions.has(clientId)
+    const found = this.sessions.get(clientId)
     if (clean) {
       // [MQTT-3.1.2-6]: whatever the client had is discarded.
-      if (found) this.forget(clientId)
+      if (found !== undefined) this.forget(clientId)
       return false
     }
-    if (!found) {
+    const name = found?.name ?? randomHex(this.options.random, NAME_BYTES)
+    if (found === undefined) {
       this.makeRoom()
-      this.options.journal.append({ kind: 'session', clientId, owner, awayMs: 0 })
+      this.options.journal.append({ kind: 'session', clientId, owner, awayMs: 0, name })
     }
     this.sessions.delete(clientId)
-    this.sessions.set(clientId, { owner, awayMs: 0, connected: true })
-    return found
+    this.sessions.set(clientId, { name, owner, awayMs: 0, connected: true })
+    return found !== undefined
   }
 
   /** The client left; nothing happens for a clean session. */
   close(clientId: string): void {
     const session = this.sessions.get(clientId)
     if (session === undefined) return
+    const { name, owner } = session
     this.sessions.delete(clientId)
-    this.sessions.set(clientId, { owner: session.owner, awayMs: 0, connected: false })
-    this.options.journal.append({ kind: 'session', clientId, owner: session.owner, awayMs: 0 })
+    this.sessions.set(clientId, { name, owner, awayMs: 0, connected: false })
+    this.options.journal.append({ kind: 'session', clientId, owner, awayMs: 0, name })
   }
 
   /** Adds `elapsedMs` to the time away of each absent session and removes those that reached `expiryMs`; their number. */
@@ -77,8 +91,8 @@ export class SessionRegister {
         this.forget(clientId)
         expired++
       } else {
-        const { owner, awayMs } = session
-        this.options.journal.append({ kind: 'session', clientId, owner, awayMs: Math.round(awayMs) })
+        const { name, owner, awayMs } = session
+        this.options.journal.append({ kind: 'session', clientId, owner, awayMs: Math.round(awayMs), name })
       }
     }
     return expired

@@ -7,7 +7,13 @@ import { openSqlite, type SqliteDatabase } from '../../../shared/sqlite.ts'
 import type { StoredPacket } from './session-packet.ts'
 
 export type SessionChange =
-  | { readonly kind: 'session'; readonly clientId: string; readonly owner: string; readonly awayMs: number }
+  | {
+      readonly kind: 'session'
+      readonly clientId: string
+      readonly owner: string
+      readonly awayMs: number
+      readonly name: string
+    }
   /** Removes the session with its subscriptions, queue and QoS 2 state. */
   | { readonly kind: 'forget'; readonly clientId: string }
   | { readonly kind: 'subscribe'; readonly clientId: string; readonly topic: string; readonly options: string }
@@ -25,7 +31,12 @@ export type SessionChange =
 
 /** Everything that was stored. */
 export interface SessionImage {
-  readonly sessions: { readonly clientId: string; readonly owner: string; readonly awayMs: number }[]
+  readonly sessions: {
+    readonly clientId: string
+    readonly owner: string
+    readonly awayMs: number
+    readonly name: string
+  }[]
   readonly subscriptions: { readonly clientId: string; readonly topic: string; readonly options: string }[]
   /** Ascending by position. */
   readonly queued: (StoredPacket & { readonly position: number; readonly clientId: string })[]
@@ -34,8 +45,9 @@ export interface SessionImage {
   readonly wills: (StoredPacket & { readonly clientId: string })[]
 }
 
-const SCHEMA_VERSION = 1
-const SCHEMA = `
+/** Each brings a file from the version before it to the next. */
+const MIGRATIONS = [
+  `
   CREATE TABLE sessions (client_id TEXT PRIMARY KEY, owner TEXT NOT NULL, away_ms INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE subscriptions (
     client_id TEXT NOT NULL, topic TEXT NOT NULL, options TEXT NOT NULL, PRIMARY KEY (client_id, topic)
@@ -48,7 +60,12 @@ const SCHEMA = `
   ) WITHOUT ROWID;
   CREATE TABLE retained (topic TEXT PRIMARY KEY, fields TEXT NOT NULL, payload BLOB) WITHOUT ROWID;
   CREATE TABLE wills (client_id TEXT PRIMARY KEY, fields TEXT NOT NULL, payload BLOB) WITHOUT ROWID;
-`
+  `,
+  `
+  ALTER TABLE sessions ADD COLUMN name TEXT NOT NULL DEFAULT '';
+  UPDATE sessions SET name = lower(hex(randomblob(8)));
+  `,
+]
 
 export class SessionTables {
   private readonly database: SqliteDatabase
@@ -62,10 +79,11 @@ export class SessionTables {
     database.pragma('locking_mode = EXCLUSIVE')
     database.pragma('journal_mode = WAL')
     database.pragma('synchronous = FULL')
-    if (database.pragma('user_version', { simple: true }) !== SCHEMA_VERSION) {
+    const version = database.pragma('user_version', { simple: true }) as number
+    if (version < MIGRATIONS.length) {
       database.transaction(() => {
-        database.exec(SCHEMA)
-        database.pragma(`user_version = ${SCHEMA_VERSION}`)
+        for (const migration of MIGRATIONS.slice(version)) database.exec(migration)
+        database.pragma(`user_version = ${MIGRATIONS.length}`)
       })()
     }
     this.run = prepare(database)
@@ -81,7 +99,7 @@ export class SessionTables {
   load(): SessionImage {
     const all = <Row>(sql: string) => this.database.prepare(sql).all() as Row[]
     return {
-      sessions: all('SELECT client_id AS clientId, owner, away_ms AS awayMs FROM sessions'),
+      sessions: all('SELECT client_id AS clientId, owner, away_ms AS awayMs, name FROM sessions'),
       subscriptions: all('SELECT client_id AS clientId, topic, options FROM subscriptions'),
       queued: all('SELECT position, client_id AS clientId, fields, payload FROM queued ORDER BY position'),
       received: all('SELECT client_id AS clientId, message_id AS messageId, fields, payload FROM received'),
@@ -98,7 +116,7 @@ export class SessionTables {
     const { run } = this
     switch (change.kind) {
       case 'session':
-        run.session(change.clientId, change.owner, change.awayMs)
+        run.session(change.clientId, change.owner, change.awayMs, change.name)
         break
       case 'forget':
         run.forgetSession(change.clientId)
@@ -152,7 +170,7 @@ function prepare(database: SqliteDatabase) {
     return (...values: unknown[]): void => void prepared.run(...values)
   }
   return {
-    session: statement('INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)'),
+    session: statement('INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)'),
     forgetSession: statement('DELETE FROM sessions WHERE client_id = ?'),
     forgetSubscriptions: statement('DELETE FROM subscriptions WHERE client_id = ?'),
     forgetQueued: statement('DELETE FROM queued WHERE client_id = ?'),

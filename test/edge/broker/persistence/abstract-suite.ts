@@ -43,6 +43,7 @@ abstractSuite({
     return new DurablePersistence({
       journal,
       image,
+      random: systemRandom,
       queueMax: BROKER_LIMITS.sessionQueueMax,
       retainedMax: BROKER_LIMITS.retainedMax,
       sessionsMax: BROKER_LIMITS.sessionsMax,

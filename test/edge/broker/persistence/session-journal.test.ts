@@ -7,11 +7,12 @@ import { SessionRegister } from '../../../../edge/broker/persistence/session-reg
 import { systemClock } from '../../../../shared/clock.ts'
 import { silentLogger } from '../../../../shared/log.ts'
 import { systemRandom } from '../../../../shared/random.ts'
+import { openSqlite } from '../../../../shared/sqlite.ts'
 import { tempDir } from '../../../support/temp-dir.ts'
 import { until } from '../../../support/until.ts'
 
 const tools = { clock: systemClock, random: systemRandom, log: silentLogger }
-const session = (clientId: string) => ({ kind: 'session', clientId, owner: 'user:x', awayMs: 0 }) as const
+const session = (clientId: string) => ({ kind: 'session', clientId, owner: 'user:x', awayMs: 0, name: 'n' }) as const
 
 function journalIn(dir: string, changesMax = 1000): SessionJournal {
   return new SessionJournal({ path: sessionsPath(dir), changesMax, ...tools })
@@ -99,7 +100,8 @@ describe('the register of sessions', () => {
     const dir = await tempDir()
     const journal = journalIn(dir)
     const forgotten: string[] = []
-    const options = { journal, sessionsMax: 10, forget: (id: string) => forgotten.push(id), evicted: () => undefined }
+    const forget = (id: string) => forgotten.push(id)
+    const options = { journal, random: systemRandom, sessionsMax: 10, forget, evicted: () => undefined }
     const register = new SessionRegister(options)
     register.open('here', 'user:a', false)
     register.open('away', 'user:b', false)
@@ -115,5 +117,56 @@ describe('the register of sessions', () => {
     expect(afterRestart.ownerOf('away')).toBeNull()
     expect(afterRestart.size).toBe(1)
     await journal.close()
+  })
+
+  test('keeps the name of a session over restarts, and never gives it to another one', async () => {
+    const dir = await tempDir()
+    const journal = journalIn(dir)
+    const options = {
+      journal,
+      random: systemRandom,
+      sessionsMax: 10,
+      forget: () => undefined,
+      evicted: () => undefined,
+    }
+    const register = new SessionRegister(options)
+    register.open('a', 'user:a', false)
+    register.open('b', 'user:b', false)
+    const name = register.nameOf('a')
+    register.close('a')
+    await journal.durable()
+    const afterRestart = new SessionRegister(options)
+    for (const each of loadSessions(await asAfterPowerCut(dir), silentLogger).sessions) afterRestart.restore(each)
+    afterRestart.open('a', 'user:a', false)
+    expect(afterRestart.nameOf('a')).toBe(name)
+    expect(afterRestart.nameOf('b')).not.toBe(name)
+    afterRestart.open('a', 'user:a', true)
+    expect(afterRestart.nameOf('a')).toBeNull()
+    afterRestart.open('a', 'user:a', false)
+    expect(afterRestart.nameOf('a')).not.toBe(name)
+    await journal.close()
+  })
+
+  test('names sessions that an earlier version stored', async () => {
+    const dir = await tempDir()
+    const database = openSqlite(sessionsPath(dir))
+    database.exec(`
+      CREATE TABLE sessions (client_id TEXT PRIMARY KEY, owner TEXT NOT NULL, away_ms INTEGER NOT NULL) WITHOUT ROWID;
+      CREATE TABLE subscriptions (client_id TEXT, topic TEXT, options TEXT);
+      CREATE TABLE queued (position INTEGER PRIMARY KEY, client_id TEXT NOT NULL, fields TEXT NOT NULL, payload BLOB);
+      CREATE TABLE received (client_id TEXT, message_id INTEGER, fields TEXT, payload BLOB);
+      CREATE TABLE retained (topic TEXT PRIMARY KEY, fields TEXT NOT NULL, payload BLOB);
+      CREATE TABLE wills (client_id TEXT PRIMARY KEY, fields TEXT NOT NULL, payload BLOB);
+      INSERT INTO sessions VALUES ('a', 'user:a', 5), ('b', 'user:b', 7);
+      PRAGMA user_version = 1;
+    `)
+    database.close()
+    const { sessions } = loadSessions(dir, silentLogger)
+    expect(sessions).toMatchObject([
+      { clientId: 'a', owner: 'user:a', awayMs: 5 },
+      { clientId: 'b', owner: 'user:b', awayMs: 7 },
+    ])
+    expect(sessions[0]?.name).toMatch(/^[0-9a-f]{16}$/)
+    expect(sessions[1]?.name).not.toBe(sessions[0]?.name)
   })
 })

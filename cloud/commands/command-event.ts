@@ -32,10 +32,20 @@ export const CommandCreatedSchema = Type.Object(
     created_at: Type.String({ format: 'date-time', description: 'When the command was taken in, RFC 3339, in UTC' }),
   },
   {
-    $id: `urn:busbar:schema:${COMMAND_CREATED}`,
+    $id: 'CommandCreated',
     title: 'A command was created',
     description: 'Value of the topic command.events. Further members may be added; ignore those that you do not know',
     additionalProperties: true,
+    examples: [
+      {
+        type: COMMAND_CREATED,
+        id: 'cmd-1a2b3c4d',
+        device_id: 'dev-xyz',
+        name: 'reboot',
+        payload: { force: true },
+        created_at: '2025-01-01T12:00:00+00:00',
+      },
+    ],
   },
 )
 export type CommandCreated = Static<typeof CommandCreatedSchema>

@@ -2,6 +2,7 @@
 
 import { type Insertable, type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
+import { givenRows } from '../database/given-rows.ts'
 import type { CommandsTable, Database, Dialect } from '../database/schema.ts'
 import type { CommandState } from '../gateways/gateways.ts'
 import { InvalidRegistrationError } from '../registry/errors.ts'
@@ -21,6 +22,8 @@ export interface CommandView {
   readonly deviceId: string
   /** Null when the device is not registered and no site was named. */
   readonly siteId: number | null
+  /** Of the registry; null when the device is not registered. */
+  readonly registeredDeviceId: number | null
   readonly name: string
   /** Any JSON; null for none. */
   readonly payload: unknown
@@ -49,6 +52,7 @@ export interface CommandDelivery {
 export interface CommandFilter {
   readonly deviceId?: string | undefined
   readonly siteId?: number | undefined
+  readonly registeredDeviceId?: number | undefined
   readonly status?: CommandStatus | undefined
   readonly deliveryState?: CommandState | undefined
   /** Created at or after, Unix milliseconds. */
@@ -78,7 +82,7 @@ export class CommandStore {
   /** The newest first. @throws InvalidRegistrationError for limit and cursor. */
   async list(request: PageRequest & CommandFilter): Promise<Page<CommandView>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
-    const { deviceId, siteId, status, deliveryState, createdAfterMs, createdBeforeMs } = request
+    const { deviceId, siteId, registeredDeviceId, status, deliveryState, createdAfterMs, createdBeforeMs } = request
     let query = this.database.kysely
       .selectFrom('commands')
       .selectAll()
@@ -94,6 +98,7 @@ export class CommandStore {
     }
     if (deviceId !== undefined) query = query.where('device_id', '=', deviceId)
     if (siteId !== undefined) query = query.where('site_id', '=', siteId)
+    if (registeredDeviceId !== undefined) query = query.where('registered_device_id', '=', registeredDeviceId)
     if (status !== undefined) query = query.where('status', '=', status)
     if (deliveryState !== undefined) query = query.where('delivery_state', '=', deliveryState)
     if (createdAfterMs !== undefined) query = query.where('created_at_ms', '>=', createdAfterMs)
@@ -179,7 +184,6 @@ export class CommandStore {
   }
 }
 
-/** The rows are passed as a few parameters: compiling a statement with thousands of them costs more than running it. */
 function updateDelivery(dialect: Dialect, updates: readonly DeliveryUpdate[], nowMs: number): RawBuilder<unknown> {
   return sql`
     update commands set
@@ -192,29 +196,21 @@ function updateDelivery(dialect: Dialect, updates: readonly DeliveryUpdate[], no
       late_response = case when given.late_state is null then commands.late_response else given.late_response end,
       late_at_ms = coalesce(given.late_at_ms, commands.late_at_ms),
       updated_at_ms = ${nowMs}
-    from (${given(dialect, updates)}) as given
+    from ${givenRows(dialect, DELIVERY_COLUMNS, updates)}
     where commands.id = given.id`
 }
 
-function given(dialect: Dialect, updates: readonly DeliveryUpdate[]): RawBuilder<unknown> {
-  if (dialect === 'postgres') {
-    return sql`
-      select * from unnest(
-        ${updates.map((update) => update.id)}::text[], ${updates.map((update) => update.state)}::text[],
-        ${updates.map((update) => update.reason)}::text[], ${updates.map((update) => update.deliveredAtMs)}::bigint[],
-        ${updates.map((update) => update.finishedAtMs)}::bigint[], ${updates.map((update) => update.response)}::text[],
-        ${updates.map((update) => update.lateState)}::text[], ${updates.map((update) => update.lateResponse)}::text[],
-        ${updates.map((update) => update.lateAtMs)}::bigint[]
-      ) as row (id, state, reason, delivered_at_ms, finished_at_ms, response, late_state, late_response, late_at_ms)`
-  }
-  return sql`
-    select
-      value ->> 'id' as id, value ->> 'state' as state, value ->> 'reason' as reason,
-      value ->> 'deliveredAtMs' as delivered_at_ms, value ->> 'finishedAtMs' as finished_at_ms,
-      value ->> 'response' as response, value ->> 'lateState' as late_state, value ->> 'lateResponse' as late_response,
-      value ->> 'lateAtMs' as late_at_ms
-    from json_each(${JSON.stringify(updates)})`
-}
+const DELIVERY_COLUMNS = {
+  id: 'text',
+  state: 'text',
+  reason: 'text',
+  delivered_at_ms: 'bigint',
+  finished_at_ms: 'bigint',
+  response: 'text',
+  late_state: 'text',
+  late_response: 'text',
+  late_at_ms: 'bigint',
+} as const
 
 function keyOf(row: Row): string {
   return `${row.created_at_ms}/${row.id}`
@@ -231,6 +227,7 @@ function toView(row: Row): CommandView {
     id: row.id,
     deviceId: row.device_id,
     siteId: row.site_id,
+    registeredDeviceId: row.registered_device_id,
     name: row.name,
     payload: parsed(row.payload),
     status: row.status as CommandStatus,

@@ -112,8 +112,8 @@ export class CommandService implements Part {
           await also?.(stored, transaction)
           return stored
         })
-        outbox.nudge()
-        deviceCommands.nudge()
+        if (device === null) outbox.nudge()
+        else deviceCommands.nudge()
         return command
       } catch (error) {
         if (!isDuplicate(error) || draw === ID_DRAWS_MAX) throw error

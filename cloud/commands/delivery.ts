@@ -3,18 +3,18 @@
 import { type CommandChange, type CommandState, isFinal } from '../gateways/gateways.ts'
 
 /** What several changes come to for one command; null leaves what is stored, but for `reason`, which goes with `state`. */
-export interface DeliveryUpdate {
+export type DeliveryUpdate = {
   readonly id: string
   state: CommandState | null
   reason: string | null
-  deliveredAtMs: number | null
-  finishedAtMs: number | null
+  delivered_at_ms: number | null
+  finished_at_ms: number | null
   /** JSON text. */
   response: string | null
   /** What came after the end: beside the outcome, never instead of it. */
-  lateState: CommandState | null
-  lateResponse: string | null
-  lateAtMs: number | null
+  late_state: CommandState | null
+  late_response: string | null
+  late_at_ms: number | null
 }
 
 /** One update for each command, ascending by id. @param changes in the order in which they happened. */
@@ -24,16 +24,16 @@ export function deliveryUpdates(changes: readonly CommandChange[]): DeliveryUpda
     const update = updates.get(change.commandId) ?? nothingNew(change.commandId)
     updates.set(change.commandId, update)
     if (change.late) {
-      update.lateState = change.to
-      update.lateResponse = change.payload
-      update.lateAtMs = change.atMs
+      update.late_state = change.to
+      update.late_response = change.payload
+      update.late_at_ms = change.atMs
       continue
     }
     update.state = change.to
     update.reason = change.reason
     update.response = change.payload ?? update.response
-    if (change.to === 'DELIVERED') update.deliveredAtMs = change.atMs
-    if (isFinal(change.to)) update.finishedAtMs = change.atMs
+    if (change.to === 'DELIVERED') update.delivered_at_ms = change.atMs
+    if (isFinal(change.to)) update.finished_at_ms = change.atMs
   }
   return [...updates.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
 }
@@ -43,11 +43,11 @@ function nothingNew(id: string): DeliveryUpdate {
     id,
     state: null,
     reason: null,
-    deliveredAtMs: null,
-    finishedAtMs: null,
+    delivered_at_ms: null,
+    finished_at_ms: null,
     response: null,
-    lateState: null,
-    lateResponse: null,
-    lateAtMs: null,
+    late_state: null,
+    late_response: null,
+    late_at_ms: null,
   }
 }

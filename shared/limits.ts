@@ -8,3 +8,9 @@ export const BLOCK_BODY_BYTES_MAX = 1024 * 1024
 
 /** Largest gRPC message either side accepts, bytes: an incompressible block and its fields fit. */
 export const GRPC_MESSAGE_BYTES_MAX = 2 * 1024 * 1024
+
+/** Commands, or ids of commands, in one message of the uplink; a longer list takes several. */
+export const COMMANDS_PER_MESSAGE_MAX = 500
+
+/** Ids of commands, ours and those that devices answer with: what fits a key, a log line and every database. */
+export const COMMAND_ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/

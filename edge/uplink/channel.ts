@@ -1,7 +1,14 @@
 /** One connection to the cloud: a gRPC client of its own for every dial, so that all waiting is the session's. */
 
-import { isIP } from 'node:net'
-import { type ChannelOptions, connectivityState, credentials } from '@grpc/grpc-js'
+import { isIP, type Socket } from 'node:net'
+import {
+  type ChannelCredentials,
+  type ChannelOptions,
+  connectivityState,
+  credentials,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js'
 import { UplinkServiceClient } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import { GRPC_MESSAGE_BYTES_MAX } from '../../shared/limits.ts'
@@ -25,11 +32,20 @@ export interface ChannelSettings {
   readonly keepaliveTimeoutMs: number
 }
 
+export interface Channel {
+  readonly client: UplinkServiceClient
+  /**
+   * Whether a call ended because our keepalive got no answer in time, rather than by the other side. To be asked when the call
+   * tells the error.
+   */
+  timedOut(error: ServiceError): boolean
+}
+
 /**
- * A client that has not dialled yet.
+ * A channel that has not dialled yet.
  * @throws BusbarError UPLINK_TLS_INVALID for certificates that cannot be used.
  */
-export function createClient(settings: ChannelSettings): UplinkServiceClient {
+export function createChannel(settings: ChannelSettings): Channel {
   const { address, tls } = settings
   const options: ChannelOptions = {
     'grpc.max_receive_message_length': GRPC_MESSAGE_BYTES_MAX,
@@ -44,7 +60,7 @@ export function createClient(settings: ChannelSettings): UplinkServiceClient {
     'grpc.service_config_disable_resolution': 1,
     'grpc.enable_http_proxy': 0,
   }
-  if (tls === undefined) return new UplinkServiceClient(address, credentials.createInsecure(), options)
+  if (tls === undefined) return channelOf(address, credentials.createInsecure(), options)
   const host = address.replace(/:[0-9]+$/, '').replace(/^\[(.*)\]$/, '$1')
   if (tls.serverName !== undefined) options['grpc.ssl_target_name_override'] = tls.serverName
   else if (isIP(host) !== 0) {
@@ -54,8 +70,7 @@ export function createClient(settings: ChannelSettings): UplinkServiceClient {
     })
   }
   try {
-    const secure = credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert))
-    return new UplinkServiceClient(address, secure, options)
+    return channelOf(address, credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert)), options)
   } catch (cause) {
     throw new BusbarError('the certificates of the uplink cannot be used', {
       code: 'UPLINK_TLS_INVALID',
@@ -75,6 +90,35 @@ export function whenReady(client: UplinkServiceClient, onReady: () => void): voi
       channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, watch)
   }
   watch()
+}
+
+function channelOf(address: string, secure: ChannelCredentials, options: ChannelOptions): Channel {
+  const sockets = socketsOf(secure)
+  return {
+    client: new UplinkServiceClient(address, secure, options),
+    // gRPC tells both in the same words. Its keepalive gives up a connection that is still open at this moment.
+    timedOut: ({ code, details }) =>
+      code === status.UNAVAILABLE &&
+      details === 'Connection dropped' &&
+      sockets.some(({ destroyed, readableEnded }) => !destroyed && !readableEnded),
+  }
+}
+
+/** The sockets that a channel with these credentials connects, as it does; a dial may try several addresses. */
+function socketsOf(secure: ChannelCredentials): readonly Socket[] {
+  const sockets: Socket[] = []
+  const createConnector = secure._createSecureConnector.bind(secure)
+  secure._createSecureConnector = (...settings) => {
+    const connector = createConnector(...settings)
+    const connect = connector.connect.bind(connector)
+    connector.connect = async (plain) => {
+      const connected = await connect(plain)
+      sockets.push(connected.socket)
+      return connected
+    }
+    return connector
+  }
+  return sockets
 }
 
 function pem(value: string | Uint8Array | undefined): Buffer | null {

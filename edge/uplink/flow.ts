@@ -154,8 +154,8 @@ function nextFeed(flow: Flow, rules: FlowRules, burst = 0): FeedName | null {
   if (feed === null) return null
   const cost = creditCost(head(feeds[feed]) as SpoolItem)
   // What does not fit holds the rest back, or small live blocks could starve a large priority block for ever. An item
-  // larger than the whole credit goes alone.
-  const fits = cost <= flow.credit || (flow.credit > 0 && unacknowledged === 0)
+  // larger than the whole credit goes alone, and the credit is below zero then; a gap costs nothing even so.
+  const fits = cost === 0 || cost <= flow.credit || (flow.credit > 0 && unacknowledged === 0)
   return fits ? feed : null
 }
 

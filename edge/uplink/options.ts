@@ -1,5 +1,6 @@
-/** What an uplink needs to know, and what it needs of the spool. */
+/** What an uplink needs to know, and what it needs of the spool and of the inbox for commands. */
 
+import type { Command } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -7,6 +8,7 @@ import type { Random } from '../../shared/random.ts'
 import type { SpoolItem } from '../spool/item.ts'
 import type { UplinkTls } from './channel.ts'
 import type { Lanes } from './flow.ts'
+import type { SessionRules } from './session-state.ts'
 
 /** What the uplink needs of the spool. */
 export interface UplinkSpool {
@@ -39,8 +41,25 @@ export interface UplinkSpool {
   }
 }
 
+/** What the uplink needs of the inbox for commands. */
+export interface UplinkInbox {
+  /**
+   * Resolves once each command is on disk or known from before (`stored`), or was not taken (`refused`): the cloud is told,
+   * and never again hands over what is stored.
+   */
+  receive(
+    commands: readonly Command[],
+  ): Promise<{ readonly stored: readonly string[]; readonly refused: readonly string[] }>
+  /** These must not go to their devices any more; they may be among those whose `receive` is not answered yet. */
+  cancel(commandIds: readonly string[]): void
+  /** @param offsetMs cloud's wall clock less our monotonic one, milliseconds; true or early, never late. */
+  learnCloudTime(offsetMs: number): void
+}
+
 export interface UplinkOptions {
   readonly spool: UplinkSpool
+  /** Without one, commands are not taken, and the cloud gets no receipts. */
+  readonly inbox?: UplinkInbox
   readonly gatewayId: string
   readonly softwareVersion: string
   /** host:port of the cloud's ingest. */
@@ -71,4 +90,26 @@ export interface UplinkOptions {
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
+}
+
+/** Items sent and not acknowledged: the cloud's credit bounds their bytes, this their number. */
+const OUTSTANDING_ITEMS_MAX = 1_024
+const BURST_BYTES = 64 * 1024
+
+/** The options as the session needs them. */
+export function rulesOf(options: UplinkOptions): SessionRules {
+  return {
+    order: options.order ?? 'live-first',
+    backfillShare: options.backfillShare ?? 0.3,
+    readAheadBytes: options.readAheadBytes ?? 1024 * 1024,
+    outstandingItemsMax: OUTSTANDING_ITEMS_MAX,
+    burstBytes: BURST_BYTES,
+    backoff: { baseMs: options.backoffBaseMs ?? 200, capMs: options.backoffMaxMs ?? 15_000 },
+    connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+    ackTimeoutMs: options.ackTimeoutMs ?? 30_000,
+    backlogReportMs: options.backlogReportMs ?? 5_000,
+    stopTimeoutMs: options.stopTimeoutMs ?? 2_000,
+    takesCommands: options.inbox !== undefined,
+    random: options.random,
+  }
 }

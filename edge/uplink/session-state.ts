@@ -3,7 +3,7 @@
  * transitions between them are in session.ts.
  */
 
-import type { SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import type { Command, SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import type { Random } from '../../shared/random.ts'
 import type { BackoffPolicy } from '../../shared/retry.ts'
@@ -22,6 +22,8 @@ export interface SessionRules extends flows.FlowRules {
   readonly backlogReportMs: number
   /** How long stopping goes on sending and waits for acknowledgements. */
   readonly stopTimeoutMs: number
+  /** Whether there is an inbox for commands. */
+  readonly takesCommands: boolean
   readonly random: Random
 }
 
@@ -61,6 +63,8 @@ export type SessionState = Lasting &
         readonly name: 'awaitingWelcome'
         readonly attempt: number
         readonly since: number
+        /** When Hello was sent. */
+        readonly helloAt: number
         readonly lanes: flows.Lanes
       }
     | ({ readonly name: 'streaming' } & Admitted)
@@ -68,12 +72,16 @@ export type SessionState = Lasting &
     | { readonly name: 'stopped' }
   )
 
+/** A session that was admitted and has not ended. */
+export type Flowing = Extract<SessionState, { name: 'streaming' | 'stopping' }>
+
 export type SessionInput =
   | { readonly kind: 'tick' }
   /** The connection is up; `lanes` is what the spool holds now. */
   | { readonly kind: 'dialled'; readonly lanes: flows.Lanes }
   | { readonly kind: 'message'; readonly response: SessionResponse }
-  | { readonly kind: 'streamEnded' }
+  /** `timedOut` when this side's keepalive gave the connection up; otherwise the other side, or its machine, ended it. */
+  | { readonly kind: 'streamEnded'; readonly timedOut: boolean }
   | {
       readonly kind: 'itemsRead'
       readonly session: number
@@ -89,6 +97,13 @@ export type SessionInput =
       readonly kind: 'appended'
       readonly lane: Lane
       readonly nextSequence: number
+    }
+  /** The inbox has answered for commands of a session. */
+  | {
+      readonly kind: 'commandsTaken'
+      readonly session: number
+      readonly stored: readonly string[]
+      readonly refused: readonly string[]
     }
   /** The transport takes more. */
   | { readonly kind: 'writable' }
@@ -125,11 +140,17 @@ export type SessionEffect =
       readonly records: number
     }
   | { readonly kind: 'reportBacklog' }
+  /** For the inbox; its answer is `commandsTaken` of the same session. */
+  | { readonly kind: 'takeCommands'; readonly session: number; readonly commands: readonly Command[] }
+  | { readonly kind: 'cancelCommands'; readonly commandIds: readonly string[] }
+  | { readonly kind: 'receipts'; readonly stored: readonly string[]; readonly refused: readonly string[] }
   | { readonly kind: 'close'; readonly reason: CloseReason }
   | {
       readonly kind: 'connected'
       readonly strictOrder: boolean
       readonly cloudWallMs: number
+      /** When Hello was sent, monotonic: the cloud's clock said `cloudWallMs` at that moment or later. */
+      readonly helloAt: number
     }
   | { readonly kind: 'odd'; readonly oddity: Oddity }
 

@@ -13,9 +13,11 @@ import type { Lane } from '../../shared/lanes.ts'
 import { fullJitterMs } from '../../shared/retry.ts'
 import { FEEDS, type FeedName, withFailedRead, withItems } from './feed.ts'
 import * as flows from './flow.ts'
+import { heard, receipts } from './hearing.ts'
 import {
   ackDeadline,
   type CloseReason,
+  type Flowing,
   type SessionEffect,
   type SessionInput,
   type SessionRules,
@@ -56,6 +58,7 @@ export function transition(state: SessionState, input: SessionInput, now: number
           patience: state.patience,
           attempt: state.attempt,
           since: state.since,
+          helloAt: now,
           lanes: input.lanes,
         },
         effects: [{ kind: 'hello', lanes: input.lanes }],
@@ -78,22 +81,23 @@ export function transition(state: SessionState, input: SessionInput, now: number
 
 type Connecting = Extract<SessionState, { name: 'dialling' | 'awaitingWelcome' }>
 type Awaiting = Extract<SessionState, { name: 'awaitingWelcome' }>
-type Flowing = Extract<SessionState, { name: 'streaming' | 'stopping' }>
 
 function connecting(state: Connecting, input: SessionInput, now: number, rules: SessionRules): SessionStep {
   if (input.kind === 'stop') return stopped(state, [{ kind: 'close', reason: 'stopped' }])
-  if (input.kind === 'streamEnded') return lost(state, now, rules)
-  if (input.kind === 'spoolReplaced') return lost(state, now, rules, 'spoolReplaced')
+  if (input.kind === 'streamEnded') return lost(state, now, rules, { timedOut: input.timedOut })
+  if (input.kind === 'spoolReplaced') return lost(state, now, rules, { reason: 'spoolReplaced' })
   if (input.kind === 'tick' && now >= state.since + rules.connectTimeoutMs)
-    return lost(state, now, rules, 'connectTimeout')
+    return lost(state, now, rules, { reason: 'connectTimeout' })
   return unchanged(state)
 }
 
 function welcome(state: Awaiting, { message }: SessionResponse, now: number, rules: SessionRules): SessionStep {
-  if (message?.$case !== 'welcome') return lost(state, now, rules, 'protocolError')
+  if (message?.$case !== 'welcome') return lost(state, now, rules, { reason: 'protocolError' })
   const { cursors, creditBytes, strictOrder, wallClockMs } = message.value
   const received = receivedOf(cursors)
-  const effects: SessionEffect[] = [{ kind: 'connected', strictOrder, cloudWallMs: wallClockMs }]
+  const effects: SessionEffect[] = [
+    { kind: 'connected', strictOrder, cloudWallMs: wallClockMs, helloAt: state.helloAt },
+  ]
   for (const cursor of cursors) {
     const lane = laneOf(cursor.lane)
     if (lane === null) {
@@ -103,7 +107,7 @@ function welcome(state: Awaiting, { message }: SessionResponse, now: number, rul
     // The cloud has records that this spool has not drawn yet: the spool is older than what it sent, as after restoring
     // a disk image. Its new records would take sequences that the cloud drops as duplicates.
     const beyond = cursor.received.some(({ last }) => last >= state.lanes[lane].nextSequence)
-    if (beyond) return lost(state, now, rules, 'spoolRolledBack')
+    if (beyond) return lost(state, now, rules, { reason: 'spoolRolledBack' })
     if (cursor.received.length > 0)
       effects.push({
         kind: 'acknowledge',
@@ -131,7 +135,7 @@ function admitted(state: Flowing, input: SessionInput, now: number, rules: Sessi
   const effects: SessionEffect[] = []
   switch (input.kind) {
     case 'message':
-      return proceed(heard({ ...state, heardAt: now }, input.response, effects), effects, now, rules)
+      return proceed(heard({ ...state, heardAt: now }, input.response, rules, effects), effects, now, rules)
     case 'itemsRead':
     case 'readFailed': {
       if (input.session !== state.session) return unchanged(state)
@@ -152,6 +156,9 @@ function admitted(state: Flowing, input: SessionInput, now: number, rules: Sessi
         rules,
       )
     }
+    case 'commandsTaken':
+      // Receipts belong to the session of their commands; another one is handed the commands again.
+      return input.session === state.session ? { state, effects: receipts(input) } : unchanged(state)
     case 'appended':
       return proceed(
         {
@@ -167,51 +174,18 @@ function admitted(state: Flowing, input: SessionInput, now: number, rules: Sessi
       return proceed({ ...state, heardAt: now, flow: { ...state.flow, writable: true } }, effects, now, rules)
     case 'tick':
       if (state.flow.outstanding.length > 0 && now >= ackDeadline(state, rules))
-        return lost(state, now, rules, 'ackTimeout')
+        return lost(state, now, rules, { reason: 'ackTimeout', timedOut: true })
       return proceed(state, effects, now, rules)
     case 'streamEnded':
-      return lost(state, now, rules)
+      return lost(state, now, rules, { timedOut: input.timedOut })
     case 'spoolReplaced':
-      return lost(state, now, rules, 'spoolReplaced')
+      return lost(state, now, rules, { reason: 'spoolReplaced' })
     case 'stop':
       if (state.name === 'stopping') return unchanged(state)
       return proceed({ ...state, name: 'stopping', stopAt: now + rules.stopTimeoutMs }, effects, now, rules)
     case 'dialled':
       return unchanged(state)
   }
-}
-
-/** The state after the cloud said something; what follows from it is pushed onto `effects`. */
-function heard(state: Flowing, { message }: SessionResponse, effects: SessionEffect[]): Flowing {
-  if (message?.$case === 'credit') {
-    return {
-      ...state,
-      flow: { ...state.flow, credit: state.flow.credit + message.value.bytes },
-    }
-  }
-  if (message?.$case !== 'ack') {
-    effects.push({ kind: 'odd', oddity: 'unexpectedMessage' })
-    return state
-  }
-  const lane = laneOf(message.value.lane)
-  if (lane === null) {
-    effects.push({ kind: 'odd', oddity: 'unknownLane' })
-    return state
-  }
-  const { flow, acknowledged } = flows.settle(state.flow, lane, message.value.ranges)
-  if (acknowledged.length === 0) {
-    effects.push({ kind: 'odd', oddity: 'strayAck' })
-    return state
-  }
-  const records = acknowledged.reduce((sum, item) => sum + (item.kind === 'block' ? item.recordCount : 0), 0)
-  effects.push({
-    kind: 'acknowledge',
-    lane,
-    ranges: flows.rangesOf(acknowledged),
-    records,
-  })
-  // Progress, and not merely a connection, is what makes the next backoff short again.
-  return { ...state, flow, attempt: 0 }
 }
 
 /** Reads, sends and reports whatever is due. */
@@ -241,9 +215,15 @@ function proceed(state: Flowing, effects: SessionEffect[], now: number, rules: S
   return { state: { ...state, flow, heardAt, reportAt }, effects }
 }
 
-/** Offline after a session ended; `reason` is given when this side ends it. */
-function lost(state: Connecting | Flowing, now: number, rules: SessionRules, reason?: CloseReason): SessionStep {
-  const effects: SessionEffect[] = reason === undefined ? [] : [{ kind: 'close', reason }]
+/** Why a session is over: `reason` when this side ends it, `timedOut` when an answer did not come in time. */
+interface Loss {
+  readonly reason?: CloseReason
+  readonly timedOut?: boolean
+}
+
+/** Offline after a session ended. */
+function lost(state: Connecting | Flowing, now: number, rules: SessionRules, loss: Loss): SessionStep {
+  const effects: SessionEffect[] = loss.reason === undefined ? [] : [{ kind: 'close', reason: loss.reason }]
   if (state.name === 'stopping') return stopped(state, effects)
   // A session that lasted was progress too, even when there was nothing to send.
   const lasted = state.name === 'streaming' && now - state.since > rules.backoff.capMs
@@ -253,7 +233,7 @@ function lost(state: Connecting | Flowing, now: number, rules: SessionRules, rea
     state: {
       name: 'offline',
       session: state.session,
-      patience: patienceAfter(state, now),
+      patience: patienceAfter(state, now, loss.timedOut === true),
       attempt: attempt + 1,
       retryAt,
     },
@@ -261,11 +241,15 @@ function lost(state: Connecting | Flowing, now: number, rules: SessionRules, rea
   }
 }
 
-/** Grows while sessions are cut short with data on its way, and is forgotten once one was not. */
-function patienceAfter(state: Connecting | Flowing, now: number): number {
+/**
+ * Grows while time-outs cut sessions short with data on its way, and is forgotten once a session was not cut short. One
+ * that the cloud ended, as when it restarts, says nothing about the link.
+ */
+function patienceAfter(state: Connecting | Flowing, now: number, timedOut: boolean): number {
   if (state.name !== 'streaming') return state.patience
   const cutShort = state.flow.outstanding.length > 0 && now - state.since < CUT_SHORT_MS
-  return cutShort ? Math.min(state.patience * 2, PATIENCE_MAX) : 1
+  if (!cutShort) return 1
+  return timedOut ? Math.min(state.patience * 2, PATIENCE_MAX) : state.patience
 }
 
 function stopped({ session, patience }: SessionState, effects: readonly SessionEffect[]): SessionStep {

@@ -4,18 +4,14 @@
  */
 
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js'
-import type {
-  SessionRequest,
-  SessionResponse,
-  UplinkServiceClient,
-} from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import type { Command, SessionRequest, SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Timer } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
-import { type ChannelSettings, createClient, whenReady } from './channel.ts'
+import { type Channel, type ChannelSettings, createChannel, whenReady } from './channel.ts'
 import { callFailure, closeFailure } from './failure.ts'
 import type { FeedRead } from './flow.ts'
-import type { UplinkOptions } from './options.ts'
+import { rulesOf, type UplinkOptions } from './options.ts'
 import { transition } from './session.ts'
 import {
   initialState,
@@ -26,13 +22,9 @@ import {
   type SessionState,
 } from './session-state.ts'
 import { UplinkStatistics, type UplinkStats } from './statistics.ts'
-import { helloMessage, itemMessage } from './wire.ts'
+import { backlogMessage, helloMessage, itemMessage, receiptsMessage } from './wire.ts'
 
 type Call = ClientDuplexStream<SessionRequest, SessionResponse>
-
-/** Items sent and not acknowledged: the cloud's credit bounds their bytes, this their number. */
-const OUTSTANDING_ITEMS_MAX = 1_024
-const BURST_BYTES = 64 * 1024
 
 export class Uplink implements Part {
   readonly name = 'uplink'
@@ -42,7 +34,7 @@ export class Uplink implements Part {
   private state: SessionState
   private readonly inputs: SessionInput[] = []
   private stepping = false
-  private client: UplinkServiceClient | null = null
+  private channel: Channel | null = null
   private call: Call | null = null
   private timer: { readonly at: number; readonly timer: Timer } | null = null
   private started = false
@@ -50,22 +42,7 @@ export class Uplink implements Part {
 
   constructor(options: UplinkOptions) {
     this.options = options
-    this.rules = {
-      order: options.order ?? 'live-first',
-      backfillShare: options.backfillShare ?? 0.3,
-      readAheadBytes: options.readAheadBytes ?? 1024 * 1024,
-      outstandingItemsMax: OUTSTANDING_ITEMS_MAX,
-      burstBytes: BURST_BYTES,
-      backoff: {
-        baseMs: options.backoffBaseMs ?? 200,
-        capMs: options.backoffMaxMs ?? 15_000,
-      },
-      connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
-      ackTimeoutMs: options.ackTimeoutMs ?? 30_000,
-      backlogReportMs: options.backlogReportMs ?? 5_000,
-      stopTimeoutMs: options.stopTimeoutMs ?? 2_000,
-      random: options.random,
-    }
+    this.rules = rulesOf(options)
     this.state = initialState(0)
     this.statistics = new UplinkStatistics(options.clock)
   }
@@ -74,7 +51,7 @@ export class Uplink implements Part {
   start(): Promise<void> {
     if (this.started) return Promise.resolve()
     try {
-      createClient(this.channelSettings(1)).close()
+      createChannel(this.channelSettings(1)).client.close()
     } catch (error) {
       return Promise.reject(error)
     }
@@ -147,12 +124,22 @@ export class Uplink implements Part {
           this.options.spool.acknowledge(effect.lane, effect.ranges)
           break
         case 'reportBacklog':
-          this.write(this.backlogMessage())
+          this.write(backlogMessage(this.options.spool.stats().lanes))
+          break
+        case 'takeCommands':
+          this.takeCommands(effect.session, effect.commands)
+          break
+        case 'cancelCommands':
+          this.options.inbox?.cancel(effect.commandIds)
+          break
+        case 'receipts':
+          this.write(receiptsMessage(effect))
           break
         case 'close':
           this.close(effect.reason)
           break
         case 'connected':
+          this.options.inbox?.learnCloudTime(effect.cloudWallMs - effect.helloAt)
           this.options.log.info({ address: this.options.address, strictOrder: effect.strictOrder }, 'uplink connected')
           break
         case 'odd':
@@ -164,9 +151,9 @@ export class Uplink implements Part {
 
   private dial(patience: number): void {
     try {
-      const client = createClient(this.channelSettings(patience))
-      this.client = client
-      const call = client.session()
+      const channel = createChannel(this.channelSettings(patience))
+      this.channel = channel
+      const call = channel.client.session()
       this.call = call
       const current = (): boolean => this.call === call
       call.on('data', (response: SessionResponse) => {
@@ -174,18 +161,13 @@ export class Uplink implements Part {
       })
       // A call ends by exactly one status; 'error' repeats one that is not OK, and must have a listener.
       call.on('error', (error: ServiceError) => {
-        if (current()) this.ended(callFailure(error))
+        if (current()) this.ended(callFailure(error), channel.timedOut(error))
       })
       call.on('end', () => {
         if (current())
-          this.ended(
-            new BusbarError('the cloud ended the stream', {
-              code: 'UPLINK_ENDED',
-              retryable: true,
-            }),
-          )
+          this.ended(new BusbarError('the cloud ended the stream', { code: 'UPLINK_ENDED', retryable: true }))
       })
-      whenReady(client, () => {
+      whenReady(channel.client, () => {
         if (current())
           this.input({
             kind: 'dialled',
@@ -197,10 +179,23 @@ export class Uplink implements Part {
     }
   }
 
-  private ended(error: BusbarError): void {
+  private ended(error: BusbarError, timedOut = false): void {
     this.lost(error)
     this.hangUp(true)
-    this.input({ kind: 'streamEnded' })
+    this.input({ kind: 'streamEnded', timedOut })
+  }
+
+  private takeCommands(session: number, commands: readonly Command[]): void {
+    const { inbox, log } = this.options
+    inbox?.receive(commands).then(
+      ({ stored, refused }) => this.input({ kind: 'commandsTaken', session, stored, refused }),
+      (error: unknown) => {
+        // Said to be refused, they are handed over again; without a word they would be missing until the next session.
+        log.warn({ commands: commands.length, error: messageOf(error) }, 'commands could not be taken')
+        const refused = commands.map(({ commandId }) => commandId)
+        this.input({ kind: 'commandsTaken', session, stored: [], refused })
+      },
+    )
   }
 
   private read(session: number, read: FeedRead): void {
@@ -242,13 +237,13 @@ export class Uplink implements Part {
   }
 
   private hangUp(cancel: boolean): void {
-    const { call, client } = this
+    const { call, channel } = this
     this.call = null
-    this.client = null
+    this.channel = null
     if (cancel) call?.cancel()
     else call?.end()
     // Closing the client lets a call that was ended finish.
-    client?.close()
+    channel?.client.close()
   }
 
   private arm(): void {
@@ -273,17 +268,6 @@ export class Uplink implements Part {
       epoch: spool.epoch,
       wallClockMs: Math.round(clock.wallMs()),
     }
-  }
-
-  private backlogMessage(): SessionRequest {
-    const { priority, telemetry } = this.options.spool.stats().lanes
-    const oldest = Math.min(priority.oldestWallMs ?? Infinity, telemetry.oldestWallMs ?? Infinity)
-    const value = {
-      records: priority.records + telemetry.records,
-      bytes: priority.bytes + telemetry.bytes,
-      oldestWallClockMs: Number.isFinite(oldest) ? Math.round(oldest) : 0,
-    }
-    return { message: { $case: 'backlog', value } }
   }
 
   private channelSettings(patience: number): ChannelSettings {

@@ -1,6 +1,7 @@
 /** Between the spool's words and the messages of proto/busbar/edge/v1/uplink.proto. */
 
 import {
+  type CommandReceipts,
   Encoding,
   type Hello,
   type LaneCursor,
@@ -11,6 +12,7 @@ import {
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import type { GapReason, SpoolItem } from '../spool/item.ts'
 import { byLane, type Lanes } from './flow.ts'
+import type { UplinkSpool } from './options.ts'
 
 const WIRE_LANE: Readonly<Record<Lane, WireLane>> = {
   priority: WireLane.PRIORITY,
@@ -80,4 +82,21 @@ export function itemMessage(item: SpoolItem, backfill: boolean): SessionRequest 
     backfill,
   }
   return { message: { $case: 'block', value: block } }
+}
+
+export function backlogMessage({ priority, telemetry }: ReturnType<UplinkSpool['stats']>['lanes']): SessionRequest {
+  const oldest = Math.min(priority.oldestWallMs ?? Infinity, telemetry.oldestWallMs ?? Infinity)
+  const value = {
+    records: priority.records + telemetry.records,
+    bytes: priority.bytes + telemetry.bytes,
+    oldestWallClockMs: Number.isFinite(oldest) ? Math.round(oldest) : 0,
+  }
+  return { message: { $case: 'backlog', value } }
+}
+
+export function receiptsMessage({
+  stored,
+  refused,
+}: Readonly<Record<keyof CommandReceipts, readonly string[]>>): SessionRequest {
+  return { message: { $case: 'commandReceipts', value: { stored: [...stored], refused: [...refused] } } }
 }

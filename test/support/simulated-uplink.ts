@@ -20,6 +20,7 @@ import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import { LANES } from '../../shared/lanes.ts'
 import { addRange, containsRange, missingFrom } from '../../shared/sequence-ranges.ts'
 import { seededRandom } from './seeded-random.ts'
+import { SimulatedCommands } from './simulated-commands.ts'
 import { gapInsteadOf, itemsAfter, plainBlock } from './spool-items.ts'
 
 export const SIMULATED_RULES: SessionRules = {
@@ -33,6 +34,7 @@ export const SIMULATED_RULES: SessionRules = {
   ackTimeoutMs: 5_000,
   backlogReportMs: 500,
   stopTimeoutMs: 1_000,
+  takesCommands: true,
   random: seededRandom(1),
 }
 
@@ -49,25 +51,16 @@ export class SimulatedUplink {
   up: SpoolItem[] = []
   /** Taken by the cloud and not acknowledged. */
   taken: SpoolItem[] = []
-  readonly received: Record<Lane, SequenceRange[]> = {
-    priority: [],
-    telemetry: [],
-  }
+  readonly received: Record<Lane, SequenceRange[]> = { priority: [], telemetry: [] }
+  readonly commands = new SimulatedCommands()
   /** Whether the machine believes it has a stream: between the dial and the end. */
   linked = false
   welcomed = false
   strictOrder = false
   credit = 0
-  readonly sentInSession: {
-    readonly item: SpoolItem
-    readonly backfill: boolean
-  }[] = []
+  readonly sentInSession: { readonly item: SpoolItem; readonly backfill: boolean }[] = []
   readonly effectsSeen: SessionEffect['kind'][] = []
-  private readonly lastSent: Record<FeedName, number> = {
-    priority: 0,
-    live: 0,
-    backfill: 0,
-  }
+  private readonly lastSent: Record<FeedName, number> = { priority: 0, live: 0, backfill: 0 }
   private awaitingWritable = false
 
   constructor(rules: Partial<SessionRules> = {}) {
@@ -80,7 +73,7 @@ export class SimulatedUplink {
     this.state = state
     for (const effect of effects) this.execute(effect)
     const telemetrySent = effects.some((effect) => effect.kind === 'send' && effect.item.lane === 'telemetry')
-    const flow = this.flow
+    const { flow } = this
     if (telemetrySent && flow !== null && head(flow.feeds.priority) !== null)
       throw new Error('telemetry overtook priority')
     if (flow !== null && flow.outstanding.length > this.rules.outstandingItemsMax)
@@ -131,39 +124,41 @@ export class SimulatedUplink {
       oldestSequence: this.items[lane][0]?.firstSequence ?? this.next[lane],
       nextSequence: this.next[lane],
     })
-    this.input({
-      kind: 'dialled',
-      lanes: { priority: bounds('priority'), telemetry: bounds('telemetry') },
-    })
+    this.input({ kind: 'dialled', lanes: { priority: bounds('priority'), telemetry: bounds('telemetry') } })
   }
 
   welcome(creditBytes: number): void {
     if (this.state.name !== 'awaitingWelcome') return
     this.welcomed = true
     this.credit = creditBytes
-    const cursors = LANES.map((lane) => ({
-      lane: wire(lane),
-      received: this.received[lane],
-    }))
-    this.message({
-      $case: 'welcome',
-      value: {
-        cursors,
-        creditBytes,
-        wallClockMs: 0,
-        strictOrder: this.strictOrder,
-      },
-    })
+    const cursors = LANES.map((lane) => ({ lane: wire(lane), received: this.received[lane] }))
+    const { strictOrder } = this
+    this.message({ $case: 'welcome', value: { cursors, creditBytes, wallClockMs: 0, strictOrder } })
   }
 
   message(message: SessionResponse['message']): void {
     this.input({ kind: 'message', response: { message } })
   }
 
-  cut(): void {
+  /** @param timedOut a ping of the gateway got no answer in time. */
+  cut(timedOut = false): void {
     if (!this.linked) return
     this.drop()
-    this.input({ kind: 'streamEnded' })
+    this.input({ kind: 'streamEnded', timedOut })
+  }
+
+  /** The cloud hands over what it has no receipt for, and so many new commands. */
+  handOver(fresh: number): void {
+    if (this.welcomed) this.message(this.commands.handOver(fresh))
+  }
+
+  /** The inbox answers, in this session or after it. */
+  answerCommands(index: number, refuseEach = 0): void {
+    const answer = this.commands.answer(index, refuseEach)
+    if (answer === null) return
+    const isOfThisSession = answer.session === this.state.session
+    const effects = this.input({ kind: 'commandsTaken', ...answer })
+    if (!isOfThisSession && effects.length > 0) throw new Error('receipts of an older session in a newer one')
   }
 
   writable(): void {
@@ -190,10 +185,7 @@ export class SimulatedUplink {
     const item = this.up.shift()
     if (item === undefined) return
     const { firstSequence: first } = item
-    this.received[item.lane] = addRange(this.received[item.lane], {
-      first,
-      last: lastSequence(item),
-    })
+    this.received[item.lane] = addRange(this.received[item.lane], { first, last: lastSequence(item) })
     this.taken.push(item)
   }
 
@@ -202,10 +194,7 @@ export class SimulatedUplink {
     const [item] = this.taken.splice(index % Math.max(1, this.taken.length), 1)
     if (item === undefined || !this.welcomed) return
     const range = { first: item.firstSequence, last: lastSequence(item) }
-    this.message({
-      $case: 'ack',
-      value: { lane: wire(item.lane), ranges: [range] },
-    })
+    this.message({ $case: 'ack', value: { lane: wire(item.lane), ranges: [range] } })
     this.grant(creditCost(item))
   }
 
@@ -217,9 +206,11 @@ export class SimulatedUplink {
 
   /** Everything goes well from now on, until nothing is left or `steps` are over. */
   settle(steps = 5_000): void {
-    for (let step = 0; step < steps && !this.isDrained; step++) {
+    for (let step = 0; step < steps && !(this.isDrained && this.commands.isSettled); step++) {
       this.dialled()
       this.welcome(1_000)
+      this.handOver(0)
+      this.answerCommands(0)
       if (this.welcomed && this.credit <= 0 && this.taken.length + this.up.length === 0) this.grant(1_000)
       this.completeRead(0)
       this.writable()
@@ -245,6 +236,16 @@ export class SimulatedUplink {
       case 'acknowledge':
         this.deleteAcknowledged(effect.lane, effect.ranges)
         break
+      case 'takeCommands':
+        this.commands.take(effect, this.state.session)
+        break
+      case 'cancelCommands':
+        for (const id of effect.commandIds) this.commands.cancelled.add(id)
+        break
+      case 'receipts':
+        if (!this.welcomed) throw new Error('receipts outside of a session')
+        this.commands.receive(effect)
+        break
       case 'close':
         this.drop()
         break
@@ -255,7 +256,8 @@ export class SimulatedUplink {
     if (!this.welcomed) throw new Error('sent before Welcome')
     const cost = creditCost(item)
     const alone = this.up.length + this.taken.length === 0
-    if (cost > this.credit && !(alone && this.credit > 0)) throw new Error(`credit ${this.credit} exceeded by ${cost}`)
+    if (cost > 0 && cost > this.credit && !(alone && this.credit > 0))
+      throw new Error(`credit ${this.credit} exceeded by ${cost}`)
     this.credit -= cost
     const strict = this.strictOrder || this.rules.order === 'strict'
     const feed = item.lane === 'priority' ? 'priority' : backfill && !strict ? 'backfill' : 'live'
@@ -273,11 +275,7 @@ export class SimulatedUplink {
       if (missing.length > 0) throw new Error(`${lane} ${JSON.stringify(missing)} acknowledged, but the cloud lacks it`)
     }
     this.items[lane] = this.items[lane].filter(
-      (item) =>
-        !containsRange(ranges, {
-          first: item.firstSequence,
-          last: lastSequence(item),
-        }),
+      (item) => !containsRange(ranges, { first: item.firstSequence, last: lastSequence(item) }),
     )
   }
 
@@ -289,6 +287,7 @@ export class SimulatedUplink {
     this.up = []
     this.taken = []
     this.sentInSession.length = 0
+    this.commands.forgetSession()
     for (const feed of ['priority', 'live', 'backfill'] as const) this.lastSent[feed] = 0
   }
 }

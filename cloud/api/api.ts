@@ -24,6 +24,7 @@ import { type Dependency, healthRoutes } from './routes/health.ts'
 import { type LatestValues, latestRoutes } from './routes/latest.ts'
 import { liveRoute } from './routes/live.ts'
 import { siteRoutes } from './routes/sites.ts'
+import type { ChangeFeeds } from './socket/change-feed.ts'
 import { Hub } from './socket/hub.ts'
 import type { LiveClient } from './socket/live-client.ts'
 
@@ -43,6 +44,8 @@ export interface ApiOptions {
   /** Keeps the idempotency keys. */
   readonly database: Pick<DatabaseHandle, 'kysely'>
   readonly bus: Pick<Bus, 'tail'>
+  /** Of the live channels of resources; a channel without one cannot be subscribed to. */
+  readonly feeds?: ChangeFeeds
   /** What /health/ready tells about. */
   readonly dependencies: readonly Dependency[]
   /** What /metrics shows; the API adds its own. One registry serves one Api. */
@@ -72,9 +75,9 @@ export class Api implements Part {
   constructor(options: ApiOptions) {
     this.options = options
     this.limits = { ...DEFAULT_API_LIMITS, ...options.limits }
-    const { bus, clock, log } = options
+    const { bus, feeds = {}, clock, log } = options
     this.metrics = createApiMetrics(options.metrics, () => this.hub.stats())
-    this.hub = new Hub({ bus, clock, log, limits: this.limits, metrics: this.metrics })
+    this.hub = new Hub({ bus, feeds, clock, log, limits: this.limits, metrics: this.metrics })
     this.routes = this.declareRoutes()
   }
 

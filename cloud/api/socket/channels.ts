@@ -1,32 +1,61 @@
-/** The live channels of the WebSocket: where each one's events come from and who may see them. */
+/** The live channels of the WebSocket: where each one's events come from, what selects among them, who may see them. */
 
 import { DEVICE_STATUS, DEVICE_TELEMETRY } from '../../bus/catalogue.ts'
 import type { RequiredPermission } from '../permission.ts'
+import type { FilterName } from './filter.ts'
 
 export interface ChannelDeclaration {
-  readonly topic: string
+  /** The topic that it follows; null when its events are the changes of a resource of the API. */
+  readonly topic: string | null
+  readonly filters: readonly FilterName[]
   readonly summary: string
   readonly permission: RequiredPermission
 }
 
-export const CHANNEL_NAMES = ['telemetry', 'status'] as const
+export const CHANNEL_NAMES = ['telemetry', 'status', 'commands', 'tasks'] as const
 export type Channel = (typeof CHANNEL_NAMES)[number]
+/** Channels of changed resources. */
+export const RESOURCE_CHANNELS = ['commands', 'tasks'] as const satisfies readonly Channel[]
+export type ResourceChannel = (typeof RESOURCE_CHANNELS)[number]
+
+const viewer = { role: 'viewer', scope: 'site' } as const
 
 export const CHANNELS: Readonly<Record<Channel, ChannelDeclaration>> = {
   telemetry: {
     topic: DEVICE_TELEMETRY,
+    filters: ['siteId', 'deviceId', 'serialNumber'],
     summary: 'Readings of devices as they arrive, late ones of an outage included',
-    permission: { role: 'viewer', scope: 'site' },
+    permission: viewer,
   },
   status: {
     topic: DEVICE_STATUS,
+    filters: ['siteId', 'deviceId', 'serialNumber'],
     summary: 'Changes of the status of devices',
-    permission: { role: 'viewer', scope: 'site' },
+    permission: viewer,
+  },
+  commands: {
+    topic: null,
+    filters: ['siteId', 'deviceId', 'serialNumber', 'commandId'],
+    summary: 'Single commands, as GET /api/v1/commands/{id} shows them, whenever one changes',
+    permission: viewer,
+  },
+  tasks: {
+    topic: null,
+    filters: ['taskId'],
+    summary: 'Tasks with their tally, as GET /api/v1/tasks/{id} shows them, whenever one changes',
+    permission: viewer,
   },
 }
+
+/** Topics that are followed while anybody is subscribed to one of their channels. */
+export const CHANNEL_TOPICS = CHANNEL_NAMES.flatMap((name) => CHANNELS[name].topic ?? [])
 
 const BY_TOPIC = new Map(CHANNEL_NAMES.map((name) => [CHANNELS[name].topic, name]))
 
 export function channelOfTopic(topic: string): Channel | undefined {
   return BY_TOPIC.get(topic)
+}
+
+export function isResourceChannel(channel: Channel): channel is ResourceChannel {
+  return CHANNELS[channel].topic === null
 }

@@ -1,25 +1,37 @@
 /**
- * A record of the bus as an event frame. The value goes in as the text it is; it is parsed only to be sure that the
- * frame stays JSON, and only when somebody wants it.
+ * A record of the bus, or the change of a resource, as an event. The value of a record goes in as the text it is; it is
+ * parsed only to be sure that the frame stays JSON, and only when somebody wants it.
  */
 
 import type { ConsumedRecord } from '../../bus/bus.ts'
+import type { SeenChange } from './change-poller.ts'
 import type { Channel } from './channels.ts'
+import type { LiveEvent } from './fan-out.ts'
+import { keysOf } from './filter.ts'
 
 /** What subscriptions select by. */
-export interface EventSubject {
-  readonly siteId: number
-  readonly deviceId: number
-  readonly serialNumber: string
-}
+type DeviceSubject = { readonly siteId: number; readonly deviceId: number; readonly serialNumber: string }
 
 /** The members with which the ingest begins every value; other producers may order them as they like. */
 const SUBJECT_FIRST = /^\{"deviceId":([1-9][0-9]{0,14}),"serialNumber":"([^"\\]*)","siteId":([1-9][0-9]{0,14}),/
 /** Bytes of a value that hold those members: a serial number has 64 characters at most. */
 const SUBJECT_BYTES_MAX = 160
 
+export function busEvent(channel: Channel, record: ConsumedRecord): LiveEvent {
+  const subject = subjectOf(record.value)
+  return { keys: subject === null ? null : keysOf(subject), frame: () => recordFrame(channel, record) }
+}
+
+export function changeEvent(channel: Channel, change: SeenChange): LiveEvent {
+  return { keys: change.keys, frame: () => changeFrame(channel, change) }
+}
+
+export function changeFrame(channel: Channel, { text }: SeenChange): string {
+  return `{"type":"event","channel":"${channel}","data":${text}}`
+}
+
 /** Null when the value is none of ours. */
-export function subjectOf(value: Buffer): EventSubject | null {
+function subjectOf(value: Buffer): DeviceSubject | null {
   const match = SUBJECT_FIRST.exec(value.toString('latin1', 0, SUBJECT_BYTES_MAX))
   if (match !== null) {
     return { deviceId: Number(match[1]), serialNumber: match[2] as string, siteId: Number(match[3]) }
@@ -32,7 +44,7 @@ export function subjectOf(value: Buffer): EventSubject | null {
 }
 
 /** The frame, or null when the value is not JSON and would spoil it. */
-export function eventFrame(channel: Channel, record: ConsumedRecord): string | null {
+function recordFrame(channel: Channel, record: ConsumedRecord): string | null {
   const text = record.value.toString()
   if (parse(text) === undefined) return null
   const { gateway, seq, backfill } = record.headers

@@ -2,29 +2,13 @@
 
 import { type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
-import { SERIAL_NUMBER_PATTERN } from '../../../shared/mqtt-topics.ts'
 import { inputErrors } from '../http/validation.ts'
-import { CHANNEL_NAMES, type Channel } from './channels.ts'
+import { CHANNEL_NAMES, CHANNELS, type Channel } from './channels.ts'
+import { criterionOf, FilterSchema } from './filter.ts'
 
 const closed = { additionalProperties: false }
 const FrameId = Type.String({ minLength: 1, maxLength: 64, description: "The client's own name for it" })
 const ChannelSchema = Type.Union(CHANNEL_NAMES.map((name) => Type.Literal(name)))
-
-/** One criterion at most; `{}` is everything. */
-export const FilterSchema = Type.Object(
-  {
-    siteId: Type.Optional(Type.Integer({ minimum: 1 })),
-    deviceId: Type.Optional(Type.Integer({ minimum: 1 })),
-    serialNumber: Type.Optional(
-      Type.String({
-        pattern: SERIAL_NUMBER_PATTERN.source,
-        description: '1 to 64 letters, digits, ".", "_", ":" or "-"; two sites may have the same',
-      }),
-    ),
-  },
-  { ...closed, maxProperties: 1, description: 'One of siteId, deviceId, serialNumber; {} for everything' },
-)
-export type Filter = Static<typeof FilterSchema>
 
 export const SubscribeFrame = Type.Object(
   { type: Type.Literal('subscribe'), id: FrameId, channel: ChannelSchema, filter: Type.Optional(FilterSchema) },
@@ -49,10 +33,18 @@ export type ClientFrame =
   | Static<typeof UnsubscribeFrame>
   | Static<typeof PingFrame>
 
+/** Resources whose present state a new subscriber is sent. */
+export const PRESENT_MAX = 100
+
 export const SERVER_FRAMES = {
   subscribed: Type.Object(
     { type: Type.Literal('subscribed'), id: FrameId },
-    { $id: 'Subscribed', description: 'Every event that the bus takes in after this frame will follow' },
+    {
+      $id: 'Subscribed',
+      description:
+        'Every event from now on will follow. On commands and tasks the present state of what the filter names comes ' +
+        `first, the newest ${PRESENT_MAX} at most`,
+    },
   ),
   unsubscribed: Type.Object({ type: Type.Literal('unsubscribed'), id: FrameId }, { $id: 'Unsubscribed' }),
   pong: Type.Object({ type: Type.Literal('pong'), id: Type.Optional(FrameId) }, { $id: 'Pong' }),
@@ -70,7 +62,10 @@ export const SERVER_FRAMES = {
     {
       type: Type.Literal('event'),
       channel: ChannelSchema,
-      data: Type.Object({}, { description: 'The value as published on the topic of the channel' }),
+      data: Type.Object(
+        {},
+        { description: 'The value as published on the topic of the channel, or the resource as the REST API shows it' },
+      ),
       gateway: Type.Optional(Type.String()),
       seq: Type.Optional(Type.Integer({ description: 'With gateway: the same pair is the same record, sent again' })),
       backfill: Type.Optional(Type.Literal(true, { description: 'It waited through an outage' })),
@@ -89,6 +84,7 @@ export type FrameErrorCode =
   | 'SUBSCRIPTION_UNKNOWN'
   | 'SUBSCRIPTIONS_MAX'
   | 'BUS_UNAVAILABLE'
+  | 'RESOURCES_UNAVAILABLE'
 
 export type ParsedFrame =
   | { readonly frame: ClientFrame }
@@ -117,7 +113,11 @@ export function parseFrame(text: string | Uint8Array): ParsedFrame {
     return refuse(knownId, 'the frame has no known type', `type may be one of ${known}.`)
   }
   const checker = CHECKERS[type as keyof typeof CHECKERS]
-  if (checker.Check(value)) return { frame: value as ClientFrame }
+  if (checker.Check(value)) {
+    const frame = value as ClientFrame
+    const misfit = frame.type === 'subscribe' ? misfitOf(frame) : null
+    return misfit === null ? { frame } : refuse(knownId, 'the subscribe frame is not allowed at /filter', misfit)
+  }
   const errors = inputErrors(checker, value, 'body')
   return refuse(
     knownId,
@@ -126,10 +126,10 @@ export function parseFrame(text: string | Uint8Array): ParsedFrame {
   )
 }
 
-/** A subscription's filter as a key: an event belongs to at most four, one for each way to ask for it. */
-export function filterKey(filter: Filter): string {
-  if (filter.siteId !== undefined) return `site/${filter.siteId}`
-  if (filter.deviceId !== undefined) return `device/${filter.deviceId}`
-  if (filter.serialNumber !== undefined) return `serial/${filter.serialNumber}`
-  return 'all'
+/** What is wrong with a filter that its channel does not have. */
+function misfitOf({ channel, filter = {} }: { channel: Channel; filter?: Static<typeof FilterSchema> }): string | null {
+  const criterion = criterionOf(filter)
+  const { filters } = CHANNELS[channel]
+  if (criterion === null || filters.includes(criterion)) return null
+  return `/filter/${criterion}: leave it out; ${channel} has ${filters.join(', ')}`
 }

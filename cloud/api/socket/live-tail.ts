@@ -4,7 +4,7 @@ import type { Clock, Timer } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { BatchHandler, Bus, Subscription } from '../../bus/bus.ts'
-import { CHANNEL_NAMES, CHANNELS } from './channels.ts'
+import { CHANNEL_TOPICS } from './channels.ts'
 
 /** Following goes on for a while after the last subscription, since a page that is loaded again asks at once. */
 const LINGER_MS = 30_000
@@ -64,8 +64,7 @@ export class LiveTail {
 
   private async change(): Promise<void> {
     if (this.wanted && this.subscription === null) {
-      const topics = CHANNEL_NAMES.map((name) => CHANNELS[name].topic)
-      this.subscription = await this.bus.tail({ topics, onBatch: this.onBatch })
+      this.subscription = await this.bus.tail({ topics: CHANNEL_TOPICS, onBatch: this.onBatch })
     } else if (!this.wanted && this.subscription !== null) {
       const subscription = this.subscription
       this.subscription = null

@@ -1,8 +1,6 @@
-/** Which clients want an event: found by the four ways to ask for it, without looking at any other client. */
+/** Which clients want an event: found by the ways to ask for it, without looking at any other client. */
 
 import type { Channel } from './channels.ts'
-import type { EventSubject } from './event.ts'
-import { filterKey } from './frames.ts'
 import type { LiveClient } from './live-client.ts'
 
 export class SubscriptionIndex {
@@ -37,10 +35,9 @@ export class SubscriptionIndex {
     if (clients.size === 0) this.clients.delete(place)
   }
 
-  /** Calls `visit` with each group of clients that want the event; a client may be in several. */
-  wanting(channel: Channel, subject: EventSubject, visit: (clients: Iterable<LiveClient>) => void): void {
-    const { siteId, deviceId, serialNumber } = subject
-    for (const key of [filterKey({}), filterKey({ siteId }), filterKey({ deviceId }), filterKey({ serialNumber })]) {
+  /** Calls `visit` with each group of clients that want an event of these keys; a client may be in several. */
+  wanting(channel: Channel, keys: readonly string[], visit: (clients: Iterable<LiveClient>) => void): void {
+    for (const key of keys) {
       const clients = this.clients.get(`${channel}/${key}`)
       if (clients !== undefined) visit(clients.keys())
     }

@@ -1,0 +1,62 @@
+/** Where the changes of a resource come from: the service that keeps it, as the live channels see it. */
+
+import type { CommandService, CommandView } from '../../commands/commands.ts'
+import { PAGE_LIMIT_MAX } from '../../registry/page.ts'
+import { commandBody } from '../schemas/command.ts'
+import type { ResourceChannel } from './channels.ts'
+import { type Filter, keysOf } from './filter.ts'
+
+/** The present state of a resource that has changed. */
+export interface Change {
+  readonly id: string
+  /** When the change was stored, Unix milliseconds of the core that stored it. */
+  readonly changedAtMs: number
+  /** See keysOf. */
+  readonly keys: readonly string[]
+  /** As the REST API shows it. */
+  readonly body: unknown
+}
+
+export interface ChangeFeed {
+  /**
+   * What changed at `sinceMs` or later, ascending by that time and id, `limit` at most; with `afterId` those of `sinceMs`
+   * itself begin after it.
+   */
+  changedSince(sinceMs: number, limit: number, afterId: string): Promise<readonly Change[]>
+  /** What the filter names, the newest `limit` (up to 500), the newest last. */
+  present(filter: Filter, limit: number): Promise<readonly Change[]>
+}
+
+export type ChangeFeeds = Readonly<Partial<Record<ResourceChannel, ChangeFeed>>>
+
+export function commandFeed(commands: Pick<CommandService, 'get' | 'list' | 'changedSince'>): ChangeFeed {
+  const changeOf = (command: CommandView): Change => ({
+    id: command.id,
+    changedAtMs: command.updatedAtMs,
+    keys: keysOf({
+      siteId: command.siteId,
+      deviceId: command.registeredDeviceId,
+      serialNumber: command.deviceId,
+      commandId: command.id,
+    }),
+    body: commandBody(command),
+  })
+  return {
+    async changedSince(sinceMs, limit, afterId) {
+      return (await commands.changedSince(sinceMs, limit, afterId)).map(changeOf)
+    },
+    async present({ commandId, siteId, deviceId, serialNumber }, limit) {
+      if (commandId !== undefined) {
+        const command = await commands.get(commandId)
+        return command === null ? [] : [changeOf(command)]
+      }
+      const { items } = await commands.list({
+        limit: Math.min(limit, PAGE_LIMIT_MAX),
+        siteId,
+        registeredDeviceId: deviceId,
+        deviceId: serialNumber,
+      })
+      return items.toReversed().map(changeOf)
+    },
+  }
+}

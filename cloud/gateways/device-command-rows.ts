@@ -3,7 +3,8 @@
  * since compiling a statement with thousands of them costs more than running it.
  */
 
-import { type Kysely, type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { type GivenColumn, givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database, DeviceCommandsTable, Dialect } from '../database/schema.ts'
 import type { CommandState } from './command-state.ts'
 import type { CommandOwner, NewDeviceCommand } from './device-command.ts'
@@ -40,8 +41,6 @@ const DECIDED_UPON = [
   'late_at_ms',
 ] as const satisfies readonly (keyof CommandRow)[]
 
-type ColumnType = 'text' | 'integer' | 'bigint'
-
 /** What a step may change. */
 const CHANGING = {
   state: 'text',
@@ -56,7 +55,9 @@ const CHANGING = {
   cancel_sent_at_ms: 'bigint',
   finished_at_ms: 'bigint',
   late_at_ms: 'bigint',
-} as const satisfies Partial<Record<keyof CommandRow, ColumnType>>
+} as const satisfies Partial<Record<keyof CommandRow, GivenColumn>>
+
+const WRITTEN = { command_id: 'text', ...CHANGING } as const
 
 const GIVEN_WHEN_ISSUED = {
   command_id: 'text',
@@ -70,7 +71,7 @@ const GIVEN_WHEN_ISSUED = {
   issued_at_ms: 'bigint',
   expires_at_ms: 'bigint',
   timeout_ms: 'bigint',
-} as const satisfies Partial<Record<keyof DeviceCommandsTable, ColumnType>>
+} as const satisfies Partial<Record<keyof DeviceCommandsTable, GivenColumn>>
 
 /** Adds at most `ROWS_PER_STATEMENT` commands as QUEUED, on the way to where their devices are now. */
 export async function insertCommands(
@@ -97,7 +98,7 @@ export async function insertCommands(
   await sql`
     insert into device_commands (${columns}, state, deadline_at_ms, gateway_id, updated_at_ms)
     select ${given}, 'QUEUED', given.expires_at_ms, devices.gateway_id, cast(${Math.round(nowMs)} as bigint)
-    from ${givenRows(dialect, rows, GIVEN_WHEN_ISSUED)} left join devices on devices.id = given.device_id`.execute(
+    from ${givenRows(dialect, GIVEN_WHEN_ISSUED, rows)} left join devices on devices.id = given.device_id`.execute(
     transaction,
   )
 }
@@ -112,7 +113,7 @@ export async function lockCommands(
   const rows = await transaction
     .selectFrom('device_commands')
     .select(DECIDED_UPON)
-    .where(sql<boolean>`command_id in ${idList(dialect, ids)}`)
+    .where(sql<boolean>`command_id in ${givenTexts(dialect, ids)}`)
     .orderBy('command_id')
     .$if(dialect === 'postgres', (query) => query.forUpdate())
     .execute()
@@ -127,14 +128,11 @@ export async function writeCommands(
   transaction: Transaction<Database>,
 ): Promise<void> {
   const columns = Object.keys(CHANGING) as (keyof typeof CHANGING)[]
-  const given = rows.map((row) =>
-    Object.fromEntries([['command_id', row.command_id], ...columns.map((column) => [column, row[column]])]),
-  )
   await sql`
     update device_commands set
       ${sql.join(columns.map((column) => sql`${sql.ref(column)} = ${sql.ref(`given.${column}`)}`))},
       updated_at_ms = cast(${Math.round(nowMs)} as bigint)
-    from ${givenRows(dialect, given, { command_id: 'text', ...CHANGING })}
+    from ${givenRows(dialect, WRITTEN, rows)}
     where device_commands.command_id = given.command_id`.execute(transaction)
 }
 
@@ -152,27 +150,4 @@ export async function deleteFinished(kysely: Kysely<Database>, beforeMs: number)
     )
     .executeTakeFirst()
   return Number(numDeletedRows)
-}
-
-/** A parenthesised list of ids for `in`. */
-export function idList(dialect: Dialect, ids: readonly string[]): RawBuilder<unknown> {
-  const json = JSON.stringify(ids)
-  return dialect === 'postgres'
-    ? sql`(select json_array_elements_text(cast(${json} as json)))`
-    : sql`(select value from json_each(${json}))`
-}
-
-/** Rows as a table `given` with these columns. */
-export function givenRows(
-  dialect: Dialect,
-  rows: readonly Readonly<Record<string, unknown>>[],
-  columns: Readonly<Record<string, ColumnType>>,
-): RawBuilder<unknown> {
-  const json = JSON.stringify(rows)
-  if (dialect === 'postgres') {
-    const definitions = Object.entries(columns).map(([column, type]) => sql`${sql.ref(column)} ${sql.raw(type)}`)
-    return sql`json_to_recordset(cast(${json} as json)) as given(${sql.join(definitions)})`
-  }
-  const values = Object.keys(columns).map((column) => sql`value ->> ${sql.lit(column)} as ${sql.ref(column)}`)
-  return sql`(select ${sql.join(values)} from json_each(${json})) as given`
 }

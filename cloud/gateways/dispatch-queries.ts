@@ -1,9 +1,9 @@
 /** What the dispatcher asks the table of commands, each question answered from an index that holds little else. */
 
 import { type Kysely, sql } from 'kysely'
+import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import type { NewDeviceCommand } from './device-command.ts'
-import { givenRows, idList } from './device-command-rows.ts'
 
 export interface HeldSession {
   readonly gatewayId: string
@@ -39,6 +39,11 @@ export async function selectDue(
   request: DueRequest,
 ): Promise<DueCommand[]> {
   const { held, except, limit } = request
+  const spaces = held.map(({ gatewayId, sessionId, space }) => ({
+    gateway_id: gatewayId,
+    session_id: sessionId,
+    space,
+  }))
   const nowMs = Math.round(request.nowMs)
   // Two-sided: a clock that was stepped back must not hold commands up until it has caught up.
   const outside = (pauseMs: number) => sql`not between ${nowMs - pauseMs} and ${nowMs + pauseMs}`
@@ -47,7 +52,7 @@ export async function selectDue(
       select
         command.command_id, given.gateway_id, given.session_id, given.space, octet_length(command.params) as bytes,
         row_number() over (partition by given.gateway_id order by command.issued_at_ms, command.command_id) as place
-      from ${givenRows(dialect, held.map(toRow), { gateway_id: 'text', session_id: 'text', space: 'integer' })}
+      from ${givenRows(dialect, { gateway_id: 'text', session_id: 'text', space: 'integer' }, spaces)}
       join gateway_leases as lease on lease.gateway_id = given.gateway_id and lease.session_id = given.session_id
       join device_commands as command on command.gateway_id = given.gateway_id
       where command.finished_at_ms is null and command.stored_at_ms is null and (
@@ -56,7 +61,7 @@ export async function selectDue(
         or command.session_id <> given.session_id
         or (command.session_id = given.session_id and command.sent_at_ms ${outside(request.unansweredMs)})
       )
-      ${except.length === 0 ? sql`` : sql`and command.command_id not in ${idList(dialect, except)}`}
+      ${except.length === 0 ? sql`` : sql`and command.command_id not in ${givenTexts(dialect, except)}`}
     ) as due
     where place <= space
     order by place, gateway_id
@@ -75,18 +80,19 @@ export async function selectCancellations(
   },
 ): Promise<Omit<DueCommand, 'bytes'>[]> {
   const { held, except, limit, repeatMs } = request
+  const sessions = held.map(({ gatewayId, sessionId }) => ({ gateway_id: gatewayId, session_id: sessionId }))
   const nowMs = Math.round(request.nowMs)
   const { rows } = await sql<Omit<DueCommand, 'bytes'>>`
     select
       command.command_id as "commandId", given.gateway_id as "gatewayId", given.session_id as "sessionId"
-    from ${givenRows(dialect, held.map(toRow), { gateway_id: 'text', session_id: 'text' })}
+    from ${givenRows(dialect, { gateway_id: 'text', session_id: 'text' }, sessions)}
     join gateway_leases as lease on lease.gateway_id = given.gateway_id and lease.session_id = given.session_id
     join device_commands as command on command.gateway_id = given.gateway_id
     where command.finished_at_ms is null and command.cancel_requested_at_ms is not null
       and command.state = 'SENT' and command.session_id is not null
       and (command.cancel_session_id is distinct from given.session_id
         or command.cancel_sent_at_ms not between ${nowMs - repeatMs} and ${nowMs + repeatMs})
-      ${except.length === 0 ? sql`` : sql`and command.command_id not in ${idList(dialect, except)}`}
+      ${except.length === 0 ? sql`` : sql`and command.command_id not in ${givenTexts(dialect, except)}`}
     order by command.cancel_requested_at_ms, command.command_id
     limit ${limit}`.execute(kysely)
   return rows
@@ -104,7 +110,7 @@ export async function selectOverdue(
     .where('finished_at_ms', 'is', null)
     .where('deadline_at_ms', '<=', Math.round(request.nowMs))
     .$if(request.except.length > 0, (query) =>
-      query.where(sql<boolean>`command_id not in ${idList(dialect, request.except)}`),
+      query.where(sql<boolean>`command_id not in ${givenTexts(dialect, request.except)}`),
     )
     .orderBy('deadline_at_ms')
     .limit(request.limit)
@@ -139,7 +145,7 @@ export async function selectOrders(
   const rows = await kysely
     .selectFrom('device_commands')
     .select(['command_id', 'name', 'params', 'issued_at_ms as issuedAtMs'])
-    .where(sql<boolean>`command_id in ${idList(dialect, ids)}`)
+    .where(sql<boolean>`command_id in ${givenTexts(dialect, ids)}`)
     .execute()
   return new Map(rows.map(({ command_id: commandId, ...order }) => [commandId, order]))
 }
@@ -155,8 +161,4 @@ export async function countOpen(
       (select count(*) from device_commands where finished_at_ms is null and session_id is null) as waiting
     `.execute(kysely)
   return rows[0] ?? { open: 0, unstored: 0, waiting: 0 }
-}
-
-function toRow(session: HeldSession & { readonly space?: number }): Record<string, unknown> {
-  return { gateway_id: session.gatewayId, session_id: session.sessionId, space: session.space }
 }

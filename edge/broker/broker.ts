@@ -107,13 +107,7 @@ export class Broker implements Part {
       clock: options.clock,
       counters: this.counters,
     })
-    this.routes = new CommandRoutes({
-      random: options.random,
-      publish: (topic, payload) => {
-        if (!this.closing) this.running?.engine.publish(topic, payload)
-      },
-      sessionOf: (clientId) => this.running?.persistence.register.nameOf(clientId) ?? null,
-    })
+    this.routes = new CommandRoutes(options.random)
   }
 
   /** The way of commands to the devices; there from construction, so that the inbox listens before the first device is here. */
@@ -205,6 +199,10 @@ export class Broker implements Part {
       limits,
       hooks: engineHooks({ admission, intake, directory, persistence, commands: routes, limits, counters, log }),
     })
+    routes.attach({
+      publish: (topic, payload) => engine.publish(topic, payload),
+      sessionOf: (clientId) => persistence.register.nameOf(clientId),
+    })
     const connections = new Connections({
       limits,
       clock,
@@ -213,6 +211,7 @@ export class Broker implements Part {
       warnings: new LimitedLog(clock, log),
       intake,
       attachEngine: (stream) => engine.attach(stream),
+      accepted: (connection) => routes.accepted(connection),
       departed: (connection) => this.departed(connection, admission),
     })
     await engine.listen()

@@ -13,23 +13,26 @@ import type { EngineClient } from './engine.ts'
 import { COMMAND_PACKET_IDS } from './packet-ids.ts'
 import type { Identity } from './topic-rules.ts'
 
-export interface CommandRoutesOptions {
-  readonly random: Random
-  /** Publishes with QoS 0 through the engine. */
-  readonly publish: (topic: string, payload: Buffer) => void
-  /** The name of the durable session of a client. */
-  readonly sessionOf: (clientId: string) => string | null
+const SESSION_NAME_BYTES = 8
+
+/** What there is once the broker starts. */
+export interface CommandRoutesEngine {
+  /** Publishes with QoS 0 to those who are there. */
+  publish(topic: string, payload: Buffer): void
+  /** The name of the durable session of a client; null when it has none. */
+  sessionOf(clientId: string): string | null
 }
 
 export class CommandRoutes implements CommandOutlet {
-  private readonly options: CommandRoutesOptions
+  private readonly random: Random
+  private engine: CommandRoutesEngine | null = null
   /** By topic; the first is open or draining, the others wait. */
   private readonly routes = new Map<string, Route[]>()
   private host: CommandLineHost | null = null
   private closed = false
 
-  constructor(options: CommandRoutesOptions) {
-    this.options = options
+  constructor(random: Random) {
+    this.random = random
   }
 
   // For the inbox.
@@ -41,10 +44,14 @@ export class CommandRoutes implements CommandOutlet {
 
   show({ siteId, serialNumber }: DeviceAddress, payload: Uint8Array): void {
     // A copy, since the engine delivers it in later turns.
-    this.options.publish(deviceTopic(siteId, serialNumber, 'commands'), Buffer.from(payload))
+    if (!this.closed) this.engine?.publish(deviceTopic(siteId, serialNumber, 'commands'), Buffer.from(payload))
   }
 
   // For the broker.
+
+  attach(engine: CommandRoutesEngine): void {
+    this.engine = engine
+  }
 
   /** CONNACK was sent: what the session subscribed to before counts from now on. */
   accepted(connection: Connection): void {
@@ -119,9 +126,8 @@ export class CommandRoutes implements CommandOutlet {
   }
 
   private makeLine(connection: Connection, host: CommandLineHost): CommandLine {
-    const { random, sessionOf } = this.options
-    const session = sessionOf(connection.clientId) ?? randomHex(random, 8)
-    return new CommandLine(connection, session, Math.floor(random.fraction() * COMMAND_PACKET_IDS), host)
+    const session = this.engine?.sessionOf(connection.clientId) ?? randomHex(this.random, SESSION_NAME_BYTES)
+    return new CommandLine(connection, session, Math.floor(this.random.fraction() * COMMAND_PACKET_IDS), host)
   }
 
   private drained(route: Route): void {

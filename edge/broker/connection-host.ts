@@ -25,6 +25,8 @@ export interface ConnectionHost {
   /** Bytes wait that the client has not read. */
   congested(connection: Connection): void
   count(connection: Connection, reason: RefusalReason, fields?: Record<string, unknown>): void
+  /** The client was let in; nothing it sent since was looked at yet. */
+  accepted(connection: Connection): void
   /** The client is gone for the protocol; once. */
   departed(connection: Connection): void
   /** Nothing of the connection is left; once. */

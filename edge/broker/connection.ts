@@ -106,6 +106,7 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     this.deadline?.cancel()
     this.deadline = null
     this.guard.limitBytes = this.host.limits.frameBytesMax
+    this.host.accepted(this)
     this.setPaused(PAUSED.login, false)
   }
 

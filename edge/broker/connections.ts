@@ -34,6 +34,7 @@ export interface ConnectionsOptions {
   readonly warnings: LimitedLog
   readonly intake: PublishIntake
   readonly attachEngine: (stream: EngineStream) => EngineClient
+  readonly accepted: (connection: Connection) => void
   readonly departed: (connection: Connection) => void
 }
 
@@ -165,6 +166,10 @@ export class Connections implements ConnectionHost {
       { clientId, username, remote: transport.remoteAddress, listener: transport.kind, ...fields, remedy },
       reason === 'subscribe-denied' ? 'subscription refused' : 'client refused',
     )
+  }
+
+  accepted(connection: Connection): void {
+    this.options.accepted(connection)
   }
 
   departed(connection: Connection): void {

@@ -137,11 +137,7 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
       for (const device of connection.devices) directory.happened(device, { kind: 'connected' })
     },
 
-    accepted(client) {
-      const connection = connectionOf(client)
-      connection.opened()
-      commands.accepted(connection)
-    },
+    accepted: (client) => connectionOf(client).opened(),
 
     keepaliveExpired: (client) => connectionOf(client).noteRefusal('keepalive-timeout'),
 

@@ -66,6 +66,29 @@ export function pubrelFrame(id: number): Buffer {
   return Buffer.of(0x62, 2, id >> 8, id & 0xff)
 }
 
+export function unsubscribeFrame(id: number, filter: string): Buffer {
+  return frame(0xa2, Buffer.of(id >> 8, id & 0xff), field(filter))
+}
+
+/** PUBACK, PUBREC or PUBCOMP. */
+export function ackFrame(kind: 'puback' | 'pubrec' | 'pubcomp', id: number): Buffer {
+  return Buffer.of({ puback: 0x40, pubrec: 0x50, pubcomp: 0x70 }[kind], 2, id >> 8, id & 0xff)
+}
+
+/** What a broker publishes. */
+export function readPublish(bytes: Buffer): { first: number; topic: string; id: number; payload: string } {
+  const body = bytes.indexOf('sites/') - 2
+  const topicEnd = body + 2 + bytes.readUInt16BE(body)
+  const first = bytes[0] as number
+  const withId = (first & 0x06) !== 0
+  return {
+    first,
+    topic: bytes.toString('utf8', body + 2, topicEnd),
+    id: withId ? bytes.readUInt16BE(topicEnd) : 0,
+    payload: bytes.toString('utf8', topicEnd + (withId ? 2 : 0)),
+  }
+}
+
 export const CONNACK_ACCEPTED = Buffer.of(0x20, 2, 0, 0)
 export const DISCONNECT = Buffer.of(0xe0, 0)
 export const PINGREQ = Buffer.of(0xc0, 0)

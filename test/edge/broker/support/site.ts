@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { connect, type IClientOptions, type MqttClient } from 'mqtt'
 import { onTestFinished } from 'vitest'
 import { Broker, type BrokerOptions } from '../../../../edge/broker/broker.ts'
+import type { CommandRouteEvents } from '../../../../edge/broker/command-outlet.ts'
 import { addCredential, type NewCredential } from '../../../../edge/broker/credentials.ts'
 import { type Clock, systemClock } from '../../../../shared/clock.ts'
 import { silentLogger } from '../../../../shared/log.ts'
@@ -36,6 +37,8 @@ export type SiteOptions = Partial<Omit<BrokerOptions, 'spool' | 'clock'>> & {
   readonly log?: never
   readonly spool?: MemoryLog
   readonly clock?: Clock
+  /** Hears of routes from the start. */
+  readonly commands?: CommandRouteEvents
 }
 
 /** Starts a broker on port 0 of 127.0.0.1 that is stopped when the test ends; insecure unless told otherwise. */
@@ -54,6 +57,7 @@ export async function startSite(options: SiteOptions = {}): Promise<Site> {
     spool: log,
     log: silentLogger,
   })
+  if (options.commands !== undefined) broker.commands.listen(options.commands)
   await broker.start()
   onTestFinished(() => stopBroker(broker))
   const port = broker.addresses().tcp?.port ?? 0

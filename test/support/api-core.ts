@@ -8,17 +8,21 @@ import { onTestFinished } from 'vitest'
 import { Api, type ApiOptions } from '../../cloud/api/api.ts'
 import { catalogue } from '../../cloud/bus/catalogue.ts'
 import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
+import type { CommandSettings } from '../../cloud/commands/commands.ts'
 import { type DatabaseHandle, openDatabase } from '../../cloud/database/database.ts'
 import { Registry } from '../../cloud/registry/registry.ts'
 import { LatestValues } from '../../cloud/telemetry/latest-values.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
+import { type CommandCore, commandCore } from './command-core.ts'
 
 export interface ApiCore {
   readonly api: Api
   readonly database: DatabaseHandle
   readonly registry: Registry
+  /** What is asked for over the API is stored by these; nothing publishes or delivers it. */
+  readonly core: CommandCore
   readonly bus: EmbeddedBus
   readonly metrics: MetricsRegistry
   /** Such as http://127.0.0.1:1234, without a slash at the end. */
@@ -27,19 +31,25 @@ export interface ApiCore {
 }
 
 /** Started now, stopped when the current test ends; on a SQLite file of its own unless `databaseUrl` is given. */
-export async function startApiCore(overrides: Partial<ApiOptions> = {}, databaseUrl?: string): Promise<ApiCore> {
+export async function startApiCore(
+  overrides: Partial<ApiOptions> = {},
+  databaseUrl?: string,
+  settings: Partial<CommandSettings> = {},
+): Promise<ApiCore> {
   const dir = await mkdtemp(join(tmpdir(), 'busbar-'))
   const common = { clock: systemClock, log: silentLogger }
   const database = openDatabase({ url: databaseUrl ?? `sqlite:${join(dir, 'busbar.db')}`, ...common })
   const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: true, ...common })
   const bus = new EmbeddedBus({ dir: join(dir, 'bus'), topics: catalogue(), random: systemRandom, ...common })
   const metrics = new MetricsRegistry()
+  const core = commandCore(database, { registry, settings, clock: overrides.clock ?? systemClock })
   const latest = new LatestValues({ bus, database, registry, writeDelayMs: 10, ...common })
   const api = new Api({
     host: '127.0.0.1',
     port: 0,
     registry,
     latest,
+    commands: core.commands,
     database,
     bus,
     dependencies: [
@@ -66,6 +76,7 @@ export async function startApiCore(overrides: Partial<ApiOptions> = {}, database
     api,
     database,
     registry,
+    core,
     bus,
     metrics,
     url: `http://127.0.0.1:${port}`,

@@ -66,9 +66,10 @@ describe('the OpenAPI document', () => {
   })
 
   test('is what the answers follow', async () => {
-    const { url, registry } = await startApiCore()
+    const { url, registry, core } = await startApiCore()
     await registry.load('gw-1', [{ siteId: 1, serialNumber: 'INV-001' }])
     await registry.gateways.create({ id: 'gw-1' })
+    for (const deviceId of ['INV-001', 'unknown']) await core.commands.create({ deviceId, name: 'REBOOT' })
     const document = await documentOf(`${url}/openapi.json`)
     const expand = (schema: AnyJson): AnyJson => {
       if (Array.isArray(schema)) return schema.map(expand)
@@ -86,6 +87,7 @@ describe('the OpenAPI document', () => {
       'devices',
       'devices/1',
       'devices/1/latest',
+      'commands',
     ]) {
       const template = `/api/v1/${path.replace(/\/(1|gw-1)/, '/{id}')}`
       const schema = expand(document.paths[template].get.responses['200'].content['application/json'].schema)

@@ -56,7 +56,12 @@ function operation(route: RouteDeclaration, collection: SchemaCollection): JsonO
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(route.body === undefined
       ? {}
-      : { requestBody: { required: true, content: { 'application/json': { schema: collection.use(route.body) } } } }),
+      : {
+          requestBody: {
+            required: route.bodyOptional !== true,
+            content: { 'application/json': { schema: collection.use(route.body) } },
+          },
+        }),
     responses,
   }
 }

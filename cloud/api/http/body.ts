@@ -12,8 +12,12 @@ export interface JsonBody {
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
 
-/** Throws MEDIA_TYPE_UNSUPPORTED, BODY_TOO_LARGE or BODY_MALFORMED. */
-export async function readJsonBody(request: Request, bytesMax: number): Promise<JsonBody> {
+/**
+ * Throws MEDIA_TYPE_UNSUPPORTED, BODY_TOO_LARGE or BODY_MALFORMED.
+ * @param optional whether a request without a body stands for one with an empty object.
+ */
+export async function readJsonBody(request: Request, bytesMax: number, optional = false): Promise<JsonBody> {
+  if (optional && !hasBody(request)) return jsonBody({}, new Uint8Array())
   const mediaType = (request.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
   // Insisting on this type also keeps other sites' pages out: a browser asks before sending it across origins.
   if (mediaType !== 'application/json') {
@@ -24,11 +28,19 @@ export async function readJsonBody(request: Request, bytesMax: number): Promise<
   }
   const bytes = await readBytes(request, bytesMax)
   try {
-    const value: unknown = JSON.parse(strictUtf8.decode(bytes))
-    return { value, digest: () => createHash('sha256').update(bytes).digest('hex') }
+    return jsonBody(JSON.parse(strictUtf8.decode(bytes)), bytes)
   } catch (error) {
     throw new Problem('BODY_MALFORMED', `The body is not JSON: ${messageOf(error)}.`, { cause: error })
   }
+}
+
+/** RFC 9112, section 6: one of these headers tells. */
+function hasBody({ headers }: Request): boolean {
+  return headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0'
+}
+
+function jsonBody(value: unknown, bytes: Uint8Array): JsonBody {
+  return { value, digest: () => createHash('sha256').update(bytes).digest('hex') }
 }
 
 async function readBytes(request: Request, bytesMax: number): Promise<Uint8Array> {

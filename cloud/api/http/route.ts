@@ -54,6 +54,8 @@ export interface RouteDeclaration {
   readonly params?: TObject
   readonly query?: TObject
   readonly body?: TSchema
+  /** A request without a body stands for one with an empty object. */
+  readonly bodyOptional?: boolean
   readonly responses: Readonly<Record<number, ResponseDeclaration>>
   /** Problems besides those that follow from the schemas. */
   readonly problems?: readonly ProblemKind[]
@@ -104,12 +106,14 @@ export function defineRoute<
       const params = paramsChecker && checked(paramsChecker, readText(paramsChecker.schema as TObject, textParams))
       const query =
         queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))
-      const json = bodyChecker && (await readJsonBody(request, context.bodyBytesMax))
+      const json = bodyChecker && (await readJsonBody(request, context.bodyBytesMax, declaration.bodyOptional))
       const body = bodyChecker && json && (await checkedBody(bodyChecker, json.value, declaration.alsoWrong))
       const call = { params, query, body, request } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
       const key = declaration.idempotent === true ? request.headers.get('idempotency-key') : null
       if (key === null || json === undefined) return respond(await handler(call))
-      const reply = await context.once(checkedKey(key), name, json.digest(), async (remember) => {
+      // The same key for another resource is another request.
+      const digest = params === undefined ? json.digest() : `${json.digest()} ${JSON.stringify(params)}`
+      const reply = await context.once(checkedKey(key), name, digest, async (remember) => {
         const reply = await handler({ ...call, remember })
         if (reply === undefined || reply instanceof Response)
           throw new Error('a route with idempotency keys gives a Reply')

@@ -1,0 +1,239 @@
+/** Tasks over many devices over REST. */
+
+import { type Static, Type } from '@sinclair/typebox'
+import { readInstant } from '../../../shared/instant.ts'
+import {
+  type NewTask,
+  TaskConflictError,
+  type TaskProblem,
+  TaskRefusedError,
+  type Tasks,
+  type TaskView,
+} from '../../orchestration/orchestration.ts'
+import { type InvalidInput, notFound, Problem } from '../http/problem.ts'
+import { defineRoute, type Reply, type Route } from '../http/route.ts'
+import { soundMembers } from '../http/validation.ts'
+import { CommandStateSchema } from '../schemas/command.ts'
+import { closed, InstantSchema, NameSchema, PAGE_QUERY, pageBody, pageSchema } from '../schemas/common.ts'
+import {
+  NewTaskSchema,
+  TaskCancellationSchema,
+  TaskDeviceSchema,
+  TaskIdSchema,
+  TaskRetrySchema,
+  TaskSchema,
+  TaskStateSchema,
+  taskBody,
+  taskDeviceBody,
+} from '../schemas/task.ts'
+
+/** Errors listed in one answer; the detail says how many there are. */
+const ERRORS_MAX = 100
+
+const TaskParams = Type.Object({ id: TaskIdSchema })
+
+type TaskService = Pick<Tasks, 'create' | 'commandProblems' | 'get' | 'list' | 'devices' | 'cancel' | 'retry'>
+
+export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] {
+  const tag = 'tasks'
+  return [
+    defineRoute(
+      {
+        method: 'GET',
+        path: '/api/v1/tasks',
+        operationId: 'listTasks',
+        tag,
+        summary: 'Tasks, the newest first, all of them or those that match every criterion given',
+        permission: { role: 'viewer', scope: 'site' },
+        query: Type.Object(
+          {
+            ...PAGE_QUERY,
+            state: Type.Optional(TaskStateSchema),
+            requested_by: Type.Optional(NameSchema),
+            created_after: Type.Optional({
+              ...InstantSchema,
+              description: `At that time or later. ${InstantSchema.description}`,
+            }),
+            created_before: Type.Optional({
+              ...InstantSchema,
+              description: `Before that time. ${InstantSchema.description}`,
+            }),
+          },
+          closed,
+        ),
+        responses: { 200: { description: 'A page of tasks', schema: pageSchema(TaskSchema) } },
+        problems: ['UNAVAILABLE'],
+      },
+      async ({ query }) => {
+        const page = await tasks.list({
+          limit: query.limit,
+          cursor: query.cursor,
+          state: query.state,
+          requestedBy: query.requested_by,
+          createdAfterMs: instant(query.created_after),
+          createdBeforeMs: instant(query.created_before),
+        })
+        return { status: 200, body: pageBody(page, taskBody) }
+      },
+    ),
+    defineRoute(
+      {
+        method: 'POST',
+        path: '/api/v1/tasks',
+        operationId: 'createTask',
+        tag,
+        summary: 'Send a command to many devices',
+        description:
+          'The task is told on the topic task.requested, and every device has one response on orchestrator.responses in the ' +
+          'end. Devices whose gateway is away wait until the task expires. With an Idempotency-Key a repeated request never ' +
+          'makes a second task.',
+        permission: { role: 'operator', scope: 'site' },
+        body: NewTaskSchema,
+        alsoWrong: async (body) => inBody(tasks.commandProblems(judgeable(body))),
+        idempotent: true,
+        responses: { 202: { description: 'The task, which begins', schema: TaskSchema } },
+        problems: ['UNAVAILABLE'],
+      },
+      async ({ body, remember }) => {
+        const task = await tasks
+          .create(toNewTask(body), async (stored, transaction) => await remember?.(accepted(stored), transaction))
+          .catch((error: unknown) => {
+            throw error instanceof TaskRefusedError ? refused(error) : error
+          })
+        return accepted(task)
+      },
+    ),
+    defineRoute(
+      {
+        method: 'GET',
+        path: '/api/v1/tasks/:id',
+        operationId: 'getTask',
+        tag,
+        summary: 'One task with its tally',
+        permission: { role: 'viewer', scope: 'site' },
+        params: TaskParams,
+        responses: { 200: { description: 'The task', schema: TaskSchema } },
+        problems: ['NOT_FOUND', 'UNAVAILABLE'],
+      },
+      async ({ params: { id } }) => ({ status: 200, body: taskBody(found(await tasks.get(id), id)) }),
+    ),
+    defineRoute(
+      {
+        method: 'GET',
+        path: '/api/v1/tasks/:id/devices',
+        operationId: 'listTaskDevices',
+        tag,
+        summary: 'What became of each device of a task, in the order of the request',
+        permission: { role: 'viewer', scope: 'site' },
+        params: TaskParams,
+        query: Type.Object({ ...PAGE_QUERY, state: Type.Optional(CommandStateSchema) }, closed),
+        responses: { 200: { description: 'A page of devices', schema: pageSchema(TaskDeviceSchema) } },
+        problems: ['NOT_FOUND', 'UNAVAILABLE'],
+      },
+      async ({ params: { id }, query }) => {
+        return { status: 200, body: pageBody(found(await tasks.devices(id, query), id), taskDeviceBody) }
+      },
+    ),
+    defineRoute(
+      {
+        method: 'POST',
+        path: '/api/v1/tasks/:id/cancel',
+        operationId: 'cancelTask',
+        tag,
+        summary: 'Give no further device its command, and take back what is still on the way',
+        description: 'A device that has its command answers for it all the same.',
+        permission: { role: 'operator', scope: 'site' },
+        params: TaskParams,
+        body: TaskCancellationSchema,
+        bodyOptional: true,
+        idempotent: true,
+        responses: { 202: { description: 'The task, which ends', schema: TaskSchema } },
+        problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
+      },
+      async ({ params: { id }, body, remember }) => {
+        const task = await tasks
+          .cancel(id, body.reason ?? null, async (stored, transaction) => {
+            await remember?.(accepted(stored), transaction)
+          })
+          .catch(explainConflict)
+        return accepted(found(task, id))
+      },
+    ),
+    defineRoute(
+      {
+        method: 'POST',
+        path: '/api/v1/tasks/:id/retry',
+        operationId: 'retryTask',
+        tag,
+        summary: 'Try the devices again that failed',
+        description: 'Those that succeeded are left alone. The task has as much time again as it had.',
+        permission: { role: 'operator', scope: 'site' },
+        params: TaskParams,
+        body: TaskRetrySchema,
+        bodyOptional: true,
+        idempotent: true,
+        responses: { 202: { description: 'The task, which begins again', schema: TaskSchema } },
+        problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
+      },
+      async ({ params: { id }, remember }) => {
+        const task = await tasks
+          .retry(id, async (stored, transaction) => await remember?.(accepted(stored), transaction))
+          .catch(explainConflict)
+        return accepted(found(task, id))
+      },
+    ),
+  ]
+}
+
+function accepted(task: TaskView): Reply {
+  return { status: 202, body: taskBody(task), headers: { location: `/api/v1/tasks/${task.taskId}` } }
+}
+
+function found<T>(thing: T | null, id: string): T {
+  if (thing === null) throw notFound('task', id)
+  return thing
+}
+
+function explainConflict(error: unknown): never {
+  if (!(error instanceof TaskConflictError)) throw error
+  throw new Problem('CONFLICT', error.message, { code: error.code, hint: error.hint, cause: error })
+}
+
+function refused({ problems }: TaskRefusedError): Problem {
+  const listed = problems.slice(0, ERRORS_MAX)
+  const more = problems.length > ERRORS_MAX ? `, of which the first ${ERRORS_MAX} are listed` : ''
+  const detail =
+    problems.length === 1 ? 'One value is not allowed.' : `${problems.length} values are not allowed${more}.`
+  return new Problem('INVALID_INPUT', detail, { errors: inBody(listed) })
+}
+
+function inBody(problems: readonly TaskProblem[]): InvalidInput[] {
+  return problems.map((problem) => ({ in: 'body' as const, ...problem }))
+}
+
+function toNewTask(body: Static<typeof NewTaskSchema>): NewTask {
+  return {
+    commandType: body.command_type,
+    commandParams: body.command_params,
+    deviceIds: body.device_ids,
+    siteId: body.site_id,
+    deviceType: body.device_type,
+    requestedBy: body.requested_by,
+    options: body.options,
+  }
+}
+
+/** What can be judged of a body that the schema refuses. */
+function judgeable(body: unknown): Partial<NewTask> {
+  const { command_type, command_params, options } = soundMembers(NewTaskSchema, body)
+  return {
+    ...(command_type === undefined ? {} : { commandType: command_type }),
+    commandParams: command_params,
+    options,
+  }
+}
+
+/** The schema has seen to it that it is one. */
+function instant(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : (readInstant(text) ?? undefined)
+}

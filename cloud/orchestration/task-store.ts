@@ -1,0 +1,242 @@
+/** Tasks in the database: made, listed, and moved from state to state. */
+
+import { type ExpressionBuilder, type Insertable, type Kysely, sql, type Transaction } from 'kysely'
+import type { DatabaseHandle } from '../database/database.ts'
+import { givenRows, givenTexts } from '../database/given-rows.ts'
+import type { Database, TasksTable } from '../database/schema.ts'
+import { COMMAND_STATES, type CommandState } from '../gateways/gateways.ts'
+import { InvalidRegistrationError } from '../registry/errors.ts'
+import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import {
+  OPEN_STATES,
+  type Tally,
+  type TaskDeviceRow,
+  type TaskDeviceView,
+  type TaskRow,
+  type TaskView,
+  toTaskDeviceView,
+  toTaskView,
+} from './task-row.ts'
+import { nextTaskState, stepsOf, type TaskState } from './task-state.ts'
+
+/** Rows of one statement. */
+const ROWS_PER_STATEMENT = 500
+
+export interface NewTaskDevice {
+  readonly serialNumber: string
+  /** Null with `deviceId` null: it is not known which device that is, and `reason` says why. */
+  readonly siteId: number | null
+  readonly deviceId: number | null
+  readonly reason: string | null
+}
+
+export interface TaskFilter {
+  readonly state?: TaskState | undefined
+  readonly requestedBy?: string | undefined
+  /** Created at or after, Unix milliseconds. */
+  readonly createdAfterMs?: number | undefined
+  /** Created before. */
+  readonly createdBeforeMs?: number | undefined
+}
+
+export class TaskStore {
+  private readonly database: DatabaseHandle
+
+  constructor(database: DatabaseHandle) {
+    this.database = database
+  }
+
+  /** False when there is a task of this id, which stays as it is. */
+  async insert(
+    task: Insertable<TasksTable>,
+    devices: readonly NewTaskDevice[],
+    transaction: Transaction<Database>,
+  ): Promise<boolean> {
+    const inserted = await transaction
+      .insertInto('tasks')
+      .values(task)
+      .onConflict((conflict) => conflict.doNothing())
+      .executeTakeFirst()
+    if (Number(inserted.numInsertedOrUpdatedRows ?? 0) === 0) return false
+    const rows = devices.map(({ serialNumber, siteId, deviceId, reason }, position) => {
+      return { position, serial_number: serialNumber, site_id: siteId, device_id: deviceId, reason }
+    })
+    for (let start = 0; start < rows.length; start += ROWS_PER_STATEMENT) {
+      const given = givenRows(this.database.dialect, DEVICE_COLUMNS, rows.slice(start, start + ROWS_PER_STATEMENT))
+      await sql`
+        insert into task_devices
+          (task_id, position, serial_number, site_id, device_id, reason, state, attempt, ready_at_ms, updated_at_ms)
+        select cast(${task.id} as text), position, serial_number, site_id, device_id, reason, 'QUEUED', 0,
+          cast(${task.start_at_ms} as bigint), cast(${task.updated_at_ms} as bigint)
+        from ${given}`.execute(transaction)
+    }
+    return true
+  }
+
+  async get(id: string, kysely: Kysely<Database> = this.database.kysely): Promise<TaskView | null> {
+    const row = await kysely.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirst()
+    return row === undefined ? null : ((await this.views([row as TaskRow], kysely))[0] as TaskView)
+  }
+
+  /** The newest first. @throws InvalidRegistrationError for limit and cursor. */
+  async list(request: PageRequest & TaskFilter): Promise<Page<TaskView>> {
+    const { limit, after } = readPageRequest<string>(request, 'string')
+    const { state, requestedBy, createdAfterMs, createdBeforeMs } = request
+    let query = this.database.kysely
+      .selectFrom('tasks')
+      .selectAll()
+      .orderBy('created_at_ms', 'desc')
+      .orderBy('id', 'desc')
+      .limit(limit + 1)
+    if (after !== null) {
+      // Those that come meanwhile are newer, so they shift nothing.
+      const { createdAtMs, id } = readKey(after, request.cursor)
+      query = query.where((e) =>
+        e.or([e('created_at_ms', '<', createdAtMs), e.and([e('created_at_ms', '=', createdAtMs), e('id', '<', id)])]),
+      )
+    }
+    if (state !== undefined) query = query.where('state', '=', state)
+    if (requestedBy !== undefined) query = query.where('requested_by', '=', requestedBy)
+    if (createdAfterMs !== undefined) query = query.where('created_at_ms', '>=', createdAfterMs)
+    if (createdBeforeMs !== undefined) query = query.where('created_at_ms', '<', createdBeforeMs)
+    const page = toPage(await query.execute(), limit, keyOf, (row) => row as TaskRow)
+    return { ...page, items: await this.views(page.items) }
+  }
+
+  /** See `Tasks.changedSince`. */
+  async changedSince(sinceMs: number, limit: number, afterId: string): Promise<TaskView[]> {
+    const rows = await this.database.kysely
+      .selectFrom('tasks')
+      .selectAll()
+      .where((e) =>
+        e.or([e('updated_at_ms', '>', sinceMs), e.and([e('updated_at_ms', '=', sinceMs), e('id', '>', afterId)])]),
+      )
+      .orderBy('updated_at_ms')
+      .orderBy('id')
+      .limit(limit)
+      .execute()
+    return await this.views(rows as TaskRow[])
+  }
+
+  /** By position. @throws InvalidRegistrationError for limit and cursor. */
+  async devices(
+    taskId: string,
+    request: PageRequest & { readonly state?: CommandState | undefined },
+  ): Promise<Page<TaskDeviceView>> {
+    const { limit, after } = readPageRequest<number>(request, 'number')
+    let query = this.database.kysely
+      .selectFrom('task_devices')
+      .selectAll()
+      .where('task_id', '=', taskId)
+      .orderBy('position')
+      .limit(limit + 1)
+    if (after !== null) query = query.where('position', '>', after)
+    if (request.state !== undefined) query = query.where('state', '=', request.state)
+    const rows = (await query.execute()) as TaskDeviceRow[]
+    return toPage(rows, limit, (row) => row.position, toTaskDeviceView)
+  }
+
+  /** The task, ours until the transaction ends. */
+  async lock(id: string, transaction: Transaction<Database>): Promise<TaskRow | undefined> {
+    return (await this.lockAll([id], transaction))[0]
+  }
+
+  /** Those that exist, by id: one order for all cores, so that two transactions cannot wait for each other's rows. */
+  async lockAll(ids: readonly string[], transaction: Transaction<Database>): Promise<TaskRow[]> {
+    const rows = await transaction
+      .selectFrom('tasks')
+      .selectAll()
+      .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
+      .orderBy('id')
+      .$if(this.database.dialect === 'postgres', (query) => query.forUpdate())
+      .execute()
+    return rows as TaskRow[]
+  }
+
+  /** Those whose task.requested is on its topic now. */
+  async markPublished(ids: readonly string[], nowMs: number, transaction: Transaction<Database>): Promise<void> {
+    for (const { from, to } of stepsOf('published')) {
+      await transaction
+        .updateTable('tasks')
+        .set({ state: to, updated_at_ms: nowMs })
+        .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
+        .where('state', '=', from)
+        .execute()
+    }
+  }
+
+  /** Tells who follows tasks that these changed. */
+  async touch(ids: readonly string[], nowMs: number, kysely: Kysely<Database> = this.database.kysely): Promise<void> {
+    await kysely
+      .updateTable('tasks')
+      .set({ updated_at_ms: nowMs })
+      .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
+      .where('updated_at_ms', '<', nowMs)
+      .execute()
+  }
+
+  /** Ends those of `locked` all of whose devices have their result. */
+  async endFinished(locked: readonly TaskRow[], nowMs: number, transaction: Transaction<Database>): Promise<void> {
+    const open = locked.filter((task) => nextTaskState(task.state, 'ended') !== null)
+    if (open.length === 0) return
+    const ids = open.map((task) => task.id)
+    for (const { from, to } of stepsOf('ended')) {
+      await transaction
+        .updateTable('tasks')
+        .set({ state: to, finished_at_ms: nowMs, runner: null, runner_until_ms: null, updated_at_ms: nowMs })
+        .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
+        .where('state', '=', from)
+        .where(hasNoOpenDevice)
+        .execute()
+    }
+  }
+
+  private async views(rows: readonly TaskRow[], kysely: Kysely<Database> = this.database.kysely): Promise<TaskView[]> {
+    if (rows.length === 0) return []
+    const counted = await kysely
+      .selectFrom('task_devices')
+      .select((e) => ['task_id', 'state', e.fn.countAll<number>().as('devices')])
+      .where(
+        sql<boolean>`task_id in ${givenTexts(
+          this.database.dialect,
+          rows.map((row) => row.id),
+        )}`,
+      )
+      .groupBy(['task_id', 'state'])
+      .execute()
+    const none = Object.fromEntries(COMMAND_STATES.map((state) => [state, 0]))
+    const tallies = new Map(rows.map((row) => [row.id, { ...none } as Record<string, number>]))
+    for (const { task_id, state, devices } of counted) (tallies.get(task_id) as Record<string, number>)[state] = devices
+    return rows.map((row) => toTaskView(row, tallies.get(row.id) as unknown as Tally))
+  }
+}
+
+const DEVICE_COLUMNS = {
+  position: 'integer',
+  serial_number: 'text',
+  site_id: 'integer',
+  device_id: 'integer',
+  reason: 'text',
+} as const
+
+function hasNoOpenDevice(e: ExpressionBuilder<Database, 'tasks'>) {
+  return e.not(
+    e.exists(
+      e
+        .selectFrom('task_devices')
+        .select('position')
+        .whereRef('task_devices.task_id', '=', 'tasks.id')
+        .where('task_devices.state', 'in', OPEN_STATES),
+    ),
+  )
+}
+
+function keyOf(row: { readonly created_at_ms: number; readonly id: string }): string {
+  return `${row.created_at_ms}/${row.id}`
+}
+
+function readKey(key: string, cursor: string | undefined): { createdAtMs: number; id: string } {
+  const parts = /^(\d{1,15})\/([0-9a-f]{24})$/i.exec(key)
+  if (parts !== null) return { createdAtMs: Number(parts[1]), id: parts[2] as string }
+  throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
+}

@@ -2,12 +2,14 @@
 
 import {
   type Block,
+  type CommandReceipts,
   type Gap,
   GapReason,
   type Hello,
   Lane as WireLane,
 } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
+import { COMMAND_ID_PATTERN, COMMANDS_PER_MESSAGE_MAX } from '../../shared/limits.ts'
 import { WALL_MS_MAX } from './event-time.ts'
 
 export const GATEWAY_ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/
@@ -51,6 +53,19 @@ export function checkBlock(block: Block): Checked<Placement> {
 export function checkGap(gap: Gap): Checked<Placement> {
   if (!isWallMs(gap.wallClockMs)) return refuse('gap.wall_clock_ms must be Unix milliseconds before the year 10000')
   return placement('gap', gap)
+}
+
+export function checkReceipts(receipts: CommandReceipts): Checked<CommandReceipts> {
+  const { stored, refused } = receipts
+  const count = stored.length + refused.length
+  if (count > COMMANDS_PER_MESSAGE_MAX) {
+    return refuse(`command_receipts names ${count} commands, and may name ${COMMANDS_PER_MESSAGE_MAX}: send several`)
+  }
+  for (const [field, ids] of Object.entries({ stored, refused })) {
+    if (ids.every((id) => COMMAND_ID_PATTERN.test(id))) continue
+    return refuse(`command_receipts.${field} must hold ids of 1 to 64 letters, digits, ".", "_" or "-"`)
+  }
+  return { ok: true, value: receipts }
 }
 
 export function gapReasonOf(gap: Gap): string {

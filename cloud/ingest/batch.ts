@@ -3,6 +3,7 @@
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import { addRange } from '../../shared/sequence-ranges.ts'
 import type { BusRecord } from '../bus/bus.ts'
+import type { CommandReport } from '../gateways/gateways.ts'
 import type { RegisteredDevice } from '../registry/device.ts'
 import type { GatewayGap } from '../registry/gateway-store.ts'
 import type { StatusReport } from './status-value.ts'
@@ -17,6 +18,8 @@ export interface PendingStatus {
 export class Batch {
   readonly topics = new Map<string, BusRecord[]>()
   readonly statuses: PendingStatus[] = []
+  /** What devices and the gateway say of commands, in the order in which it came. */
+  readonly reports: CommandReport[] = []
   readonly gaps: GatewayGap[] = []
   /** What to acknowledge. */
   readonly ranges: Record<Lane, SequenceRange[]> = {

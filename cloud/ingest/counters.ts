@@ -7,6 +7,8 @@ export interface IngestStats {
   readonly duplicatesDropped: number
   /** Status reports that changed nothing; dropped, as the contract wants changes only. */
   readonly statusUnchanged: number
+  /** What devices and gateways said of commands, stored with their cursors. */
+  readonly commandReports: number
   /** Records whose timestamp was unreadable or in the future, published with the time of receipt. */
   readonly timestampsRefused: number
   /** Dead letters by code. */
@@ -36,6 +38,7 @@ export class IngestCounters {
   recordsPublished = 0
   duplicatesDropped = 0
   statusUnchanged = 0
+  commandReports = 0
   timestampsRefused = 0
   blocks = 0
   bytes = 0
@@ -52,6 +55,7 @@ export class IngestCounters {
       recordsPublished: this.recordsPublished,
       duplicatesDropped: this.duplicatesDropped,
       statusUnchanged: this.statusUnchanged,
+      commandReports: this.commandReports,
       timestampsRefused: this.timestampsRefused,
       blocks: this.blocks,
       bytes: this.bytes,

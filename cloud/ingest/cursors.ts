@@ -1,7 +1,7 @@
 /**
  * What the cloud has of each gateway's spool, durably. Many gateways finish batches at the same time: what they want
- * stored gathers while the last transaction runs and goes into the next one together, with the gaps and the status
- * changes that belong to it.
+ * stored gathers while the last transaction runs and goes into the next one together, with the gaps, the status changes and
+ * the reports of commands that belong to it.
  */
 
 import { sql, type Transaction } from 'kysely'
@@ -11,6 +11,7 @@ import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import { addRange } from '../../shared/sequence-ranges.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
+import type { CommandReport, DeviceCommands } from '../gateways/gateways.ts'
 import type { StatusChange } from '../registry/device.ts'
 import type { GatewayGap } from '../registry/gateway-store.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -24,6 +25,14 @@ export interface CursorUpdate {
   readonly received: Readonly<Partial<Record<Lane, readonly SequenceRange[]>>>
   readonly gaps: readonly GatewayGap[]
   readonly statuses: readonly StatusChange[]
+  readonly reports: readonly CommandReport[]
+}
+
+export interface CursorStoreOptions {
+  readonly database: DatabaseHandle
+  readonly registry: Registry
+  readonly commands: Pick<DeviceCommands, 'record' | 'nudge'>
+  readonly clock: Clock
 }
 
 interface Waiting {
@@ -32,29 +41,22 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
-/** Updates in one transaction. */
+/** Updates in one transaction, and reports of commands unless one update alone has more: each is a row read and written. */
 const GROUP_MAX = 500
+const GROUP_REPORTS_MAX = 2_000
 
 export class CursorStore {
-  private readonly database: DatabaseHandle
-  private readonly registry: Registry
-  private readonly clock: Clock
+  private readonly options: CursorStoreOptions
   private waiting: Waiting[] = []
   private writing = false
 
-  constructor(options: {
-    readonly database: DatabaseHandle
-    readonly registry: Registry
-    readonly clock: Clock
-  }) {
-    this.database = options.database
-    this.registry = options.registry
-    this.clock = options.clock
+  constructor(options: CursorStoreOptions) {
+    this.options = options
   }
 
   /** Ascending and disjoint; empty for a lane of which there is nothing. */
   async load(gatewayId: string, epoch: string): Promise<Received> {
-    const rows = await this.database.kysely
+    const rows = await this.options.database.kysely
       .selectFrom('gateway_cursors')
       .select(['lane', 'received'])
       .where('gateway_id', '=', gatewayId)
@@ -83,8 +85,8 @@ export class CursorStore {
   private async write(): Promise<void> {
     this.writing = true
     while (this.waiting.length > 0) {
-      const group = this.waiting.slice(0, GROUP_MAX)
-      this.waiting = this.waiting.slice(GROUP_MAX)
+      const group = this.waiting.slice(0, groupLength(this.waiting))
+      this.waiting = this.waiting.slice(group.length)
       await this.writeGroup(group)
     }
     this.writing = false
@@ -106,7 +108,8 @@ export class CursorStore {
   }
 
   private async commit(updates: readonly CursorUpdate[]): Promise<void> {
-    const updatedAtMs = this.clock.wallMs()
+    const { registry, commands, clock } = this.options
+    const updatedAtMs = clock.wallMs()
     const rows = updates.flatMap(({ gatewayId, epoch, received }) =>
       LANES.flatMap((lane) => {
         const ranges = received[lane]
@@ -126,7 +129,8 @@ export class CursorStore {
     rows.sort((a, b) => (a.gateway_id < b.gateway_id ? -1 : a.gateway_id > b.gateway_id ? 1 : 0))
     const statuses = updates.flatMap((update) => update.statuses)
     const gaps = updates.flatMap((update) => update.gaps)
-    const durable = statuses.length > 0 || gaps.length > 0
+    const reports = updates.flatMap((update) => update.reports)
+    const durable = statuses.length > 0 || gaps.length > 0 || reports.length > 0
     await this.inTransaction(durable, async (transaction) => {
       if (rows.length > 0) {
         await transaction
@@ -140,10 +144,13 @@ export class CursorStore {
           )
           .execute()
       }
-      if (statuses.length > 0) await this.registry.writeStatuses(statuses, transaction)
-      for (const gap of gaps) await this.registry.recordGap(gap, transaction)
+      if (statuses.length > 0) await registry.writeStatuses(statuses, transaction)
+      for (const gap of gaps) await registry.recordGap(gap, transaction)
+      // The gateway deletes what is acknowledged, so what it says of a command must be as durable as the cursor.
+      if (reports.length > 0) await commands.record(reports, transaction)
     })
-    this.registry.applyStatuses(statuses)
+    registry.applyStatuses(statuses)
+    if (reports.length > 0) commands.nudge()
   }
 
   /**
@@ -155,14 +162,15 @@ export class CursorStore {
     durable: boolean,
     work: (transaction: Transaction<Database>) => Promise<void>,
   ): Promise<void> {
-    if (durable) return this.database.transaction(work)
-    if (this.database.dialect === 'postgres') {
-      return this.database.transaction(async (transaction) => {
+    const { database } = this.options
+    if (durable) return database.transaction(work)
+    if (database.dialect === 'postgres') {
+      return database.transaction(async (transaction) => {
         await sql`set local synchronous_commit = off`.execute(transaction)
         await work(transaction)
       })
     }
-    await this.database.kysely.connection().execute(async (connection) => {
+    await database.kysely.connection().execute(async (connection) => {
       await sql`pragma synchronous = normal`.execute(connection)
       try {
         await connection.transaction().execute(work)
@@ -171,6 +179,16 @@ export class CursorStore {
       }
     })
   }
+}
+
+/** How many of those that wait go into the next transaction; at least one. */
+function groupLength(waiting: readonly Waiting[]): number {
+  let reports = 0
+  for (const [index, { update }] of waiting.entries()) {
+    reports += update.reports.length
+    if (index >= GROUP_MAX || (index > 0 && reports > GROUP_REPORTS_MAX)) return index
+  }
+  return waiting.length
 }
 
 /** `[[first,last],…]` */

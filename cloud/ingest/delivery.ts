@@ -1,7 +1,7 @@
 /**
- * Makes a batch durable: first on the bus, then its cursor, gaps and status changes in the database, together. Whatever
- * fails is tried again until it works or the stream ends; a crash in between publishes the same records again with the
- * same (gateway, epoch, seq).
+ * Makes a batch durable: first on the bus, then its cursor, gaps, status changes and reports of commands in the database,
+ * together. Whatever fails is tried again until it works or the stream ends; a crash in between publishes the same records
+ * again with the same (gateway, epoch, seq).
  */
 
 import type { Clock } from '../../shared/clock.ts'
@@ -11,16 +11,22 @@ import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import { retry } from '../../shared/retry.ts'
 import { addRange } from '../../shared/sequence-ranges.ts'
-import type { Bus } from '../bus/bus.ts'
+import type { Bus, BusRecord } from '../bus/bus.ts'
 import { DEVICE_STATUS } from '../bus/catalogue.ts'
+import { Partitioner } from '../bus/partitioner.ts'
 import type { Batch } from './batch.ts'
 import type { IngestCounters } from './counters.ts'
 import type { CursorStore, Received } from './cursors.ts'
-import { statusChanges } from './status-changes.ts'
+import { type SavedStatuses, statusChanges } from './status-changes.ts'
 
 const BACKOFF = { baseMs: 100, capMs: 5_000 }
-/** A dependency that stays down is logged once in so many tries. */
-const TRIES_A_LOG_LINE = 20
+/** A dependency that stays down is logged once in this long, milliseconds. */
+const COMPLAINT_PERIOD_MS = 10_000
+/**
+ * What failed together is tried again in so many parts, by the hash that chooses the partition too. A part is of one
+ * partition whenever the number of partitions divides this.
+ */
+const PARTS = 240
 
 export interface DeliveryOptions {
   readonly bus: Pick<Bus, 'publish'>
@@ -31,8 +37,18 @@ export interface DeliveryOptions {
   readonly log: Logger
 }
 
+/** Whose batch it is. */
+export interface BatchOrigin {
+  readonly gatewayId: string
+  readonly epoch: string
+  /** What its stream saved of earlier batches. */
+  readonly savedStatuses: SavedStatuses
+}
+
 export class Delivery {
   private readonly options: DeliveryOptions
+  private readonly partitioner = new Partitioner()
+  private complainedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DeliveryOptions) {
     this.options = options
@@ -40,19 +56,17 @@ export class Delivery {
 
   /** Resolves with what is received once all of it is durable; rejects only when `signal` gave it up. */
   async deliver(
-    origin: { readonly gatewayId: string; readonly epoch: string },
+    { gatewayId, epoch, savedStatuses }: BatchOrigin,
     batch: Batch,
     before: Received,
     signal: AbortSignal,
   ): Promise<Record<Lane, readonly SequenceRange[]>> {
-    const { bus, cursors, counters, clock } = this.options
+    const { cursors, counters, clock } = this.options
     // Decided only now that everything before is in the registry.
-    const { records, changes, unchanged } = statusChanges(batch.statuses)
+    const { records, changes, unchanged } = statusChanges(batch.statuses, savedStatuses)
     for (const record of records) batch.add(DEVICE_STATUS, record)
     const begun = clock.monotonicMs()
-    await Promise.all(
-      [...batch.topics].map(([topic, topicRecords]) => this.persist(() => bus.publish(topic, topicRecords), signal)),
-    )
+    await Promise.all([...batch.topics].map(([topic, topicRecords]) => this.publish(topic, topicRecords, signal)))
     counters.publishMs += clock.monotonicMs() - begun
     counters.batches++
     const received = { ...before }
@@ -61,33 +75,44 @@ export class Delivery {
       if (batch.ranges[lane].length === 0) continue
       changed[lane] = received[lane] = batch.ranges[lane].reduce<readonly SequenceRange[]>(addRange, before[lane])
     }
-    await this.persist(
-      () =>
-        cursors.save({
-          ...origin,
-          received: changed,
-          gaps: batch.gaps,
-          statuses: changes,
-        }),
-      signal,
-    )
+    const { gaps, reports } = batch
+    const update = { gatewayId, epoch, received: changed, gaps, statuses: changes, reports }
+    await this.persist(() => cursors.save(update), signal)
+    savedStatuses.save(changes)
     this.count(batch, unchanged)
     return received
   }
 
   /** Tries `operation` until it succeeds; rejects with its last error once `signal` aborts. */
   persist(operation: () => Promise<void>, signal: AbortSignal): Promise<void> {
-    const { clock, random, log, counters } = this.options
-    return retry(operation, {
-      clock,
-      random,
-      backoff: BACKOFF,
-      signal,
-      onRetry: (error, attempt) => {
-        counters.retries++
-        if (attempt % TRIES_A_LOG_LINE === 0) log.warn({ error: messageOf(error) }, 'ingest waits for a dependency')
-      },
-    })
+    const { clock, random } = this.options
+    const onRetry = (error: unknown): void => this.noteFailure(error)
+    return retry(operation, { clock, random, backoff: BACKOFF, signal, onRetry })
+  }
+
+  /**
+   * The bus takes the records of a topic as one. Were they tried again as one, a single partition without a leader would have
+   * the records of all the others stored again at every try.
+   */
+  private async publish(topic: string, records: readonly BusRecord[], signal: AbortSignal): Promise<void> {
+    const { bus } = this.options
+    try {
+      await bus.publish(topic, records)
+    } catch (error) {
+      if (signal.aborted) throw error
+      this.noteFailure(error)
+      const parts = Map.groupBy(records, ({ key }) => this.partitioner.partitionOf(key, PARTS))
+      await Promise.all([...parts.values()].map((part) => this.persist(() => bus.publish(topic, part), signal)))
+    }
+  }
+
+  private noteFailure(error: unknown): void {
+    const { clock, log, counters } = this.options
+    counters.retries++
+    const nowMs = clock.monotonicMs()
+    if (nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
+    this.complainedAtMs = nowMs
+    log.warn({ error: messageOf(error), retries: counters.retries }, 'ingest waits for a dependency')
   }
 
   private count(batch: Batch, unchanged: number): void {
@@ -96,6 +121,7 @@ export class Delivery {
     for (const code of batch.deadLetterCodes) counters.deadLetter(code)
     for (const { reason, recordCount } of batch.gaps) counters.lost(reason, recordCount)
     counters.statusUnchanged += unchanged
+    counters.commandReports += batch.reports.length
     counters.timestampsRefused += batch.timestampsRefused
   }
 }

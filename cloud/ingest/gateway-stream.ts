@@ -20,6 +20,7 @@ import type { Received } from './cursors.ts'
 import type { Delivery } from './delivery.ts'
 import type { DeviceRegistry } from './device-lookup.ts'
 import { invalidArgument, type Refusal } from './refusal.ts'
+import { SavedStatuses } from './status-changes.ts'
 
 export interface GatewayStreamOptions {
   readonly gatewayId: string
@@ -58,7 +59,7 @@ const BATCH_BYTES_MAX = 8 * 1024 * 1024
 const SLICE_MS = 4
 /** Rough cost of a decoded record beside its payload, bytes. */
 const RECORD_OVERHEAD_BYTES = 512
-/** The cloud says that it is still at work when a batch takes this long, milliseconds, or the gateway would redial. */
+/** A gateway whose records are worked on hears something at least this often, milliseconds, or it would dial again. */
 const STILL_WORKING_MS = 5_000
 
 export class GatewayStream {
@@ -69,7 +70,10 @@ export class GatewayStream {
   private publishing: Promise<void> | null = null
   /** Durable in the cloud. */
   private received: Record<Lane, readonly SequenceRange[]>
+  private readonly savedStatuses = new SavedStatuses()
   private readonly aborted = new AbortController()
+  /** Nothing was said to the gateway since the last look. */
+  private quiet = true
   private wake: (() => void) | null = null
   private draining = false
   private sliceEndsAt = 0
@@ -138,6 +142,7 @@ export class GatewayStream {
 
   private async run(): Promise<void> {
     const { signal } = this.aborted
+    const stillWorking = this.options.clock.every(STILL_WORKING_MS / 2, () => this.sayStillWorking())
     try {
       while (!signal.aborted) {
         if (this.publishing === null && this.isDue()) this.publish()
@@ -153,6 +158,7 @@ export class GatewayStream {
       this.aborted.abort()
     }
     await this.publishing
+    stillWorking.cancel()
     this.options.decoded.give(this.pending.decodedBytes)
     this.options.credit.close()
   }
@@ -173,13 +179,13 @@ export class GatewayStream {
         else await this.woken()
         return
       }
-      await decoded.take(cost)
+      if (!(await decoded.take(cost, this.aborted.signal))) return
     }
     this.pending.decodedBytes += cost
     if (this.aborted.signal.aborted) return
-    this.gathered.shift()
     if (item.kind === 'gap') this.filler.addGap(item.gap, item.placement, this.pending)
     else await this.filler.addBlock(item.block, item.placement, this.pending)
+    this.gathered.shift()
     if (clock.monotonicMs() < this.sliceEndsAt) return
     await new Promise<void>((resolve) => setImmediate(resolve))
     this.sliceEndsAt = clock.monotonicMs() + SLICE_MS
@@ -202,13 +208,9 @@ export class GatewayStream {
   }
 
   private async deliver(batch: Batch): Promise<void> {
-    const { delivery, gatewayId, epoch, credit, clock } = this.options
-    const stillWorking = clock.every(STILL_WORKING_MS, () => this.send({ $case: 'credit', value: { bytes: 0 } }))
-    try {
-      this.received = await delivery.deliver({ gatewayId, epoch }, batch, this.received, this.aborted.signal)
-    } finally {
-      stillWorking.cancel()
-    }
+    const { delivery, gatewayId, epoch, credit } = this.options
+    const origin = { gatewayId, epoch, savedStatuses: this.savedStatuses }
+    this.received = await delivery.deliver(origin, batch, this.received, this.aborted.signal)
     if (this.aborted.signal.aborted) return
     // Durable on the bus and in the database: the gateway may delete it.
     for (const lane of LANES) {
@@ -219,7 +221,15 @@ export class GatewayStream {
     credit.finished(batch.dataBytes)
   }
 
+  /** Whatever it is that takes long: the bus, the database, or memory that other gateways hold. */
+  private sayStillWorking(): void {
+    const isWorking = this.publishing !== null || this.gathered.length > 0 || !this.pending.isEmpty
+    if (isWorking && this.quiet) this.send({ $case: 'credit', value: { bytes: 0 } })
+    this.quiet = true
+  }
+
   private send(message: NonNullable<SessionResponse['message']>): void {
+    this.quiet = false
     if (!this.aborted.signal.aborted) this.options.send({ message })
   }
 

@@ -66,22 +66,46 @@ export function memberRemover(name: string): (text: string) => string {
   }
 }
 
+/** The text of the value of the own member `name` of a valid JSON object, as it was written; null when there is none. */
+export function memberText(text: string, name: string): string | null {
+  let value: string | null = null
+  for (const member of membersOf(text)) {
+    // The last of a doubled member counts, as it does for JSON.parse.
+    if (member.name === name) value = text.slice(member.valueFrom, member.to)
+  }
+  return value
+}
+
 /** The text of a valid JSON object without its own members called `name`. */
 function withoutMember(text: string, name: string): string {
-  const kept: string[] = []
+  const kept = membersOf(text).filter((member) => member.name !== name)
+  return `{${kept.map(({ from, to }) => text.slice(from, to)).join(',')}}`
+}
+
+interface Member {
+  readonly name: string
+  /** Positions of its name, of its value, and behind it. */
+  readonly from: number
+  readonly valueFrom: number
+  readonly to: number
+}
+
+/** The own members of a valid JSON object. */
+function membersOf(text: string): Member[] {
+  const members: Member[] = []
   let at = skipSpace(text, 0) + 1
   for (;;) {
-    const keyFrom = skipSpace(text, at)
-    if (text[keyFrom] === '}') break
-    const keyTo = skipString(text, keyFrom)
-    const valueFrom = skipSpace(text, skipSpace(text, keyTo) + 1)
-    const valueTo = skipValue(text, valueFrom)
-    if (JSON.parse(text.slice(keyFrom, keyTo)) !== name) kept.push(text.slice(keyFrom, valueTo))
-    at = skipSpace(text, valueTo)
+    const from = skipSpace(text, at)
+    if (text[from] === '}') break
+    const nameTo = skipString(text, from)
+    const valueFrom = skipSpace(text, skipSpace(text, nameTo) + 1)
+    const to = skipValue(text, valueFrom)
+    members.push({ name: JSON.parse(text.slice(from, nameTo)) as string, from, valueFrom, to })
+    at = skipSpace(text, to)
     if (text[at] === '}') break
     at++
   }
-  return `{${kept.join(',')}}`
+  return members
 }
 
 function skipSpace(text: string, from: number): number {

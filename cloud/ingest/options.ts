@@ -5,7 +5,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
-import type { Gateways } from '../gateways/gateways.ts'
+import type { DeviceCommands, Gateways } from '../gateways/gateways.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { IngestTls } from './listener.ts'
 
@@ -21,6 +21,8 @@ export interface IngestOptions {
   readonly database: DatabaseHandle
   readonly registry: Registry
   readonly gateways: Gateways
+  /** Takes in what records say of commands. */
+  readonly commands: Pick<DeviceCommands, 'record' | 'nudge'>
   /** Block data that one gateway may have on the way. Default 4 MiB. */
   readonly windowBytes?: number
   /** The same for all gateways together, beside a floor of 64 KiB each. Default 64 MiB. */

@@ -1,13 +1,15 @@
-/** Sorts the records of a gateway's blocks into a batch: readings, status reports, and dead letters. */
+/** Sorts the records of a gateway's blocks into a batch: readings, status reports, reports of commands, and dead letters. */
 
 import type { Block } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { BlockRecord } from '../../shared/block.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
+import type { DeviceTopic } from '../../shared/mqtt-topics.ts'
 import { DEVICE_STATUS, DEVICE_TELEMETRY, deadLetterTopicOf, ORCHESTRATOR_RESPONSES } from '../bus/catalogue.ts'
 import { deadLettersOf } from '../bus/dead-letter.ts'
 import type { RegisteredDevice } from '../registry/device.ts'
 import type { Batch } from './batch.ts'
+import { readCommandFact, readResponse } from './command-report.ts'
 import type { Source } from './device-lookup.ts'
 import { isoFormatter } from './event-time.ts'
 import { isRejection, type Rejection } from './json-object.ts'
@@ -27,10 +29,6 @@ type Headers = Record<string, string>
 const BAD_TOPIC: Rejection = {
   code: 'BAD_TOPIC',
   message: 'devices do not publish to this topic',
-}
-const NO_COMMAND: Rejection = {
-  code: 'NO_COMMAND',
-  message: 'no such command is known',
 }
 const UNKNOWN_DEVICE: Rejection = {
   code: 'UNKNOWN_DEVICE',
@@ -91,14 +89,14 @@ export class RecordSorter {
     batch: Batch,
   ): void {
     const { topic } = source
-    if (topic === null || topic.channel === 'commands') {
+    if (topic === null) {
       headers['mqttTopic'] = mqttTopic
-      this.giveUp(DEVICE_TELEMETRY, topic?.serialNumber ?? null, payload, BAD_TOPIC, headers, batch)
+      this.giveUp(DEVICE_TELEMETRY, null, payload, BAD_TOPIC, headers, batch)
       return
     }
     const { serialNumber } = topic
-    if (topic.channel === 'responses') {
-      this.giveUp(ORCHESTRATOR_RESPONSES, serialNumber, payload, NO_COMMAND, headers, batch)
+    if (topic.channel === 'commands' || topic.channel === 'responses') {
+      this.sortReport(topic, payload, receivedAtMs, headers, batch)
       return
     }
     const isTelemetry = topic.channel === 'telemetry'
@@ -131,6 +129,19 @@ export class RecordSorter {
       value: reading.value,
       headers,
     })
+  }
+
+  /** Whether the device is registered is not asked: the command knows whose it is. */
+  private sortReport(
+    { channel, siteId, serialNumber }: DeviceTopic,
+    value: Buffer,
+    receivedAtMs: number,
+    headers: Headers,
+    batch: Batch,
+  ): void {
+    const reported = channel === 'commands' ? readCommandFact(value) : readResponse(value)
+    if (isRejection(reported)) this.giveUp(ORCHESTRATOR_RESPONSES, serialNumber, value, reported, headers, batch)
+    else batch.reports.push({ ...reported, siteId, serialNumber, receivedAtMs, value, headers })
   }
 
   private giveUp(

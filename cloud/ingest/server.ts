@@ -4,29 +4,27 @@
  */
 
 import { type Server, status } from '@grpc/grpc-js'
-import type { Hello } from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import type { CommandReceipts, Hello } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import { sleep } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
-import { LANES, type Lane } from '../../shared/lanes.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import { randomHex } from '../../shared/random.ts'
-import { wireLaneOf } from './admission.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { IngestCounters, type IngestStats } from './counters.ts'
 import { CreditPool } from './credit-pool.ts'
-import { CursorStore, type Received, settledBelow } from './cursors.ts'
+import { CursorStore } from './cursors.ts'
 import { Delivery } from './delivery.ts'
+import { GatewayDownlink } from './downlink.ts'
 import { GatewayStream } from './gateway-stream.ts'
 import { listen } from './listener.ts'
 import type { IngestOptions } from './options.ts'
 import { type Refusal, RefusalError, refusalOf } from './refusal.ts'
 import { type ServerCall, UplinkCall } from './uplink-call.ts'
+import { needsStrictOrder, settled, welcomeMessage } from './welcome.ts'
 
 export type { IngestOptions }
 
 const FLOOR_BYTES = 64 * 1024
-/** Ranges of a lane; above it the gateway is asked for strict order, so that they merge. */
-const RANGES_MAX = 256
 /** How long a new stream waits for the work of the one that it replaces; after that some records may come twice. */
 const HANDOVER_MS = 5_000
 /** Time for the last statuses to reach the gateways when stopping. */
@@ -43,8 +41,8 @@ export class Ingest implements Part {
   private readonly calls = new Set<UplinkCall>()
   /** The one call of each gateway that counts. */
   private readonly current = new Map<string, UplinkCall>()
-  /** Id of the uplink session of each call that was admitted. */
-  private readonly sessions = new Map<UplinkCall, string>()
+  /** The uplink session of each call that was admitted. */
+  private readonly sessions = new Map<UplinkCall, { readonly id: string; readonly downlink: GatewayDownlink }>()
   private readonly farewells = new Set<Promise<void>>()
   private starting: Promise<void> | null = null
   private stopping: Promise<void> | null = null
@@ -52,7 +50,7 @@ export class Ingest implements Part {
 
   constructor(options: IngestOptions) {
     this.options = options
-    const { bus, database, registry, clock, random, log } = options
+    const { bus, database, registry, commands, clock, random, log } = options
     const { windowBytes = 4 * 1024 * 1024, inflightBytesMax = 64 * 1024 * 1024 } = options
     this.credits = new CreditPool({
       windowBytes,
@@ -60,7 +58,7 @@ export class Ingest implements Part {
       floorBytes: FLOOR_BYTES,
     })
     this.decoded = new ByteBudget(options.decodedBytesMax ?? 64 * 1024 * 1024)
-    this.cursors = new CursorStore({ database, registry, clock })
+    this.cursors = new CursorStore({ database, registry, commands, clock })
     this.delivery = new Delivery({
       bus,
       cursors: this.cursors,
@@ -139,6 +137,7 @@ export class Ingest implements Part {
         gateways.reported(gatewayId, backlog)
         gateways.seen(gatewayId)
       },
+      onReceipts: (receipts, from) => this.receipted(receipts, from),
       onEnded: (ended, refusal) => this.ended(ended, refusal),
     })
     this.calls.add(uplinkCall)
@@ -180,7 +179,8 @@ export class Ingest implements Part {
       bootId,
       clockOffsetMs,
     })
-    this.sessions.set(call, sessionId)
+    const downlink = new GatewayDownlink(call)
+    this.sessions.set(call, { id: sessionId, downlink })
     const received = settled(await this.cursors.load(gatewayId, epoch), hello)
     this.requireCurrent(gatewayId, call)
     const { registry, futureToleranceMs = 300_000 } = this.options
@@ -208,25 +208,20 @@ export class Ingest implements Part {
       log,
     })
     stream.start()
-    const strictOrder = LANES.some((lane) => received[lane].length > RANGES_MAX)
+    const strictOrder = needsStrictOrder(received)
     log.info({ gatewayId, epoch, softwareVersion, clockOffsetMs, strictOrder }, 'gateway connected')
-    const cursors = LANES.map((lane) => ({
-      lane: wireLaneOf(lane),
-      received: [...received[lane]],
-    }))
-    const wallClockMs = Math.round(clock.wallMs())
-    call.send({
-      message: {
-        $case: 'welcome',
-        value: {
-          cursors,
-          creditBytes: credit.available,
-          wallClockMs,
-          strictOrder,
-        },
-      },
-    })
+    call.send(welcomeMessage(received, credit.available, Math.round(clock.wallMs())))
+    // The Welcome is on its way, so commands may follow.
+    gateways.opened(gatewayId, sessionId, downlink)
     return stream
+  }
+
+  private receipted(receipts: CommandReceipts, call: UplinkCall): void {
+    const session = this.sessions.get(call)
+    if (session === undefined || call.gatewayId === null) return
+    const answered = session.downlink.answered(receipts)
+    if (answered.stored.length + answered.refused.length === 0) return
+    this.options.gateways.receipted(call.gatewayId, session.id, answered)
   }
 
   /** @throws RefusalError when the call ended or was replaced meanwhile. */
@@ -258,21 +253,12 @@ export class Ingest implements Part {
     try {
       await call.finished
       if (this.current.get(gatewayId) === call) this.current.delete(gatewayId)
-      const sessionId = this.sessions.get(call)
+      const session = this.sessions.get(call)
       this.sessions.delete(call)
-      if (sessionId !== undefined) await gateways.left(gatewayId, sessionId)
+      if (session !== undefined) await gateways.left(gatewayId, session.id)
     } catch (error) {
       log.warn({ gatewayId, error: messageOf(error) }, 'a gateway that left is not noted')
     }
-  }
-}
-
-function settled(received: Received, { lanes }: Hello): Received {
-  const oldest = (lane: Lane): number => lanes.find((state) => state.lane === wireLaneOf(lane))?.oldestSequence ?? 0
-  const { priority, telemetry } = received
-  return {
-    priority: settledBelow(priority, oldest('priority')),
-    telemetry: settledBelow(telemetry, oldest('telemetry')),
   }
 }
 

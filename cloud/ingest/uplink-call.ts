@@ -1,9 +1,14 @@
 /** One gRPC call of a gateway, from Hello to its end. What it carries is the business of gateway-stream.ts. */
 
 import { type ServerDuplexStream, status } from '@grpc/grpc-js'
-import type { Hello, SessionRequest, SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import type {
+  CommandReceipts,
+  Hello,
+  SessionRequest,
+  SessionResponse,
+} from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Clock, Timer } from '../../shared/clock.ts'
-import { checkHello } from './admission.ts'
+import { checkHello, checkReceipts } from './admission.ts'
 import type { GatewayStream } from './gateway-stream.ts'
 import { invalidArgument, type Refusal, refusalOf } from './refusal.ts'
 
@@ -19,6 +24,7 @@ export interface UplinkCallOptions {
   /** Admits the gateway; rejects when it is not. */
   readonly admit: (hello: Hello, call: UplinkCall) => Promise<GatewayStream>
   readonly onBacklog: (gatewayId: string, backlog: { records: number; bytes: number; oldestMs: number | null }) => void
+  readonly onReceipts: (receipts: CommandReceipts, call: UplinkCall) => void
   readonly onEnded: (call: UplinkCall, refusal: Refusal | null) => void
 }
 
@@ -134,6 +140,12 @@ export class UplinkCall {
         const { records, bytes, oldestWallClockMs } = message.value
         const oldestMs = oldestWallClockMs > 0 ? oldestWallClockMs : null
         this.options.onBacklog(gatewayId, { records, bytes, oldestMs })
+        break
+      }
+      case 'commandReceipts': {
+        const checked = checkReceipts(message.value)
+        if (checked.ok) this.options.onReceipts(checked.value, this)
+        else this.refuse(checked.problem)
         break
       }
       case 'hello':

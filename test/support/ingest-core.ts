@@ -5,8 +5,9 @@ import { onTestFinished } from 'vitest'
 import type { Bus } from '../../cloud/bus/bus.ts'
 import { catalogue } from '../../cloud/bus/catalogue.ts'
 import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
+import { Outbox } from '../../cloud/bus/outbox.ts'
 import { openDatabase } from '../../cloud/database/database.ts'
-import { Gateways } from '../../cloud/gateways/gateways.ts'
+import { DeviceCommands, Gateways } from '../../cloud/gateways/gateways.ts'
 import { Ingest, type IngestOptions } from '../../cloud/ingest/server.ts'
 import { Registry, type RegistryOptions } from '../../cloud/registry/registry.ts'
 import { systemClock } from '../../shared/clock.ts'
@@ -27,6 +28,7 @@ export interface IngestCore {
   readonly bus: Bus
   readonly registry: Registry
   readonly gateways: Gateways
+  readonly commands: DeviceCommands
   readonly ingest: Ingest
   readonly database: ReturnType<typeof openDatabase>
   stop(): Promise<void>
@@ -61,6 +63,8 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
     leaseMs: 10_000,
     ...common,
   })
+  const outbox = new Outbox({ database, clock: systemClock })
+  const commands = new DeviceCommands({ database, outbox, clock: systemClock })
   const ingest = new Ingest({
     host: '127.0.0.1',
     port: options.port ?? 0,
@@ -68,6 +72,7 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
     database,
     registry,
     gateways,
+    commands,
     ...common,
     ...options.ingest,
   })
@@ -82,6 +87,7 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
     bus,
     registry,
     gateways,
+    commands,
     ingest,
     database,
     async stop() {

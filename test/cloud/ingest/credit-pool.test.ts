@@ -129,8 +129,9 @@ describe('the budget of decoded bytes', () => {
     const budget = new ByteBudget(100)
     const order: string[] = []
     expect(budget.tryTake(90)).toBe(true)
-    const large = budget.take(1_000).then(() => order.push('large'))
-    const small = budget.take(5).then(() => order.push('small'))
+    const { signal } = new AbortController()
+    const large = budget.take(1_000, signal).then(() => order.push('large'))
+    const small = budget.take(5, signal).then(() => order.push('small'))
     expect(budget.tryTake(1)).toBe(false)
     budget.give(90)
     await large
@@ -138,5 +139,17 @@ describe('the budget of decoded bytes', () => {
     budget.give(1_000)
     await small
     expect(budget.usedBytes).toBe(5)
+  })
+  test('is not taken by one that gave up, who holds nobody up either', async () => {
+    const budget = new ByteBudget(100)
+    const impatient = new AbortController()
+    budget.tryTake(90)
+    const large = budget.take(50, impatient.signal)
+    const small = budget.take(10, new AbortController().signal)
+    impatient.abort()
+    expect(await large).toBe(false)
+    expect(await small).toBe(true)
+    expect(budget.usedBytes).toBe(100)
+    expect(await budget.take(1, impatient.signal)).toBe(false)
   })
 })

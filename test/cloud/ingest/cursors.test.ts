@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest'
+import { Outbox } from '../../../cloud/bus/outbox.ts'
+import { type CommandReport, DeviceCommands } from '../../../cloud/gateways/gateways.ts'
 import {
   CursorStore,
   type CursorUpdate,
@@ -14,7 +16,23 @@ import { describeOnEveryDatabase } from '../../support/databases.ts'
 const GAP = { epoch: 'e', lane: 'telemetry', firstSequence: 1, recordCount: 2, reason: 'age', atMs: 1 } as const
 
 function update(gatewayId: string, changes: Partial<CursorUpdate> = {}): CursorUpdate {
-  return { gatewayId, epoch: 'e', received: { telemetry: [{ first: 1, last: 2 }] }, gaps: [], statuses: [], ...changes }
+  const received = { telemetry: [{ first: 1, last: 2 }] }
+  return { gatewayId, epoch: 'e', received, gaps: [], statuses: [], reports: [], ...changes }
+}
+
+/** Of a command that nobody issued: it is kept as a dead letter. */
+function report(commandId: string): CommandReport {
+  return {
+    commandId,
+    siteId: 1,
+    serialNumber: 'INV-1',
+    state: 'SUCCEEDED',
+    payload: null,
+    reason: null,
+    receivedAtMs: 5,
+    value: Buffer.from(JSON.stringify({ commandId })),
+    headers: {},
+  }
 }
 
 await describeOnEveryDatabase('cursors', (databases) => {
@@ -22,7 +40,18 @@ await describeOnEveryDatabase('cursors', (databases) => {
     const database = await databases.open()
     const common = { database, clock: systemClock }
     const registry = new Registry({ ...common, autoRegister: true, autoRegisterGateways: true, log: silentLogger })
-    return { database, registry, cursors: new CursorStore({ ...common, registry }) }
+    const commands = new DeviceCommands({ ...common, outbox: new Outbox(common) })
+    let nudges = 0
+    const cursors = new CursorStore({
+      ...common,
+      registry,
+      commands: { record: (...given) => commands.record(...given), nudge: () => nudges++ },
+    })
+    const reported = async (): Promise<string[]> => {
+      const rows = await database.kysely.selectFrom('outbox').select('value').orderBy('id').execute()
+      return rows.map(({ value }) => (JSON.parse(value) as { commandId: string }).commandId).toSorted()
+    }
+    return { database, registry, cursors, reported, nudges: () => nudges }
   }
 
   test('come back as they were stored, by gateway, epoch and lane', async () => {
@@ -72,6 +101,26 @@ await describeOnEveryDatabase('cursors', (databases) => {
     const outcomes = await Promise.allSettled([update('x'), bad, update('y')].map((each) => cursors.save(each)))
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
     expect(database.health().state).toBe('up')
+  })
+
+  test('are stored together with what was said of commands, or not at all', async () => {
+    const { cursors, reported, nudges } = await open()
+    const bad = update('bad', { gatewayId: null as never, reports: [report('of-bad')] })
+    const good = ['x', 'y'].map((id) => update(id, { reports: [report(`of-${id}`)] }))
+    // The first goes alone, so that the others share a transaction which fails and is taken apart.
+    await Promise.allSettled([update('first'), ...good, bad].map((each) => cursors.save(each)))
+    expect(await reported()).toEqual(['of-x', 'of-y'])
+    expect((await cursors.load('x', 'e')).telemetry).toEqual([{ first: 1, last: 2 }])
+    expect(nudges()).toBe(2)
+  })
+
+  test('with very many reports take several transactions, and none is left behind', async () => {
+    const { cursors, reported } = await open()
+    const reports = (of: number) => Array.from({ length: 900 }, (_, i) => report(`of-${of}-${i}`))
+    const updates = Array.from({ length: 5 }, (_, i) => update(`g-${i}`, { reports: reports(i) }))
+    await Promise.all([update('first'), ...updates].map((each) => cursors.save(each)))
+    expect((await reported()).length).toBe(4_500)
+    expect((await cursors.load('g-4', 'e')).telemetry).toEqual([{ first: 1, last: 2 }])
   })
 })
 

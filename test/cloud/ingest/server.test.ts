@@ -196,7 +196,7 @@ describe('admission', () => {
   })
 
   test('plain text beyond loopback needs to be asked for', async () => {
-    const { ingest, database, registry, gateways, bus } = await core()
+    const { ingest, database, registry, gateways, commands, bus } = await core()
     const { log, clock, random } = (ingest as unknown as { options: ConstructorParameters<typeof Ingest>[0] }).options
     const open = new Ingest({
       host: '0.0.0.0',
@@ -205,6 +205,7 @@ describe('admission', () => {
       database,
       registry,
       gateways,
+      commands,
       clock,
       random,
       log,

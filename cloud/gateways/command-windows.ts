@@ -16,6 +16,8 @@ interface Window {
   readonly sessionId: string
   readonly sent: Map<string, { readonly bytes: number; readonly atMs: number }>
   bytes: number
+  /** Nothing goes out before; monotonic. */
+  pausedUntilMs: number
 }
 
 export class CommandWindows {
@@ -37,6 +39,7 @@ export class CommandWindows {
     }
     for (const window of this.windows.values()) {
       // In the order of sending, so the first one in time ends the search.
+      if (window.pausedUntilMs <= nowMs) window.pausedUntilMs = 0
       for (const [commandId, { atMs }] of window.sent) {
         if (nowMs - atMs < this.options.patienceMs) break
         this.forget(window, commandId)
@@ -48,6 +51,7 @@ export class CommandWindows {
   space(gatewayId: string): number {
     const window = this.windows.get(gatewayId)
     if (window === undefined) return this.options.commandsMax
+    if (window.pausedUntilMs > 0) return 0
     return window.bytes >= this.options.bytesMax ? 0 : Math.max(0, this.options.commandsMax - window.sent.size)
   }
 
@@ -57,20 +61,29 @@ export class CommandWindows {
   }
 
   sent(gatewayId: string, sessionId: string, commandId: string, bytes: number, nowMs: number): void {
-    let window = this.windows.get(gatewayId)
-    if (window?.sessionId !== sessionId) {
-      window = { sessionId, sent: new Map(), bytes: 0 }
-      this.windows.set(gatewayId, window)
-    }
+    const window = this.windowOf(gatewayId, sessionId)
     this.forget(window, commandId)
     window.sent.set(commandId, { bytes, atMs: nowMs })
     window.bytes += bytes
+  }
+
+  /** The session gets nothing until then, unless it is forgotten before. */
+  pause(gatewayId: string, sessionId: string, untilMs: number): void {
+    this.windowOf(gatewayId, sessionId).pausedUntilMs = untilMs
   }
 
   receipted(gatewayId: string, commandIds: readonly string[]): void {
     const window = this.windows.get(gatewayId)
     if (window === undefined) return
     for (const commandId of commandIds) this.forget(window, commandId)
+  }
+
+  private windowOf(gatewayId: string, sessionId: string): Window {
+    const known = this.windows.get(gatewayId)
+    if (known?.sessionId === sessionId) return known
+    const window = { sessionId, sent: new Map(), bytes: 0, pausedUntilMs: 0 }
+    this.windows.set(gatewayId, window)
+    return window
   }
 
   private forget(window: Window, commandId: string): void {

@@ -1,6 +1,6 @@
 /** What the dispatcher asks the table of commands, each question answered from an index that holds little else. */
 
-import { type Kysely, sql } from 'kysely'
+import { type Kysely, type RawBuilder, sql } from 'kysely'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import type { NewDeviceCommand } from './device-command.ts'
@@ -17,7 +17,6 @@ export interface DueCommand extends HeldSession {
 }
 
 export interface DueRequest {
-  readonly held: readonly (HeldSession & { readonly space: number })[]
   readonly nowMs: number
   /** How long after a refusal it is tried again. */
   readonly refusedPauseMs: number
@@ -25,67 +24,93 @@ export interface DueRequest {
   readonly unansweredMs: number
   /** Ids to leave out. */
   readonly except: readonly string[]
-  readonly limit: number
+}
+
+/** Those of the sessions held for which there is a command to hand over. A session whose lease another one has gets none. */
+export async function selectAwaited<Held extends HeldSession>(
+  kysely: Kysely<Database>,
+  dialect: Dialect,
+  held: readonly Held[],
+  request: DueRequest,
+): Promise<Held[]> {
+  // No `exists`: PostgreSQL would make a join of it, which reads everything that waits for anybody.
+  const { rows } = await sql<{ session_id: string }>`
+    select given.session_id
+    from ${givenSessions(dialect, held)}
+    join gateway_leases as lease on lease.gateway_id = given.gateway_id and lease.session_id = given.session_id
+    where (
+      select 1 from device_commands as command
+      where command.gateway_id = given.gateway_id and ${isDue(dialect, sql`given.session_id`, request)}
+      limit 1
+    ) is not null`.execute(kysely)
+  const awaited = new Set(rows.map((row) => row.session_id))
+  return held.filter((session) => awaited.has(session.sessionId))
 }
 
 /**
- * Commands that are to go down the sessions held, no more of a gateway than it has space for, its oldest first: those that
- * no session has, those that an older session has without a receipt, and those that ours has for too long. A session
- * whose lease another one has gets nothing.
+ * The oldest commands that are to go down each of these sessions, at most `space` of each: those that no session has, those
+ * that an older session has without a receipt, and those that this one has for too long. One part for each session, which
+ * reads no more of the index than it gives, whatever waits behind it; so there should not be too many of them.
  */
 export async function selectDue(
   kysely: Kysely<Database>,
   dialect: Dialect,
+  sessions: readonly (HeldSession & { readonly space: number })[],
   request: DueRequest,
 ): Promise<DueCommand[]> {
-  const { held, except, limit } = request
-  const spaces = held.map(({ gatewayId, sessionId, space }) => ({
-    gateway_id: gatewayId,
-    session_id: sessionId,
-    space,
-  }))
-  const nowMs = Math.round(request.nowMs)
-  // Two-sided: a clock that was stepped back must not hold commands up until it has caught up.
-  const outside = (pauseMs: number) => sql`not between ${nowMs - pauseMs} and ${nowMs + pauseMs}`
-  const { rows } = await sql<DueCommand>`
-    select command_id as "commandId", gateway_id as "gatewayId", session_id as "sessionId", bytes as "bytes" from (
-      select
-        command.command_id, given.gateway_id, given.session_id, given.space, octet_length(command.params) as bytes,
-        row_number() over (partition by given.gateway_id order by command.issued_at_ms, command.command_id) as place
-      from ${givenRows(dialect, { gateway_id: 'text', session_id: 'text', space: 'integer' }, spaces)}
-      join gateway_leases as lease on lease.gateway_id = given.gateway_id and lease.session_id = given.session_id
-      join device_commands as command on command.gateway_id = given.gateway_id
-      where command.finished_at_ms is null and command.stored_at_ms is null and (
-        (command.session_id is null and command.expires_at_ms > ${nowMs}
-          and (command.sent_at_ms is null or command.sent_at_ms ${outside(request.refusedPauseMs)}))
-        or command.session_id <> given.session_id
-        or (command.session_id = given.session_id and command.sent_at_ms ${outside(request.unansweredMs)})
-      )
-      ${except.length === 0 ? sql`` : sql`and command.command_id not in ${givenTexts(dialect, except)}`}
-    ) as due
-    where place <= space
-    order by place, gateway_id
-    limit ${limit}`.execute(kysely)
+  const parts = sessions.map(
+    ({ gatewayId, sessionId, space }) => sql`
+      select * from (
+        select
+          command.command_id as "commandId", command.gateway_id as "gatewayId",
+          cast(${sessionId} as text) as "sessionId", octet_length(command.params) as "bytes"
+        from device_commands as command
+        where command.gateway_id = ${gatewayId} and ${isDue(dialect, sql`${sessionId}`, request)}
+        order by command.issued_at_ms, command.command_id
+        limit ${space}
+      ) as oldest`,
+  )
+  const { rows } = await sql<DueCommand>`${sql.join(parts, sql` union all `)}`.execute(kysely)
   return rows
+}
+
+/** Two-sided: a clock that was stepped back must not hold commands up until it has caught up. */
+function isDue(dialect: Dialect, sessionId: RawBuilder<unknown>, request: DueRequest): RawBuilder<unknown> {
+  const { refusedPauseMs, unansweredMs, except } = request
+  const nowMs = Math.round(request.nowMs)
+  return sql`
+    command.finished_at_ms is null and command.stored_at_ms is null and (
+      (command.session_id is null and command.expires_at_ms > ${nowMs} and (command.sent_at_ms is null
+        or command.sent_at_ms not between ${nowMs - refusedPauseMs} and ${nowMs + refusedPauseMs}))
+      or command.session_id <> ${sessionId}
+      or (command.session_id = ${sessionId}
+        and command.sent_at_ms not between ${nowMs - unansweredMs} and ${nowMs + unansweredMs})
+    )
+    ${except.length === 0 ? sql`` : sql`and command.command_id not in ${givenTexts(dialect, except)}`}`
+}
+
+function givenSessions(dialect: Dialect, held: readonly HeldSession[]): RawBuilder<unknown> {
+  const rows = held.map(({ gatewayId, sessionId }) => ({ gateway_id: gatewayId, session_id: sessionId }))
+  return givenRows(dialect, { gateway_id: 'text', session_id: 'text' }, rows)
 }
 
 /** Commands that are with the gateways held and not wanted any more, and of which their sessions were not told lately. */
 export async function selectCancellations(
   kysely: Kysely<Database>,
   dialect: Dialect,
-  request: Pick<DueRequest, 'nowMs' | 'except' | 'limit'> & {
+  request: Pick<DueRequest, 'nowMs' | 'except'> & {
+    readonly limit: number
     readonly held: readonly HeldSession[]
     /** How long after it was told a session is told again. */
     readonly repeatMs: number
   },
 ): Promise<Omit<DueCommand, 'bytes'>[]> {
   const { held, except, limit, repeatMs } = request
-  const sessions = held.map(({ gatewayId, sessionId }) => ({ gateway_id: gatewayId, session_id: sessionId }))
   const nowMs = Math.round(request.nowMs)
   const { rows } = await sql<Omit<DueCommand, 'bytes'>>`
     select
       command.command_id as "commandId", given.gateway_id as "gatewayId", given.session_id as "sessionId"
-    from ${givenRows(dialect, { gateway_id: 'text', session_id: 'text' }, sessions)}
+    from ${givenSessions(dialect, held)}
     join gateway_leases as lease on lease.gateway_id = given.gateway_id and lease.session_id = given.session_id
     join device_commands as command on command.gateway_id = given.gateway_id
     where command.finished_at_ms is null and command.cancel_requested_at_ms is not null
@@ -102,7 +127,7 @@ export async function selectCancellations(
 export async function selectOverdue(
   kysely: Kysely<Database>,
   dialect: Dialect,
-  request: Pick<DueRequest, 'nowMs' | 'except' | 'limit'>,
+  request: Pick<DueRequest, 'nowMs' | 'except'> & { readonly limit: number },
 ): Promise<string[]> {
   const rows = await kysely
     .selectFrom('device_commands')

@@ -13,7 +13,7 @@ import { CommandWindows } from './command-windows.ts'
 import { commandBatches, type OutgoingCommand } from './command-wire.ts'
 import type { CommandRow } from './device-command-rows.ts'
 import type { DeviceCommands } from './device-commands.ts'
-import { type DueCommand, selectCancellations, selectDue, selectOrders } from './dispatch-queries.ts'
+import { type DueCommand, selectAwaited, selectCancellations, selectDue, selectOrders } from './dispatch-queries.ts'
 import type { GatewayReceipts, Gateways, OpenSession } from './gateways.ts'
 import type { Isolation } from './isolation.ts'
 
@@ -40,6 +40,8 @@ interface Receipt {
 
 /** Commands of one transaction. */
 const GROUP_MAX = 500
+/** Sessions that share one transaction; the others come in the next ones. */
+const SESSIONS_MAX = 50
 /** Transactions in one turn; what is left is for the next one, which comes at once. */
 const GROUPS_A_TURN = 10
 /** Parameters on the way to one gateway, and held by this process for one transaction. */
@@ -53,6 +55,7 @@ export class HandOver {
   private readonly windows: CommandWindows
   /** By command; the latest word of its gateway. */
   private receipts = new Map<string, Receipt>()
+  private servedThrough = ''
 
   constructor(options: HandOverOptions) {
     this.options = options
@@ -65,8 +68,12 @@ export class HandOver {
 
   /** Only noted here; `settleReceipts` stores it. */
   receipted(gatewayId: string, sessionId: string, { stored, refused }: GatewayReceipts): void {
-    this.windows.receipted(gatewayId, stored)
-    this.windows.receipted(gatewayId, refused)
+    const { clock, refusedPauseMs } = this.options
+    this.windows.receipted(gatewayId, [...stored, ...refused])
+    // It takes nothing at all now, so the others would fare no better.
+    if (stored.length === 0 && refused.length > 0) {
+      this.windows.pause(gatewayId, sessionId, clock.monotonicMs() + refusedPauseMs)
+    }
     for (const commandId of stored) this.note({ commandId, gatewayId, sessionId, stored: true })
     for (const commandId of refused) this.note({ commandId, gatewayId, sessionId, stored: false })
   }
@@ -90,28 +97,21 @@ export class HandOver {
   /** True when there may be more to hand over at once. */
   async handOverDue(): Promise<boolean> {
     const { database, gateways, isolation, clock, refusedPauseMs, unansweredMs } = this.options
+    const { kysely, dialect } = database
     for (let groups = 0; groups < GROUPS_A_TURN; groups++) {
       const sessions = gateways.openSessions()
       this.windows.follow(sessions, clock.monotonicMs())
-      const held = sessions.flatMap(({ gatewayId, sessionId }) => {
-        const space = this.windows.space(gatewayId)
-        return space > 0 ? [{ gatewayId, sessionId, space }] : []
-      })
-      if (held.length === 0) return false
-      const due = await selectDue(database.kysely, database.dialect, {
-        held,
-        nowMs: clock.wallMs(),
-        refusedPauseMs,
-        unansweredMs,
-        except: isolation.except(),
-        limit: GROUP_MAX,
-      })
+      const ready = sessions.filter(({ gatewayId }) => this.windows.space(gatewayId) > 0)
+      if (ready.length === 0) return false
+      const request = { nowMs: clock.wallMs(), refusedPauseMs, unansweredMs, except: isolation.except() }
+      const awaited = await selectAwaited(kysely, dialect, ready, request)
+      if (awaited.length === 0) return false
+      const due = await selectDue(kysely, dialect, this.shares(awaited), request)
       await isolation.each(
         this.fitting(due),
         (command) => command.commandId,
         (group) => this.handOver(group),
       )
-      if (due.length < GROUP_MAX) return false
     }
     return true
   }
@@ -150,6 +150,16 @@ export class HandOver {
       if (receipt === undefined) return null
       return receipt.stored ? stored(row, receipt.gatewayId, nowMs) : refused(row, receipt.sessionId, nowMs)
     })
+  }
+
+  /** Who gets how many in the next transaction; those that were left out are the first ones next time. */
+  private shares(awaited: readonly OpenSession[]): (OpenSession & { readonly space: number })[] {
+    const byId = [...awaited].sort((a, b) => (a.gatewayId < b.gatewayId ? -1 : 1))
+    const first = byId.findIndex(({ gatewayId }) => gatewayId > this.servedThrough)
+    const served = [...byId.slice(first), ...byId.slice(0, Math.max(0, first))].slice(0, SESSIONS_MAX)
+    this.servedThrough = served.at(-1)?.gatewayId ?? ''
+    const share = Math.floor(GROUP_MAX / served.length)
+    return served.map((session) => ({ ...session, space: Math.min(share, this.windows.space(session.gatewayId)) }))
   }
 
   /** Those that go out now: of large ones fewer, but of each gateway one at least. */

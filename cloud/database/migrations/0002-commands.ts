@@ -49,7 +49,7 @@ export const commands: Migration = {
     await schema
       .createIndex('device_commands_unstored')
       .on('device_commands')
-      .columns(['gateway_id'])
+      .columns(['gateway_id', 'issued_at_ms', 'command_id'])
       .where(sql.ref('finished_at_ms'), 'is', null)
       .where(sql.ref('stored_at_ms'), 'is', null)
       .execute()

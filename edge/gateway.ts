@@ -2,6 +2,7 @@
  * The composition root of the edge: every part, in the order in which the data flows.
  *
  *     devices ─MQTT─▶ broker ─▶ spool ─▶ uplink ═gRPC═▶ cloud
+ *        ◀─QoS 2─ broker ◀─ inbox ◀─────── uplink ◀═gRPC═ cloud
  */
 
 import type { Clock } from '../shared/clock.ts'
@@ -13,6 +14,7 @@ import { VERSION } from '../shared/version.ts'
 import { Broker } from './broker/broker.ts'
 import type { ListenerOptions, ServerTls } from './broker/listeners.ts'
 import { LISTENER_KINDS, type ListenerKind } from './broker/transport.ts'
+import { CommandInbox } from './commands/inbox.ts'
 import { dataPaths, type EdgeConfig } from './config.ts'
 import { HealthServer } from './health/health-server.ts'
 import type { BrokerSource } from './health/sources.ts'
@@ -50,11 +52,19 @@ export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly
     limits: brokerLimits,
     ...tools,
   })
+  const inbox = new CommandInbox({
+    ...config.commands,
+    dir: paths.commandsDir,
+    spool,
+    outlet: broker.commands,
+    ...tools,
+  })
   const { enabled: uplinkEnabled, tls, ...uplinkSettings } = config.uplink
   const uplink = new Uplink({
     ...uplinkSettings,
     ...(tls.enabled ? { tls: uplinkTlsOf(tls) } : {}),
     spool,
+    inbox,
     gatewayId: gateway.id,
     softwareVersion: VERSION,
     ...tools,
@@ -70,6 +80,7 @@ export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly
       spool,
       broker: brokerSource(broker, config),
       uplink: uplinkEnabled ? uplink : null,
+      commands: inbox,
     },
     clock,
     log,
@@ -78,9 +89,9 @@ export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly
   const uplinks = uplinkEnabled ? [uplink] : []
   const healths = config.health.enabled ? [health] : []
   return assemble({
-    startOrder: [spool, ...uplinks, broker, ...healths],
+    startOrder: [spool, inbox, ...uplinks, broker, ...healths],
     // Who takes in stops first; the spool is last, since everyone before it may still write or acknowledge.
-    stopOrder: [broker, ...uplinks, ...healths, spool],
+    stopOrder: [broker, ...uplinks, inbox, ...healths, spool],
     stopTimeoutMs: shutdown.timeoutMs,
     clock,
     log,

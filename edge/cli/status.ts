@@ -24,7 +24,7 @@ export async function statusCommand(
 
 function writeStatus(status: EdgeStatus, terminal: Terminal, nowMs: number): void {
   const { paint, out } = terminal
-  const { readiness, spool, broker } = status
+  const { readiness, spool, broker, commands } = status
   const ready = readiness.ready ? paint.good('ready') : paint.bad('not ready')
   out(`gateway  ${status.gatewayId}, ${status.version}, up ${formatDuration(status.uptimeMs)}, ${ready}\n`)
   for (const { part, reason } of readiness.reasons) out(`         ${paint.bad(part)}: ${reason}\n`)
@@ -35,9 +35,10 @@ function writeStatus(status: EdgeStatus, terminal: Terminal, nowMs: number): voi
     out(`         ${paint.bad(`${formatCount(evicted)} records given up`)}: ${perReason(spool.evicted)}\n`)
   if (spool.quarantinedBlocks > 0) out(`         ${paint.bad(`${spool.quarantinedBlocks} corrupt blocks set aside`)}\n`)
   const listening = broker.listeners.filter((each) => each.listening).map(({ kind, port }) => `${kind} ${port}`)
-  out(
-    `broker   ${formatCount(broker.connections)} connections; ${listening.join(', ') || paint.bad('no listener')}\n\n`,
-  )
+  out(`broker   ${formatCount(broker.connections)} connections; ${listening.join(', ') || paint.bad('no listener')}\n`)
+  const { waiting, sent, delivered, failing } = commands
+  const counts = `${formatCount(waiting)} waiting, ${formatCount(sent + delivered)} with their devices`
+  out(`commands ${failing === null ? counts : `${counts}; ${paint.bad(`cannot store: ${failing}`)}`}\n\n`)
 
   writeTable(
     terminal,

@@ -37,7 +37,7 @@ export function edgeMetrics(sources: HealthSources, status: () => EdgeStatus): R
     })
   }
 
-  const { spool, broker, uplink } = sources
+  const { spool, broker, uplink, commands } = sources
   const perLane = (read: (lane: EdgeStatus['spool']['lanes']['priority']) => number): Reading => {
     const { lanes } = status().spool
     return LANES.map((lane) => ({ labels: { lane }, value: read(lanes[lane]) }))
@@ -72,6 +72,15 @@ export function edgeMetrics(sources: HealthSources, status: () => EdgeStatus): R
   counter('mqtt_publishes_received', 'PUBLISH packets taken', () => broker.stats().publishesReceived)
   counter('mqtt_refused', 'Connections or packets refused', () => byReason(broker.stats().refused), ['reason'])
   counter('mqtt_dropped_messages', 'Messages a subscriber missed', () => byReason(broker.stats().dropped), ['reason'])
+
+  gauge('commands_waiting', 'Commands whose device is not there', () => commands.stats().waiting)
+  gauge('commands_sent', 'Commands on the way to their device', () => commands.stats().sent)
+  gauge('commands_delivered', 'Commands with their device, not answered', () => commands.stats().delivered)
+  gauge('commands_failing', '1 while commands cannot be stored', () => bit(commands.stats().failing !== null))
+  counter('commands_stored', 'Commands taken in', () => commands.stats().stored)
+  counter('commands_refused', 'Commands refused, to be handed over again later', () => commands.stats().refused)
+  counter('commands_deliveries', 'Commands written to their device', () => commands.stats().deliveries)
+  counter('commands_ended', 'Commands that ended', () => byReason(commands.stats().ended), ['reason'])
 
   if (uplink !== null) {
     gauge('uplink_connected', '1 while records can flow to the cloud', () => bit(uplink.stats().connected))

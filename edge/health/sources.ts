@@ -81,9 +81,27 @@ export interface UplinkSource {
   }
 }
 
+export interface CommandsSource {
+  stats(): {
+    /** Commands now: for their device to be there, on the way to it, and with it without an answer. */
+    readonly waiting: number
+    readonly sent: number
+    readonly delivered: number
+    /** Since the process began. */
+    readonly stored: number
+    readonly refused: number
+    readonly deliveries: number
+    /** How commands ended since the process began. */
+    readonly ended: Readonly<Record<string, number>>
+    /** Why commands cannot be stored at present; null when they can. */
+    readonly failing: string | null
+  }
+}
+
 export interface HealthSources {
   readonly spool: SpoolSource
   readonly broker: BrokerSource
   /** Null when uplink.enabled is false. */
   readonly uplink: UplinkSource | null
+  readonly commands: CommandsSource
 }

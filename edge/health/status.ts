@@ -47,6 +47,15 @@ export interface EdgeStatus {
     readonly connections: number
     readonly listeners: readonly ListenerState[]
   }
+  /** Commands of the cloud for the devices here. */
+  readonly commands: {
+    readonly waiting: number
+    readonly sent: number
+    readonly delivered: number
+    readonly ended: Readonly<Record<string, number>>
+    /** Why no further ones are taken; null when they are. */
+    readonly failing: string | null
+  }
   readonly devices: readonly DeviceState[]
 }
 
@@ -64,6 +73,7 @@ export interface StatusFacts {
 export function statusOf(sources: HealthSources, facts: StatusFacts): EdgeStatus {
   const { gatewayId, version, processId, uptimeMs, nowWallMs, growthBytesPerSecond } = facts
   const spool = sources.spool.stats()
+  const { waiting, sent, delivered, ended, failing } = sources.commands.stats()
   const bytes = spoolBytes(sources)
   const diskFreeBytes = spool.diskFreeBytes ?? Number.POSITIVE_INFINITY
   const room = Math.min(facts.spoolBytesMax - bytes, diskFreeBytes - facts.diskFreeBytesMin)
@@ -91,6 +101,7 @@ export function statusOf(sources: HealthSources, facts: StatusFacts): EdgeStatus
     },
     uplink: uplinkStatus(sources, nowWallMs),
     broker: { connections: sources.broker.stats().connections, listeners: sources.broker.listeners() },
+    commands: { waiting, sent, delivered, ended, failing },
     devices: sources.broker.devices(),
   }
 }

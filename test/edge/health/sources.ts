@@ -72,5 +72,17 @@ export function testSources(): TestSources {
         lastError: set.connected ? null : 'ECONNREFUSED',
       }),
     },
+    commands: {
+      stats: () => ({
+        waiting: 4,
+        sent: 1,
+        delivered: 2,
+        stored: 20,
+        refused: 5,
+        deliveries: 16,
+        ended: { ANSWERED: 12, EXPIRED: 1 },
+        failing: null,
+      }),
+    },
   }
 }

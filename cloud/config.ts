@@ -29,6 +29,8 @@ import { BLOCK_BODY_BYTES_MAX } from '../shared/limits.ts'
 export const CLOUD_ENV_PREFIX = 'BUSBAR_CLOUD_'
 /** Names the config file where no --config does. */
 export const CLOUD_CONFIG_VARIABLE = 'BUSBAR_CLOUD_CONFIG'
+/** Where the commands that ask a running core find it. */
+export const CLOUD_URL_VARIABLE = 'BUSBAR_CLOUD_URL'
 
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|\[::1\]|localhost)$/
 
@@ -238,7 +240,7 @@ export function loadCloudConfig(
     file,
     env,
     envPrefix: CLOUD_ENV_PREFIX,
-    ignoredVariables: [CLOUD_CONFIG_VARIABLE],
+    ignoredVariables: [CLOUD_CONFIG_VARIABLE, CLOUD_URL_VARIABLE],
     check: crossProblems,
   })
 }

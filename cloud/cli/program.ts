@@ -16,6 +16,9 @@ import {
   CloudConfigSchema,
   loadCloudConfig,
 } from '../config.ts'
+import { apiTools } from './api-options.ts'
+import { addCommandCommands } from './commands.ts'
+import { addTaskCommands } from './tasks.ts'
 import { checkTopics, createTopics } from './topics.ts'
 
 interface ConfigOption {
@@ -70,6 +73,10 @@ export function cloudCommandLine(terminal: Terminal, env: Readonly<Record<string
         createTopics(await openBus(loadCloudConfig(config, env)), terminal, systemClock),
       ),
     )
+
+  const asking = apiTools(terminal, tools)
+  addTaskCommands(line, asking, env.USER ?? 'busbar-cloud')
+  addCommandCommands(line, asking)
 
   program
     .command('migrate')

@@ -8,12 +8,17 @@ export function writeTable(terminal: Terminal, heading: readonly string[], rows:
     for (const row of rows) terminal.out(`${row.join('\t')}\n`)
     return
   }
-  const widths = heading.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)))
+  const widths = heading.map((title, i) => Math.max(title.length, ...rows.map((row) => widthOf(row[i]))))
   const line = (cells: readonly string[]) =>
     cells
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .map((cell, i) => cell + ' '.repeat(Math.max(0, (widths[i] ?? 0) - widthOf(cell))))
       .join('  ')
       .trimEnd()
   terminal.out(`${terminal.paint.faint(line(heading))}\n`)
   for (const row of rows) terminal.out(`${line(row)}\n`)
+}
+
+/** Columns that a cell takes; colours take none. */
+function widthOf(cell: string | undefined): number {
+  return cell === undefined ? 0 : Bun.stringWidth(cell)
 }

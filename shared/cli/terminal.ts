@@ -9,6 +9,8 @@ export interface Terminal {
   err(text: string): void
   /** Whether standard output is a terminal, where tables are aligned for a reader. */
   readonly isInteractive: boolean
+  /** Width of the terminal now; absent in a pipe. */
+  readonly columns?: number | undefined
   readonly paint: Paint
 }
 
@@ -27,6 +29,9 @@ export function processTerminal(env: Readonly<Record<string, string | undefined>
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     isInteractive,
+    get columns() {
+      return process.stdout.columns
+    },
     paint: paintWith(colours),
   }
 }

@@ -36,10 +36,13 @@ describe('a simulated device', () => {
   })
 
   test('reads registers by OBIS code or name, and fails with object-undefined for one it lacks', () => {
-    const read = take(command('READ_REGISTERS', { registers: ['1.0.1.8.0.255', 'voltageL1'] }))
+    const read = take(command('READ_REGISTERS', { registers: ['1.0.1.8.0.255', '1-0:1.8.0*255', 'voltageL1'] }))
     expect(read.answer).toMatchObject({
       status: 'SUCCESS',
-      payload: { dlmsResultCode: 0, registers: { '1.0.1.8.0.255': 12_345.67, voltageL1: 277.1 } },
+      payload: {
+        dlmsResultCode: 0,
+        registers: { '1.0.1.8.0.255': 12_345.67, '1-0:1.8.0*255': 12_345.67, voltageL1: 277.1 },
+      },
     })
     const lacking = take(command('READ_REGISTERS', { registers: ['1.0.1.8.0.255', '1.0.99.1.0.255'] }))
     expect(lacking.answer).toMatchObject({

@@ -78,7 +78,7 @@ const FAILURES = [1, 2, 3, 11, 250] as const
 /** A clock that was never set is wrong by no more than this. */
 const CLOCK_ERROR_MS_MAX = 90_000
 
-/** COSEM objects by OBIS code, as far as the simulated readings have them. */
+/** COSEM objects by OBIS code (IEC 62056-6-1), as far as the simulated readings have them. */
 const REGISTERS: Readonly<Record<string, string>> = {
   '1.0.1.8.0.255': 'energyKwh',
   '1.0.2.8.0.255': 'energyTodayKwh',
@@ -179,7 +179,8 @@ function obey(memory: DeviceMemory, command: CommandMessage, circumstances: Circ
 function readRegisters(asked: unknown, reading: Reading): Outcome {
   if (!Array.isArray(asked) || asked.length === 0) return rejected('registers is missing')
   const names = asked.map(String)
-  const fieldOf = (name: string): string => REGISTERS[name] ?? name
+  // `1-0:1.8.0*255` and `1.0.1.8.0.255` are the same object.
+  const fieldOf = (name: string): string => REGISTERS[name.replaceAll(/[-:*&]/g, '.')] ?? name
   const unknown = names.filter((name) => reading[fieldOf(name)] === undefined)
   if (unknown.length > 0) return { status: 'FAILED', payload: { dlmsResultCode: OBJECT_UNDEFINED, unknown } }
   const registers = Object.fromEntries(names.map((name) => [name, reading[fieldOf(name)]]))

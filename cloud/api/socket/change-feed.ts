@@ -1,8 +1,10 @@
 /** Where the changes of a resource come from: the service that keeps it, as the live channels see it. */
 
 import type { CommandService, CommandView } from '../../commands/commands.ts'
+import type { Tasks, TaskView } from '../../orchestration/orchestration.ts'
 import { PAGE_LIMIT_MAX } from '../../registry/page.ts'
 import { commandBody } from '../schemas/command.ts'
+import { taskBody } from '../schemas/task.ts'
 import type { ResourceChannel } from './channels.ts'
 import { type Filter, keysOf } from './filter.ts'
 
@@ -57,6 +59,28 @@ export function commandFeed(commands: Pick<CommandService, 'get' | 'list' | 'cha
         deviceId: serialNumber,
       })
       return items.toReversed().map(changeOf)
+    },
+  }
+}
+
+export function taskFeed(tasks: Pick<Tasks, 'get' | 'list' | 'changedSince'>): ChangeFeed {
+  const changeOf = (task: TaskView): Change => ({
+    id: task.taskId,
+    changedAtMs: task.updatedAtMs,
+    keys: keysOf({ taskId: task.taskId }),
+    body: taskBody(task),
+  })
+  return {
+    async changedSince(sinceMs, limit, afterId) {
+      return (await tasks.changedSince(sinceMs, limit, afterId)).map(changeOf)
+    },
+    async present({ taskId }, limit) {
+      if (taskId === undefined) {
+        const { items } = await tasks.list({ limit: Math.min(limit, PAGE_LIMIT_MAX) })
+        return items.toReversed().map(changeOf)
+      }
+      const task = await tasks.get(taskId)
+      return task === null ? [] : [changeOf(task)]
     },
   }
 }

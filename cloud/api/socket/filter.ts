@@ -3,6 +3,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { SERIAL_NUMBER_PATTERN } from '../../../shared/mqtt-topics.ts'
 import { CommandIdSchema } from '../schemas/command.ts'
+import { TaskIdSchema } from '../schemas/task.ts'
 
 /** One criterion at most; `{}` is everything. */
 export const FilterSchema = Type.Object(
@@ -16,7 +17,7 @@ export const FilterSchema = Type.Object(
       }),
     ),
     commandId: Type.Optional(CommandIdSchema),
-    taskId: Type.Optional(Type.String({ pattern: '^[0-9a-f]{24}$', description: '24 hexadecimal digits' })),
+    taskId: Type.Optional(TaskIdSchema),
   },
   {
     additionalProperties: false,

@@ -115,13 +115,10 @@ export class CommandRoutes implements CommandOutlet {
     }
     const routes = this.routes.get(topic) ?? []
     this.routes.set(topic, routes)
-    // The engine may let a client in before it has closed the connection that this one takes over [MQTT-3.1.4-2].
-    const former = routes.find(({ clientId }) => clientId === connection.clientId)
     connection.commandLine ??= this.makeLine(connection, host)
     const route = new Route(device, topic, qos, connection.commandLine)
     connection.commandLine.routes.set(topic, route)
     routes.push(route)
-    if (former !== undefined) this.departed(former.line.connection)
     this.openFirst(topic)
   }
 

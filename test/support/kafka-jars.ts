@@ -1,16 +1,16 @@
 /** The jars of a real Kafka, fetched once from Maven Central into .cache and shared by every test run. */
 
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { madeOnce } from './made-once.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
 const CACHE = join(ROOT, '.cache')
 const JARS = join(CACHE, 'kafka-libs')
 const POM = join(ROOT, 'test/support/kafka/pom.xml')
 const MARK = 'kafka-clients-4.3.1.jar'
-const LOCK_AGE_MAX_MS = 5 * 60_000
 
 /** Why no broker can be started here, or null when one can. */
 export function kafkaMissing(): string | null {
@@ -22,19 +22,7 @@ export function kafkaMissing(): string | null {
 
 /** Directory of the jars; downloads them when they are not there. Safe when several runs begin at once. */
 export async function kafkaJars(): Promise<string> {
-  mkdirSync(CACHE, { recursive: true })
-  const lock = join(CACHE, 'kafka-libs.lock')
-  while (!existsSync(join(JARS, MARK))) {
-    if (!take(lock)) {
-      await new Promise((resolve) => setTimeout(resolve, 200))
-      continue
-    }
-    try {
-      await download()
-    } finally {
-      rmSync(lock, { force: true })
-    }
-  }
+  await madeOnce(join(JARS, MARK), download, join(CACHE, 'kafka-libs.lock'))
   return JARS
 }
 
@@ -50,17 +38,6 @@ async function download(): Promise<void> {
   ])
   rmSync(JARS, { recursive: true, force: true })
   renameSync(fresh, JARS)
-}
-
-function take(lock: string): boolean {
-  try {
-    writeFileSync(lock, String(process.pid), { flag: 'wx' })
-    return true
-  } catch {
-    // Left behind by a run that was killed.
-    if (existsSync(lock) && Date.now() - statSync(lock).mtimeMs > LOCK_AGE_MAX_MS) rmSync(lock, { force: true })
-    return false
-  }
 }
 
 function runs(command: string, args: string[]): boolean {

@@ -15,6 +15,7 @@ const PACKAGES = {
   openssl: 'openssl',
   java: 'default-jre-headless',
   mvn: 'maven',
+  python3: 'python3-venv',
 } as const
 export type RealPart = keyof typeof PACKAGES
 

@@ -8,7 +8,6 @@
 
 import type { AddressInfo } from 'node:net'
 import type { Clock, Timer } from '../../shared/clock.ts'
-import { BusbarError } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
@@ -21,12 +20,13 @@ import { BrokerCounters, type DropReason, type PublishChannel, type RefusalReaso
 import { CredentialFile } from './credentials.ts'
 import { DeviceDirectory, type DeviceState } from './device-directory.ts'
 import { type Authenticator, passwordAuthenticator } from './device-identity.ts'
+import { DevicePresence } from './device-presence.ts'
 import type { DurableLog } from './durable-log.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { connectionOf, engineHooks } from './engine-hooks.ts'
 import { LimitedLog } from './limited-log.ts'
 import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
-import { type Bind, isLoopback, type Listener, type ListenerOptions, openListeners } from './listeners.ts'
+import { type Listener, type ListenerOptions, openListeners, refuseExposed } from './listeners.ts'
 import { ObservedTopics } from './observed-topics.ts'
 import { DurablePersistence } from './persistence/durable-persistence.ts'
 import { loadSessions, sessionsPath } from './persistence/open-sessions.ts'
@@ -82,6 +82,7 @@ interface Running {
   readonly connections: Connections
   readonly persistence: DurablePersistence
   readonly journal: SessionJournal
+  readonly presence: DevicePresence
   readonly listeners: readonly Listener[]
   readonly aging: Timer
 }
@@ -158,7 +159,7 @@ export class Broker implements Part {
   private async startOnce(): Promise<void> {
     const { options, limits, counters, directory, routes } = this
     const { clock, random, log, spool } = options
-    refuseInsecureListeners(options)
+    if (options.insecure) refuseExposed(options.listeners)
     const credentials = new CredentialFile(options.credentials.file, clock)
     // A broken file is better known now than at the first login.
     credentials.reload()
@@ -185,6 +186,9 @@ export class Broker implements Part {
         counters.dropped[reason]++
       },
     })
+    // Wills that the engine kept come first: they say more.
+    const graceMs = 1.25 * limits.willGraceMs
+    const presence = new DevicePresence({ journal, directory, graceMs, clock })
     const admission = new Admission({
       authenticator: options.authenticator ?? passwordAuthenticator(credentials, options.insecure),
       sessions: persistence.register,
@@ -197,7 +201,17 @@ export class Broker implements Part {
       persistence,
       observed,
       limits,
-      hooks: engineHooks({ admission, intake, directory, persistence, commands: routes, limits, counters, log }),
+      hooks: engineHooks({
+        admission,
+        intake,
+        directory,
+        presence,
+        persistence,
+        commands: routes,
+        limits,
+        counters,
+        log,
+      }),
     })
     routes.attach({
       publish: (topic, payload) => engine.publish(topic, payload),
@@ -212,10 +226,11 @@ export class Broker implements Part {
       intake,
       attachEngine: (stream) => engine.attach(stream),
       accepted: (connection) => routes.accepted(connection),
-      departed: (connection) => this.departed(connection, admission),
+      departed: (connection) => this.departed(connection, admission, presence),
     })
     await engine.listen()
     connections.start()
+    presence.start(image.present)
     const { frameBytesMax } = limits
     const listeners = await openListeners(options.listeners, frameBytesMax, (transport) =>
       connections.accept(transport),
@@ -224,7 +239,7 @@ export class Broker implements Part {
       const expired = persistence.register.age(AGING_MS, limits.sessionExpiryDays * DAY_MS)
       if (expired > 0) log.info({ expired }, 'MQTT sessions that never returned were removed')
     })
-    this.running = { engine, connections, persistence, journal, listeners, aging }
+    this.running = { engine, connections, persistence, journal, presence, listeners, aging }
     log.info(
       { listeners: listeners.map(({ kind, address }) => `${kind} ${address.address}:${address.port}`) },
       'MQTT listens',
@@ -234,10 +249,11 @@ export class Broker implements Part {
   private async stopOnce(deadline: AbortSignal): Promise<void> {
     await this.starting?.catch(() => undefined)
     if (this.running === null) return
-    const { engine, connections, persistence, listeners, aging } = this.running
+    const { engine, connections, persistence, presence, listeners, aging } = this.running
     this.closing = true
     for (const listener of listeners) listener.close()
     aging.cancel()
+    presence.stop()
     // Their answers would not be read any more.
     this.routes.close()
     await connections.settle(deadline)
@@ -251,7 +267,7 @@ export class Broker implements Part {
   }
 
   /** A connection is over: who it spoke for may be offline now. */
-  private departed(connection: Connection, admission: Admission): void {
+  private departed(connection: Connection, admission: Admission, presence: DevicePresence): void {
     this.routes.departed(connection)
     const { identity, request, engineClient, refusal } = connection
     if (identity === null || engineClient === null) return
@@ -267,17 +283,7 @@ export class Broker implements Part {
         const reason = refusal === 'keepalive-timeout' ? 'keepalive timeout' : 'connection lost'
         this.directory.happened(device, { kind: 'lost', reason, will: statusOfWill(request?.will ?? null, device) })
       }
+      presence.departed(device)
     }
   }
-}
-
-function refuseInsecureListeners({ insecure, listeners }: BrokerOptions): void {
-  if (!insecure) return
-  const binds: (Bind | undefined)[] = [listeners.tcp, listeners.tls, listeners.websocket]
-  const exposed = binds.find((bind) => bind !== undefined && !isLoopback(bind.host))
-  if (exposed === undefined) return
-  throw new BusbarError(`clients without a login would be let in on ${exposed.host}:${exposed.port}`, {
-    code: 'INSECURE_LISTENER',
-    hint: 'Bind 127.0.0.1, or set mqtt.insecure to false and give each device a login.',
-  })
 }

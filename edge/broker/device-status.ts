@@ -19,6 +19,8 @@ export type StatusEvent =
       readonly reason: 'connection lost' | 'keepalive timeout'
       readonly will: DeviceStatus | null
     }
+  /** It was connected when an earlier run of the gateway ended, and did not return in time. */
+  | { readonly kind: 'missing' }
   /** The device, or its will, said so itself; its own message is the record. */
   | { readonly kind: 'reported'; readonly status: DeviceStatus }
 
@@ -42,6 +44,9 @@ export function transition(status: DeviceStatus | null, event: StatusEvent): Sta
     case 'disconnected':
       if (status === null || status === 'OFFLINE') return { status, fact: null }
       return changed('OFFLINE', 'device disconnected')
+    case 'missing':
+      // Whatever is known was said in this run: by its will, or by itself.
+      return status === null ? changed('OFFLINE', 'not back after a restart of the gateway') : { status, fact: null }
     case 'lost':
       if (event.will !== null || status === null || status === 'OFFLINE') return { status, fact: null }
       return changed('OFFLINE', event.reason)

@@ -8,6 +8,7 @@ import { type CommandRoutes, isOwnCommand } from './command-routes.ts'
 import type { Connection } from './connection.ts'
 import type { BrokerCounters } from './counters.ts'
 import type { DeviceDirectory } from './device-directory.ts'
+import type { DevicePresence } from './device-presence.ts'
 import { CONNACK, type EngineClient, type EngineHooks } from './engine.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { DurablePersistence } from './persistence/durable-persistence.ts'
@@ -19,6 +20,7 @@ export interface EngineHooksOptions {
   readonly admission: Admission
   readonly intake: PublishIntake
   readonly directory: DeviceDirectory
+  readonly presence: DevicePresence
   readonly persistence: DurablePersistence
   readonly commands: CommandRoutes
   readonly limits: BrokerLimits
@@ -33,7 +35,7 @@ export function connectionOf(client: EngineClient): Connection {
 }
 
 export function engineHooks(options: EngineHooksOptions): EngineHooks {
-  const { admission, intake, directory, persistence, commands, limits, counters, log } = options
+  const { admission, intake, directory, presence, persistence, commands, limits, counters, log } = options
   const receipts = new Qos2Receipts()
 
   const publishOldWill = (will: SessionPacket, done: Done): void => {
@@ -134,7 +136,10 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
     connected(client) {
       const connection = connectionOf(client)
       if (connection.identity?.role !== 'device') return
-      for (const device of connection.devices) directory.happened(device, { kind: 'connected' })
+      for (const device of connection.devices) {
+        directory.happened(device, { kind: 'connected' })
+        presence.arrived(device)
+      }
     },
 
     accepted: (client) => connectionOf(client).opened(),

@@ -39,7 +39,10 @@ export interface BrokerLimits {
   readonly retainedMax: number
   /** Changes of sessions waiting for the disk; beyond it (the disk fails) sessions are kept in memory only. */
   readonly sessionChangesMax: number
-  /** After a start, how long a client with a will has to return before its will is published, milliseconds. */
+  /**
+   * After a start, how long a client with a will has to return before its will is published, milliseconds. A quarter later
+   * devices that were connected before, and are not back, are said to be OFFLINE.
+   */
   readonly willGraceMs: number
 }
 

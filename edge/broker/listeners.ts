@@ -41,8 +41,19 @@ const BACKLOG = 1024
 const MQTT_SUBPROTOCOL = 'mqtt'
 
 /** True for addresses that only this machine can reach. */
-export function isLoopback(host: string): boolean {
+function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+/** @throws BusbarError INSECURE_LISTENER when others than this machine could reach a listener. */
+export function refuseExposed({ tcp, tls, websocket }: ListenerOptions): void {
+  const binds: (Bind | undefined)[] = [tcp, tls, websocket]
+  const exposed = binds.find((bind) => bind !== undefined && !isLoopback(bind.host))
+  if (exposed === undefined) return
+  throw new BusbarError(`clients without a login would be let in on ${exposed.host}:${exposed.port}`, {
+    code: 'INSECURE_LISTENER',
+    hint: 'Bind 127.0.0.1, or set mqtt.insecure to false and give each device a login.',
+  })
 }
 
 /**

@@ -15,6 +15,7 @@ const EMPTY: SessionImage = {
   received: [],
   retained: [],
   wills: [],
+  present: [],
 }
 
 export interface LoadedSessions extends SessionImage {

@@ -1,5 +1,5 @@
 /**
- * The tables of sessions.db: what MQTT sessions and retained messages need to survive a restart. Changes are applied in
+ * The tables of sessions.db: what MQTT sessions, retained messages and the presence of devices need to survive a restart. Changes are applied in
  * the order in which they were made, a group in one transaction.
  */
 
@@ -28,6 +28,8 @@ export type SessionChange =
   | { readonly kind: 'unretain'; readonly topic: string }
   | { readonly kind: 'will'; readonly clientId: string; readonly packet: StoredPacket }
   | { readonly kind: 'unwill'; readonly clientId: string }
+  | { readonly kind: 'present'; readonly siteId: number; readonly serialNumber: string }
+  | { readonly kind: 'absent'; readonly siteId: number; readonly serialNumber: string }
 
 /** Everything that was stored. */
 export interface SessionImage {
@@ -43,6 +45,8 @@ export interface SessionImage {
   readonly received: (StoredPacket & { readonly clientId: string; readonly messageId: number })[]
   readonly retained: StoredPacket[]
   readonly wills: (StoredPacket & { readonly clientId: string })[]
+  /** Devices that were connected. */
+  readonly present: { readonly siteId: number; readonly serialNumber: string }[]
 }
 
 /** Each brings a file from the version before it to the next. */
@@ -64,6 +68,11 @@ const MIGRATIONS = [
   `
   ALTER TABLE sessions ADD COLUMN name TEXT NOT NULL DEFAULT '';
   UPDATE sessions SET name = lower(hex(randomblob(8)));
+  `,
+  `
+  CREATE TABLE present_devices (
+    site_id INTEGER NOT NULL, serial_number TEXT NOT NULL, PRIMARY KEY (site_id, serial_number)
+  ) WITHOUT ROWID;
   `,
 ]
 
@@ -105,6 +114,7 @@ export class SessionTables {
       received: all('SELECT client_id AS clientId, message_id AS messageId, fields, payload FROM received'),
       retained: all('SELECT fields, payload FROM retained'),
       wills: all('SELECT client_id AS clientId, fields, payload FROM wills'),
+      present: all('SELECT site_id AS siteId, serial_number AS serialNumber FROM present_devices'),
     }
   }
 
@@ -160,6 +170,12 @@ export class SessionTables {
       case 'unwill':
         run.unwill(change.clientId)
         break
+      case 'present':
+        run.present(change.siteId, change.serialNumber)
+        break
+      case 'absent':
+        run.absent(change.siteId, change.serialNumber)
+        break
     }
   }
 }
@@ -186,5 +202,7 @@ function prepare(database: SqliteDatabase) {
     unretain: statement('DELETE FROM retained WHERE topic = ?'),
     will: statement('INSERT OR REPLACE INTO wills VALUES (?, ?, ?)'),
     unwill: statement('DELETE FROM wills WHERE client_id = ?'),
+    present: statement('INSERT OR REPLACE INTO present_devices VALUES (?, ?)'),
+    absent: statement('DELETE FROM present_devices WHERE site_id = ? AND serial_number = ?'),
   }
 }

@@ -20,6 +20,8 @@ describe('the status of a device', () => {
     ['ONLINE', lost('MAINTENANCE'), 'ONLINE', null],
     ['OFFLINE', lost(), 'OFFLINE', null],
     [null, lost(), null, null],
+    [null, { kind: 'missing' }, 'OFFLINE', 'not back after a restart of the gateway'],
+    ['MAINTENANCE', { kind: 'missing' }, 'MAINTENANCE', null],
     ['ONLINE', { kind: 'reported', status: 'MAINTENANCE' }, 'MAINTENANCE', null],
     [null, { kind: 'reported', status: 'OFFLINE' }, 'OFFLINE', null],
   ])('%s, then %o, is %s with the fact %s', (before, event, after, reason) => {

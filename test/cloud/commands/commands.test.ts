@@ -1,9 +1,7 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { COMMAND_EVENTS, catalogue } from '../../../cloud/bus/catalogue.ts'
-import { EmbeddedBus } from '../../../cloud/bus/embedded/embedded-bus.ts'
-import { OutboxRelay } from '../../../cloud/bus/outbox-relay.ts'
+import { COMMAND_EVENTS } from '../../../cloud/bus/catalogue.ts'
 import { CommandRefusedError, type CommandService, type CommandView } from '../../../cloud/commands/commands.ts'
-import type { DatabaseHandle } from '../../../cloud/database/database.ts'
+import { type DatabaseHandle, openDatabase } from '../../../cloud/database/database.ts'
 import type { CommandReport, CommandState } from '../../../cloud/gateways/gateways.ts'
 import { systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
@@ -11,7 +9,7 @@ import { type Random, systemRandom } from '../../../shared/random.ts'
 import { type CommandCore, commandCore } from '../../support/command-core.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
-import { tempDir } from '../../support/temp-dir.ts'
+import { embeddedBus, relayOver } from '../../support/outbox-relay.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
 
@@ -62,6 +60,32 @@ async function problemsOf(creation: Promise<CommandView>): Promise<string[]> {
   expect(error).toBeInstanceOf(CommandRefusedError)
   return (error as CommandRefusedError).problems.map(({ pointer }) => pointer)
 }
+
+/** Creates a command, and expects it on command.events and the command to say so. */
+async function expectSent(database: DatabaseHandle, core: CommandCore): Promise<void> {
+  const bus = await embeddedBus()
+  await relayOver(database, bus, { outbox: core.outbox }).relay.start()
+  const created = await core.commands.create(REBOOT)
+  const sent = await until(async () => {
+    const command = await core.commands.get(created.id)
+    return command?.status === 'sent' ? command : null
+  })
+  expect(sent.sentAtMs).toBeGreaterThanOrEqual(created.createdAtMs)
+  expect(sent).toMatchObject({ delivery: created.delivery, payload: REBOOT.payload })
+  const reader = await readTopics(bus, [COMMAND_EVENTS])
+  const record = await until(() => reader.records[0])
+  expect(record).toMatchObject({ key: created.id })
+  expect(JSON.parse(String(record.value))).toMatchObject({ type: 'command.created', id: created.id })
+}
+
+test('without a database to keep them, commands are published all the same', async () => {
+  const database = openDatabase({ url: 'memory:', clock: systemClock, log: silentLogger })
+  onTestFinished(() => database.stop())
+  await database.start()
+  const core = commandCore(database)
+  await core.registry.load('gw-1', [{ siteId: 1, serialNumber: 'INV-001' }])
+  await expectSent(database, core)
+})
 
 await describeOnEveryDatabase('the command service', (databases) => {
   const open = async (options: Parameters<typeof commandCore>[1] = {}) => {
@@ -230,30 +254,8 @@ await describeOnEveryDatabase('the command service', (databases) => {
   })
 
   test('a published command is sent, once and for all', async () => {
-    const { database, core, commands } = await open()
-    const dir = await tempDir()
-    const common = { clock: systemClock, random: systemRandom, log: silentLogger }
-    const bus = new EmbeddedBus({ dir, topics: catalogue(), ...common })
-    const relay = new OutboxRelay({ outbox: core.outbox, bus, database, coreId: 'core-1', keptMs: DAY_MS, ...common })
-    onTestFinished(async () => {
-      const deadline = AbortSignal.timeout(5_000)
-      await relay.stop(deadline)
-      await bus.stop(deadline)
-    })
-    await bus.start()
-    await bus.createTopics()
-    await relay.start()
-    const created = await commands.create(REBOOT)
-    const sent = await until(async () => {
-      const command = await commands.get(created.id)
-      return command?.status === 'sent' ? command : null
-    })
-    expect(sent.sentAtMs).toBeGreaterThanOrEqual(created.createdAtMs)
-    expect(sent).toMatchObject({ delivery: created.delivery, payload: REBOOT.payload })
-    const reader = await readTopics(bus, [COMMAND_EVENTS])
-    const record = await until(() => reader.records[0])
-    expect(record).toMatchObject({ key: created.id })
-    expect(JSON.parse(String(record.value))).toMatchObject({ type: 'command.created', id: created.id })
+    const { database, core } = await open()
+    await expectSent(database, core)
   })
 
   describe('its way to the device', () => {

@@ -98,14 +98,17 @@ export class CommandLine {
   }
 
   /**
-   * PUBREC for what this connection did not send. A client may repeat it when its session comes back, so the inbox is asked where
-   * it is clear for which device; the engine answers the rest with PUBREL, and the client finishes.
+   * PUBREC for what this connection did not send. A client may repeat it when its session comes back, before the command was
+   * sent again. The inbox knows the session's identifiers; the engine answers those that commands never have.
    */
   private takeUnknown(packetId: number): boolean {
-    const [route, ...others] = this.routes.values()
-    if (packetId < COMMAND_PACKET_ID_MIN || route === undefined || others.length > 0) return false
-    // One that waits is told when it opens: the inbox then sends the command again, and PUBREC follows.
-    if (route.state !== 'waiting') this.host.events.received(route.device, route, packetId)
+    if (packetId < COMMAND_PACKET_ID_MIN || this.routes.size === 0) return false
+    for (const route of this.routes.values()) {
+      if (route.state === 'waiting') continue
+      this.host.events.received(route.device, route, packetId)
+      break
+    }
+    // Where all routes wait, the command is sent again when one opens, and PUBREC follows.
     return true
   }
 }

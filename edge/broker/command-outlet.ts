@@ -46,7 +46,10 @@ export interface CommandRouteEvents {
   opened(device: DeviceAddress, route: CommandRoute): void
   /** The route is over; nothing of it follows. */
   closed(device: DeviceAddress, route: CommandRoute): void
-  /** PUBREC: the device has the command and waits for `release`. May come more than once. */
+  /**
+   * PUBREC: the device has the command and waits for `release`. May come more than once, and for an identifier of an earlier
+   * connection of the session; where the client speaks for several devices, `device` may be another one of them then.
+   */
   received(device: DeviceAddress, route: CommandRoute, packetId: number): void
   /** PUBCOMP, or PUBACK where QoS 1 was granted: the delivery is over and the identifier is free. */
   completed(device: DeviceAddress, route: CommandRoute, packetId: number): void

@@ -152,6 +152,20 @@ describe('a durable session that comes back', () => {
     await until(() => inbox.of('completed').length === 1)
   })
 
+  test('may do so when it speaks for several devices', async () => {
+    const { site, inbox } = await siteWithInbox()
+    inbox.releases = true
+    const topics = [COMMANDS, 'sites/1/devices/INV-002/commands']
+    const raw = await site.socket()
+    raw.send(connectFrame({ clientId: 'bench' }))
+    for (const topic of topics) raw.send(subscribeFrame(1, topic, 2))
+    await until(() => inbox.routes.size === 2)
+    await framesSoFar(raw)
+    raw.send(ackFrame('pubrec', COMMAND_PACKET_ID_MIN + 7))
+    await until(() => inbox.of('received').length === 1)
+    expect(await framesSoFar(raw)).toEqual([pubrelFrame(COMMAND_PACKET_ID_MIN + 7)])
+  })
+
   test('has another name when a clean one came between, or when it is new', async () => {
     const { site, inbox, raw } = await deviceWithCommand(false)
     const names = [inbox.route().session]

@@ -13,7 +13,7 @@ import { retry } from '../../shared/retry.ts'
 import { addRange } from '../../shared/sequence-ranges.ts'
 import type { Bus, BusRecord } from '../bus/bus.ts'
 import { DEVICE_STATUS } from '../bus/catalogue.ts'
-import { Partitioner } from '../bus/partitioner.ts'
+import { storedOf } from '../bus/publish-error.ts'
 import type { Batch } from './batch.ts'
 import type { IngestCounters } from './counters.ts'
 import type { CursorStore, Received } from './cursors.ts'
@@ -22,11 +22,6 @@ import { type SavedStatuses, statusChanges } from './status-changes.ts'
 const BACKOFF = { baseMs: 100, capMs: 5_000 }
 /** A dependency that stays down is logged once in this long, milliseconds. */
 const COMPLAINT_PERIOD_MS = 10_000
-/**
- * What failed together is tried again in so many parts, by the hash that chooses the partition too. A part is of one
- * partition whenever the number of partitions divides this.
- */
-const PARTS = 240
 
 export interface DeliveryOptions {
   readonly bus: Pick<Bus, 'publish'>
@@ -47,7 +42,6 @@ export interface BatchOrigin {
 
 export class Delivery {
   private readonly options: DeliveryOptions
-  private readonly partitioner = new Partitioner()
   private complainedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DeliveryOptions) {
@@ -90,20 +84,19 @@ export class Delivery {
     return retry(operation, { clock, random, backoff: BACKOFF, signal, onRetry })
   }
 
-  /**
-   * The bus takes the records of a topic as one. Were they tried again as one, a single partition without a leader would have
-   * the records of all the others stored again at every try.
-   */
-  private async publish(topic: string, records: readonly BusRecord[], signal: AbortSignal): Promise<void> {
-    const { bus } = this.options
-    try {
-      await bus.publish(topic, records)
-    } catch (error) {
-      if (signal.aborted) throw error
-      this.noteFailure(error)
-      const parts = Map.groupBy(records, ({ key }) => this.partitioner.partitionOf(key, PARTS))
-      await Promise.all([...parts.values()].map((part) => this.persist(() => bus.publish(topic, part), signal)))
+  /** What the bus has stored is not tried again: a partition without a leader must not double what goes to the others. */
+  private publish(topic: string, records: readonly BusRecord[], signal: AbortSignal): Promise<void> {
+    let missing = records
+    const attempt = async (): Promise<void> => {
+      try {
+        await this.options.bus.publish(topic, missing)
+      } catch (error) {
+        const stored = new Set(storedOf(error))
+        if (stored.size > 0) missing = missing.filter((_, index) => !stored.has(index))
+        throw error
+      }
     }
+    return this.persist(attempt, signal)
   }
 
   private noteFailure(error: unknown): void {

@@ -34,11 +34,15 @@ export function heard(
 /** The inbox's answer as messages that the cloud takes. */
 export function receipts({ stored, refused }: Extract<SessionInput, { kind: 'commandsTaken' }>): SessionEffect[] {
   const effects: SessionEffect[] = []
-  for (let from = 0; from < stored.length; from += COMMANDS_PER_MESSAGE_MAX) {
-    effects.push({ kind: 'receipts', stored: stored.slice(from, from + COMMANDS_PER_MESSAGE_MAX), refused: [] })
-  }
-  for (let from = 0; from < refused.length; from += COMMANDS_PER_MESSAGE_MAX) {
-    effects.push({ kind: 'receipts', stored: [], refused: refused.slice(from, from + COMMANDS_PER_MESSAGE_MAX) })
+  // Positions in the two lists as if the second followed the first.
+  for (let from = 0; from < stored.length + refused.length; from += COMMANDS_PER_MESSAGE_MAX) {
+    const to = from + COMMANDS_PER_MESSAGE_MAX
+    const [refusedFrom, refusedTo] = [Math.max(0, from - stored.length), Math.max(0, to - stored.length)]
+    effects.push({
+      kind: 'receipts',
+      stored: stored.slice(from, to),
+      refused: refused.slice(refusedFrom, refusedTo),
+    })
   }
   return effects
 }

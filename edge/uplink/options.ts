@@ -52,7 +52,7 @@ export interface UplinkInbox {
   ): Promise<{ readonly stored: readonly string[]; readonly refused: readonly string[] }>
   /** These must not go to their devices any more; they may be among those whose `receive` is not answered yet. */
   cancel(commandIds: readonly string[]): void
-  /** @param offsetMs cloud's wall clock less our monotonic one, milliseconds; true or early, never late. */
+  /** @param offsetMs cloud's wall clock less our monotonic one, milliseconds; never too small, so nothing goes out late. */
   learnCloudTime(offsetMs: number): void
 }
 

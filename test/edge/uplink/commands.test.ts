@@ -46,7 +46,8 @@ describe('commands in a session', () => {
     const lengths = uplink
       .input({ kind: 'commandsTaken', ...effects })
       .flatMap((effect) => (effect.kind === 'receipts' ? [effect.stored.length + effect.refused.length] : []))
-    expect(lengths).toEqual([500, 300, 400])
+    expect(lengths).toEqual([500, 500, 200])
+    expect(uplink.commands.receipted.size).toBe(effects.stored.length)
   })
 
   test('are left to the cloud while stopping, cancellations are not', () => {

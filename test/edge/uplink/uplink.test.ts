@@ -1,6 +1,10 @@
 import { describe, expect, test } from 'vitest'
+import type { GatewayReceipts, OpenSession } from '../../../cloud/gateways/gateways.ts'
+import type { UplinkInbox } from '../../../edge/uplink/options.ts'
+import { systemClock } from '../../../shared/clock.ts'
 import { ingestCore } from '../../support/ingest-core.ts'
 import { openLink } from '../../support/link.ts'
+import { plainCommand } from '../../support/simulated-commands.ts'
 import { openSlowLink } from '../../support/slow-link.ts'
 import { append, appendEach, newSpool, noise, numbered, startSpool, stopSpool } from '../../support/spool.ts'
 import { tempDir } from '../../support/temp-dir.ts'
@@ -49,6 +53,75 @@ describe('from the spool to the bus', () => {
     await until(() => reader.records.length === 50)
     expect(readings(reader.values(TELEMETRY))).toEqual(Array.from({ length: 50 }, (_, i) => i))
     expect(reader.records.every(({ headers }) => headers['backfill'] === 'true')).toBe(true)
+  })
+})
+
+describe('commands', () => {
+  /** A core, and a gateway whose inbox answers as `receive` does. */
+  async function withInbox(receive: (ids: readonly string[]) => ReturnType<UplinkInbox['receive']>) {
+    const core = await ingestCore({ dir: await tempDir() })
+    const sessions: OpenSession[] = []
+    const receipts: GatewayReceipts[] = []
+    core.gateways.listen({
+      opened: (session) => sessions.push(session),
+      receipted: (_gatewayId, _sessionId, each) => receipts.push(each),
+    })
+    const received: string[] = []
+    const cancelled: string[] = []
+    const offsets: number[] = []
+    const inbox: UplinkInbox = {
+      receive: (commands) => {
+        const ids = commands.map(({ commandId }) => commandId)
+        received.push(...ids)
+        return receive(ids)
+      },
+      cancel: (ids) => void cancelled.push(...ids),
+      learnCloudTime: (offsetMs) => void offsets.push(offsetMs),
+    }
+    const spool = await startSpool(await tempDir())
+    const uplink = await startUplink(spool, core.port, { inbox })
+    await until(() => sessions.length === 1)
+    const downlink = () => sessions.at(-1)?.downlink as OpenSession['downlink']
+    return { core, uplink, sessions, receipts, received, cancelled, offsets, downlink }
+  }
+
+  test('reach the inbox, and what it answers reaches the cloud', async () => {
+    const { downlink, received, receipts, cancelled, offsets } = await withInbox(async ([first = '', ...others]) => ({
+      stored: others,
+      refused: [first],
+    }))
+    downlink().sendCommands(['a', 'b', 'c'].map(plainCommand))
+    downlink().cancelCommands(['b'])
+    await until(() => receipts.length === 1 && cancelled.length === 1)
+    expect(received).toEqual(['a', 'b', 'c'])
+    expect(receipts).toEqual([{ stored: ['b', 'c'], refused: ['a'] }])
+    const [offsetMs = 0] = offsets
+    const trueOffsetMs = systemClock.wallMs() - systemClock.monotonicMs()
+    expect(offsetMs).toBeGreaterThan(trueOffsetMs - 2)
+    expect(offsetMs).toBeLessThan(trueOffsetMs + 5_000)
+  })
+
+  test('that the inbox fails to take are refused, so that they are handed over again', async () => {
+    const { downlink, receipts } = await withInbox(() => Promise.reject(new Error('disk')))
+    downlink().sendCommands(['a', 'b'].map(plainCommand))
+    await until(() => receipts.length === 1)
+    expect(receipts).toEqual([{ stored: [], refused: ['a', 'b'] }])
+  })
+
+  test('that were answered after their session get no receipt in the next one', async () => {
+    const late = Promise.withResolvers<void>()
+    const { downlink, sessions, receipts, received } = await withInbox(async (stored) => {
+      if (stored.includes('late')) await late.promise
+      return { stored, refused: [] }
+    })
+    downlink().sendCommands([plainCommand('late')])
+    await until(() => received.length === 1)
+    downlink().end('test')
+    await until(() => sessions.length === 2)
+    late.resolve()
+    downlink().sendCommands([plainCommand('late'), plainCommand('next')])
+    await until(() => receipts.length === 1)
+    expect(receipts).toEqual([{ stored: ['late', 'next'], refused: [] }])
   })
 })
 

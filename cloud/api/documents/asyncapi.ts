@@ -1,25 +1,56 @@
 /** The AsyncAPI 3.0 document: the live channels of the WebSocket and the topics of the bus. */
 
 import type { TSchema } from '@sinclair/typebox'
-import { catalogue, DEVICE_STATUS, DEVICE_TELEMETRY, deadLetterTopicOf, type TopicSpec } from '../../bus/catalogue.ts'
+import {
+  COMMAND_EVENTS,
+  catalogue,
+  DEVICE_STATUS,
+  DEVICE_TELEMETRY,
+  deadLetterTopicOf,
+  ORCHESTRATOR_RESPONSES,
+  TASK_REQUESTED,
+  type TopicSpec,
+} from '../../bus/catalogue.ts'
+import { CommandCreatedSchema } from '../../commands/commands.ts'
 import {
   DeadLetterSchema,
   DeviceStatusChangeSchema,
   DeviceTelemetrySchema,
   RECORD_HEADERS_SCHEMA,
 } from '../messages/device-events.ts'
-import { CHANNEL_NAMES, CHANNELS } from '../socket/channels.ts'
+import { OrchestratorResponseSchema, TaskRequestedSchema } from '../messages/task-events.ts'
+import { CommandSchema } from '../schemas/command.ts'
+import { TaskSchema } from '../schemas/task.ts'
+import { CHANNEL_NAMES, CHANNELS, type Channel } from '../socket/channels.ts'
 import { CLIENT_FRAMES, SERVER_FRAMES } from '../socket/frames.ts'
 import { type Json, SchemaCollection } from './json-schema.ts'
 
 type JsonObject = { [member: string]: Json }
 
-/** Values by topic; a topic without one belongs to a service that publishes its own. */
-const VALUES: Readonly<Record<string, TSchema>> = {
-  [DEVICE_TELEMETRY]: DeviceTelemetrySchema,
-  [DEVICE_STATUS]: DeviceStatusChangeSchema,
-  [deadLetterTopicOf(DEVICE_TELEMETRY)]: DeadLetterSchema,
-  [deadLetterTopicOf(DEVICE_STATUS)]: DeadLetterSchema,
+interface RecordSchemas {
+  readonly value: TSchema
+  /** Of what came from a gateway. */
+  readonly headers?: TSchema
+}
+
+const headers = RECORD_HEADERS_SCHEMA
+/** Records by topic; a topic without any belongs to a service that publishes its own. */
+const RECORDS: Readonly<Record<string, RecordSchemas>> = {
+  [DEVICE_TELEMETRY]: { value: DeviceTelemetrySchema, headers },
+  [DEVICE_STATUS]: { value: DeviceStatusChangeSchema, headers },
+  // Names of components have no colons, unlike the id that the published schema has.
+  [COMMAND_EVENTS]: { value: { ...CommandCreatedSchema, $id: 'CommandCreated' } },
+  [TASK_REQUESTED]: { value: TaskRequestedSchema },
+  [ORCHESTRATOR_RESPONSES]: { value: OrchestratorResponseSchema },
+}
+const CONSUMED_BY_US = new Set(Object.keys(RECORDS).map(deadLetterTopicOf))
+
+/** What the events of a live channel carry. */
+const LIVE_VALUES: Readonly<Record<Channel, TSchema>> = {
+  telemetry: DeviceTelemetrySchema,
+  status: DeviceStatusChangeSchema,
+  commands: CommandSchema,
+  tasks: TaskSchema,
 }
 
 export const WEBSOCKET_PATH = '/api/v1/ws'
@@ -44,7 +75,7 @@ export function asyncApiDocument(version: string): JsonObject {
       version,
       description:
         'Live channels over one WebSocket, and the topics of the bus. Delivery on the bus is at least once: ' +
-        'the headers gateway, epoch and seq of a duplicate are the same.',
+        'a duplicate of a device record has the same headers gateway, epoch and seq, any other the same id in its value.',
     },
     defaultContentType: 'application/json',
     channels,
@@ -61,12 +92,20 @@ function websocketChannel(collection: SchemaCollection, messages: JsonObject): J
   }
   const live: JsonObject = {}
   for (const name of CHANNEL_NAMES) {
-    const { topic, summary, permission } = CHANNELS[name]
-    live[name] = { topic, summary, 'x-permission': permission === 'none' ? 'none' : { ...permission } }
+    const { topic, filters, summary, permission } = CHANNELS[name]
+    live[name] = {
+      topic,
+      summary,
+      filters: [...filters],
+      data: collection.use(LIVE_VALUES[name]),
+      'x-permission': permission === 'none' ? 'none' : { ...permission },
+    }
   }
   return {
     address: WEBSOCKET_PATH,
-    description: 'JSON objects in text frames. Subscribe to a channel with a filter; events follow until unsubscribed.',
+    description:
+      'JSON objects in text frames. Subscribe to a channel with a filter; events follow until unsubscribed. Channels of ' +
+      'resources begin with the present state of what the filter names.',
     messages: refs,
     bindings: { ws: { method: 'GET' } },
     'x-channels': live,
@@ -75,16 +114,16 @@ function websocketChannel(collection: SchemaCollection, messages: JsonObject): J
 
 function topicChannel(spec: TopicSpec, collection: SchemaCollection, messages: JsonObject): JsonObject {
   const { topic, key, partitions, retentionMs, groups, producers } = spec
-  const schema = VALUES[topic]
+  const record = RECORDS[topic] ?? (CONSUMED_BY_US.has(topic) ? { value: DeadLetterSchema, headers } : undefined)
   const refs: JsonObject = {}
-  if (schema !== undefined) {
-    const name = schema.$id as string
+  if (record !== undefined) {
+    const name = record.value.$id as string
     messages[name] ??= {
       name,
-      payload: collection.use(schema),
-      headers: collection.use(RECORD_HEADERS_SCHEMA),
-      ...summary(schema),
-      bindings: { kafka: { key: { type: 'string', description: key } } },
+      payload: collection.use(record.value),
+      ...(record.headers === undefined ? {} : { headers: collection.use(record.headers) }),
+      ...summary(record.value),
+      bindings: { kafka: { key: { type: 'string', description: keyOf(record, key) } } },
     }
     refs[name] = { $ref: `#/components/messages/${name}` }
   }
@@ -94,6 +133,11 @@ function topicChannel(spec: TopicSpec, collection: SchemaCollection, messages: J
     messages: refs,
     bindings: { kafka: { topic, partitions, topicConfiguration: { 'retention.ms': retentionMs } } },
   }
+}
+
+/** Many topics share the message of a dead letter. */
+function keyOf({ value }: RecordSchemas, key: string): string {
+  return value === DeadLetterSchema ? 'as the original' : key
 }
 
 function frameRefs(frames: Readonly<Record<string, TSchema>>): Json[] {

@@ -1,0 +1,79 @@
+import { type TSchema, Type } from '@sinclair/typebox'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { expect, test } from 'vitest'
+import { asyncApiDocument } from '../../../cloud/api/documents/asyncapi.ts'
+import { OrchestratorResponseSchema, TaskRequestedSchema } from '../../../cloud/api/messages/task-events.ts'
+import { encodeRequest, encodeResponse } from '../../../cloud/orchestration/task-messages.ts'
+import { optionsBody, readOptions } from '../../../cloud/orchestration/task-options.ts'
+import type { AnyJson } from '../../support/json-request.ts'
+
+const document: AnyJson = asyncApiDocument('0.0.0-test')
+const channelOf = (topic: string): AnyJson =>
+  Object.values<AnyJson>(document.channels).find(({ address }) => address === topic)
+const messagesOf = (topic: string): string[] => Object.keys(channelOf(topic).messages)
+
+const errorsOf = (schema: TSchema, value: unknown): unknown[] => [...TypeCompiler.Compile(schema).Errors(value)]
+
+test('every topic of commands and tasks has its value, and its dead letters', () => {
+  expect(messagesOf('command.events')).toEqual(['CommandCreated'])
+  expect(messagesOf('task.requested')).toEqual(['TaskRequested'])
+  expect(messagesOf('orchestrator.responses')).toEqual(['OrchestratorResponse'])
+  for (const topic of ['device-telemetry', 'command.events', 'task.requested', 'orchestrator.responses']) {
+    expect(messagesOf(`${topic}-dlt`), topic).toEqual(['DeadLetter'])
+  }
+  expect(document.components.messages.TaskRequested.bindings.kafka.key.description).toBe('taskId')
+  for (const name of Object.keys(document.components.schemas)) expect(name).toMatch(/^[\w.-]+$/)
+})
+
+test('every live channel says what selects in it and what its events carry', () => {
+  const live = document.channels.websocket['x-channels']
+  expect(live.commands).toMatchObject({
+    topic: null,
+    filters: ['siteId', 'deviceId', 'serialNumber', 'commandId'],
+    data: { $ref: '#/components/schemas/Command' },
+  })
+  expect(live.tasks).toMatchObject({ topic: null, filters: ['taskId'], data: { $ref: '#/components/schemas/Task' } })
+  expect(live.telemetry).toMatchObject({ topic: 'device-telemetry', filters: ['siteId', 'deviceId', 'serialNumber'] })
+})
+
+test('what is published is what the document says', () => {
+  const defaults = { expiryMs: 60_000, timeoutMs: 1_000, concurrency: 10 }
+  const rate = { per_minute: 60, growth_factor: 2 }
+  const read = readOptions({ rate, abort: [{ on: 'FAILED', percent: 20 }] }, 0, defaults)
+  const request = encodeRequest({
+    commandType: 'SET_TOU',
+    commandParams: '{"tou_profile_id":"TOU-2025-TEST"}',
+    deviceIds: ['meter-001', 'meter-002'],
+    requestedBy: 'userB',
+    options: optionsBody(read.options, read.startAtMs, read.expiresAtMs),
+    round: 2,
+    siteId: 1,
+  })
+  expect(errorsOf(TaskRequestedSchema, JSON.parse(request))).toEqual([])
+  const response = { taskId: '689dce4358cba50614cee678', commandId: '681dce4358cba50614cee672', attempt: 1 }
+  for (const outcome of ['SUCCEEDED', 'FAILED', 'REJECTED', 'TIMED_OUT', 'EXPIRED', 'CANCELLED'] as const) {
+    const about = { ...response, serialNumber: 'meter-001', outcome, atMs: 0, payload: null, reason: 'why' }
+    expect(errorsOf(OrchestratorResponseSchema, JSON.parse(encodeResponse(about)))).toEqual([])
+  }
+})
+
+test('the examples of the contract are what the document says', () => {
+  const request = {
+    command_type: 'SET_TOU',
+    command_params: { tou_profile_id: 'TOU-2025-TEST' },
+    device_ids: ['meter-001', 'meter-002', 'meter-003'],
+    requested_by: 'userB',
+  }
+  const response = {
+    taskId: '689dce4358cba50614cee678',
+    command_id: '681dce4358cba50614cee672',
+    deviceId: 'meter-001',
+    status: 'SUCCESS',
+    receivedAt: '2025-05-08T02:01:10Z',
+    responsePayload: { dlmsResultCode: 0, deviceTime: '2025-05-08T02:00:59Z' },
+  }
+  expect(errorsOf(TaskRequestedSchema, request)).toEqual([])
+  expect(errorsOf(OrchestratorResponseSchema, response)).toEqual([])
+  expect(errorsOf(TaskRequestedSchema, { ...request, device_ids: [] })).not.toEqual([])
+  expect(errorsOf(Type.Array(OrchestratorResponseSchema), [{ ...response, status: 'SUCCEEDED' }])).not.toEqual([])
+})

@@ -52,8 +52,8 @@ function waiting(life: CommandLife, input: LifeInput, terms: Terms, now: Now): S
   if (input.kind === 'cancel') return end('CANCELLED', null, input.reason)
   if (input.kind !== 'opened' || now.cloudMs === null) return unchanged(life)
   if (isExpired(terms, now)) return end('EXPIRED')
-  const { clientId, durable, qos, packetId } = input
-  const via = { clientId, packetId, qos, resumable: durable && qos === 2 }
+  const { session, durable, qos, packetId } = input
+  const via = { session, packetId, qos, resumable: durable && qos === 2 }
   return { life: { phase: 'claiming', via }, effects: STORE }
 }
 

@@ -8,11 +8,12 @@ import { transition } from './command-life.ts'
 import { answeredCommand } from './command-payload.ts'
 import { DeviceLine, type OpenEntry } from './device-line.ts'
 import type { FactTeller, StoredFact } from './fact-teller.ts'
+import { HeldIds } from './held-ids.ts'
 import type { InboxChange, InboxImage, InboxOutcome } from './inbox-tables.ts'
 import { lifeOf, rowOf } from './life-row.ts'
-import { type CommandLife, isAnswered, isDue, isOver, type Now, type Outcome, WAITING } from './life-state.ts'
+import { type CommandLife, handshakeOf, isAnswered, isDue, isOver, type Now, WAITING } from './life-state.ts'
 import type { LifeEffect, LifeFact, LifeInput } from './life-step.ts'
-import { LooseIds } from './loose-ids.ts'
+import { Tally } from './tally.ts'
 
 /** What is needed of the journal. */
 export interface DispatchJournal {
@@ -39,17 +40,12 @@ export interface Arrived {
   readonly timeoutMs: number
 }
 
-export const NO_ENDINGS: Readonly<Record<Outcome, number>> = { ANSWERED: 0, TIMED_OUT: 0, EXPIRED: 0, CANCELLED: 0 }
-
 export class CommandDispatch implements CommandRouteEvents {
   private readonly options: DispatchOptions
   private readonly entries = new Map<string, OpenEntry>()
   private readonly lines = new Map<string, DeviceLine>()
-  private readonly loose = new LooseIds()
-  private readonly phases = new Map<CommandLife['phase'], number>()
-  /** Since the start. */
-  readonly endings: Record<Outcome, number> = { ...NO_ENDINGS }
-  deliveries = 0
+  private readonly ids = new HeldIds()
+  readonly tally = new Tally()
 
   constructor(options: DispatchOptions) {
     this.options = options
@@ -60,15 +56,6 @@ export class CommandDispatch implements CommandRouteEvents {
     return this.entries.size
   }
 
-  /** Commands that ended since the start. */
-  get endedCount(): number {
-    return Object.values(this.endings).reduce((sum, count) => sum + count, 0)
-  }
-
-  count(...phases: readonly CommandLife['phase'][]): number {
-    return phases.reduce((sum, phase) => sum + (this.phases.get(phase) ?? 0), 0)
-  }
-
   has(commandId: string): boolean {
     return this.entries.has(commandId)
   }
@@ -77,7 +64,7 @@ export class CommandDispatch implements CommandRouteEvents {
   restore(image: InboxImage): void {
     const { teller, bootId } = this.options
     const now = this.options.now()
-    for (const each of image.loose) this.loose.add(each)
+    for (const each of image.loose) this.ids.hold(each)
     const byPosition = new Map<number, OpenEntry>()
     for (const command of image.commands)
       byPosition.set(command.position, this.add(command, lifeOf(command.row, bootId, now)))
@@ -96,8 +83,8 @@ export class CommandDispatch implements CommandRouteEvents {
   /** Forgets everything: the disk did. Facts that are known are still told. */
   clear(): void {
     this.entries.clear()
-    this.phases.clear()
-    this.loose.clear()
+    this.tally.clear()
+    this.ids.clear()
     for (const line of [...this.lines.values()]) {
       line.current = null
       line.waiting.clear()
@@ -112,10 +99,11 @@ export class CommandDispatch implements CommandRouteEvents {
     }
   }
 
-  /** Ends what is overdue. */
+  /** Ends what is overdue, and begins what could not be begun for want of a packet identifier. */
   tick(): void {
     const now = this.options.now()
     for (const entry of this.entries.values()) if (isDue(entry.life, entry, now)) this.feed(entry, { kind: 'tick' })
+    this.resume()
   }
 
   /** Moves every line on: the time became known, or the disk works again. */
@@ -127,7 +115,6 @@ export class CommandDispatch implements CommandRouteEvents {
     const line = this.lineOf(device)
     if (line.route !== null) this.closed(device, line.route)
     line.route = route
-    if (!route.durable) this.loose.forget(route.clientId)
     this.lines.set(keyOf(device), line)
     this.advance(line)
   }
@@ -137,15 +124,20 @@ export class CommandDispatch implements CommandRouteEvents {
     if (line?.route !== route) return
     line.route = null
     if (line.current !== null) this.feed(line.current, { kind: 'closed' })
+    if (!route.durable) this.ids.forget(route.session)
     this.dropIdle(line)
   }
 
   received(device: DeviceAddress, route: CommandRoute, packetId: number): void {
-    this.handshake(device, route, { kind: 'received', packetId })
+    const { session } = route
+    // Nobody knows it any more, so the client may let go of it [MQTT-4.3.3-1]. What was reported as over must not run, though.
+    if (!this.ids.isHeld(session, packetId)) route.release(packetId)
+    else this.handshake(device, route, { kind: 'received', session, packetId })
   }
 
   completed(device: DeviceAddress, route: CommandRoute, packetId: number): void {
-    this.handshake(device, route, { kind: 'completed', packetId })
+    const { session } = route
+    this.handshake(device, route, { kind: 'completed', session, packetId })
   }
 
   answered(device: DeviceAddress, payload: Uint8Array): void {
@@ -173,8 +165,10 @@ export class CommandDispatch implements CommandRouteEvents {
     const { position, commandId, siteId, serialNumber, expiresAtMs, timeoutMs } = command
     const line = this.lineOf({ siteId, serialNumber })
     const entry: OpenEntry = { position, commandId, expiresAtMs, timeoutMs, line, life, step: 0 }
+    const handshake = handshakeOf(life)
+    if (handshake !== null) this.ids.hold(handshake)
     this.entries.set(commandId, entry)
-    this.countPhase(life.phase, 1)
+    this.tally.entered(life)
     if (isOver(life)) return entry
     this.lines.set(keyOf(line.device), line)
     if (life.phase !== 'waiting' && line.current === null) line.current = entry
@@ -199,9 +193,10 @@ export class CommandDispatch implements CommandRouteEvents {
       const { route } = line
       const head = line.head()
       if (head === null) break
-      const packetId = head.life.phase === 'waiting' ? this.loose.newPacketId(route) : 0
-      const { clientId, durable, qos } = route
-      this.feed(head, { kind: 'opened', clientId, durable, qos, packetId })
+      const packetId = head.life.phase === 'waiting' ? this.ids.newPacketId(route) : 0
+      if (packetId === null) break
+      const { session, durable, qos } = route
+      this.feed(head, { kind: 'opened', session, durable, qos, packetId })
       if (line.current === head) break
     }
     line.advancing = false
@@ -213,13 +208,12 @@ export class CommandDispatch implements CommandRouteEvents {
     const { life, effects } = transition(before, input, entry, this.options.now())
     if (life !== before) {
       entry.life = life
-      this.countPhase(before.phase, -1)
-      this.countPhase(life.phase, 1)
-      if (life.phase === 'delivered') this.deliveries++
+      this.tally.moved(before, life)
+      this.holdIds(before, life)
     }
     for (const effect of effects) this.perform(entry, effect)
     if (isOver(life) && !isOver(before)) this.over(entry)
-    if (life.phase === 'ended' && before.phase !== 'ended') this.ended(entry, life.outcome)
+    if (life.phase === 'ended') this.entries.delete(entry.commandId)
   }
 
   private perform(entry: OpenEntry, effect: LifeEffect): void {
@@ -244,30 +238,30 @@ export class CommandDispatch implements CommandRouteEvents {
 
   private publish(entry: OpenEntry, { packetId, payload, dup }: Extract<LifeEffect, { kind: 'publish' }>): void {
     const { line } = entry
-    if (line.route?.publish(packetId, payload, dup) === true) {
+    // The device may have subscribed anew with another QoS while the handshake was being stored.
+    const agreed = line.route?.qos === handshakeOf(entry.life)?.qos
+    if (agreed && line.route?.publish(packetId, payload, dup) === true) {
       if (!dup) this.options.show(line.device, payload)
       return
     }
-    // The broker will say so too; until then nothing more is tried there.
-    line.route = null
+    // The broker will say that the connection is gone; until then nothing more is tried there.
+    if (agreed) line.route = null
     this.feed(entry, dup ? { kind: 'closed' } : { kind: 'unwritten' })
+    this.advance(line)
   }
 
   private over(entry: OpenEntry): void {
-    const { line, life } = entry
-    if (life.phase === 'ending' && life.loose !== null) this.loose.add(life.loose)
+    const { line } = entry
     line.leave(entry)
     this.advance(line)
   }
 
-  private ended(entry: OpenEntry, outcome: Outcome): void {
-    this.entries.delete(entry.commandId)
-    this.countPhase('ended', -1)
-    this.endings[outcome]++
-  }
-
-  private countPhase(phase: CommandLife['phase'], change: 1 | -1): void {
-    this.phases.set(phase, (this.phases.get(phase) ?? 0) + change)
+  private holdIds(before: CommandLife, after: CommandLife): void {
+    const was = handshakeOf(before)
+    const is = handshakeOf(after)
+    // What a command left open when it ended stays held.
+    if (was !== null && is === null && after.phase !== 'ended') this.ids.free(was)
+    if (was === null && is !== null) this.ids.hold(is)
   }
 }
 

@@ -27,20 +27,21 @@ export function underway(life: Underway, input: LifeInput, terms: Terms, now: No
     case 'unwritten':
       return phase === 'published' ? { life: WAITING, effects: STORE } : unchanged(life)
     case 'received':
-      if (!attached || via.packetId !== input.packetId || via.qos !== 2) return unchanged(life)
+      if (!isOf(via, input) || via.qos !== 2) return unchanged(life)
       // A PUBREC that comes again asks for its PUBREL again [MQTT-4.3.3-1].
       if (phase === 'received') return { life, effects: [{ kind: 'release', packetId: via.packetId }] }
-      return phase === 'receiving' ? unchanged(life) : { life: { ...life, phase: 'receiving' }, effects: STORE }
+      if (phase === 'receiving') return unchanged(life)
+      return { life: { ...life, phase: 'receiving', attached: true }, effects: STORE }
     case 'completed':
-      if (!attached || via.packetId !== input.packetId || !mayComplete(life)) return unchanged(life)
+      // PUBACK ends QoS 1, PUBCOMP ends QoS 2 and follows PUBREC only.
+      if (!isOf(via, input) || phase !== (via.qos === 2 ? 'received' : 'published')) return unchanged(life)
       return {
         life: { phase: 'delivered', sinceMs: now.monotonicMs },
         effects: [{ kind: 'store', fact: { state: 'DELIVERED' } }],
       }
     case 'answered': {
       if (!attached || via.qos !== 2) return end('ANSWERED', looseOf(life))
-      const pubrec = phase === 'receiving' || phase === 'received'
-      return { life: { ...life, phase: 'answered', stored: false, pubrec }, effects: STORE }
+      return { life: { ...life, phase: 'answered', stored: false, owed: phase === 'receiving' }, effects: STORE }
     }
     default:
       return unchanged(life)
@@ -50,15 +51,16 @@ export function underway(life: Underway, input: LifeInput, terms: Terms, now: No
 /** The device is there again, on another connection than that of the handshake. */
 function reopened(life: Underway, route: Extract<LifeInput, { kind: 'opened' }>, terms: Terms, now: Now): Step {
   const { via, phase } = life
-  const same = via.resumable && route.durable && route.qos === 2 && route.clientId === via.clientId
-  if (!same) {
+  if (route.session !== via.session) {
     // [MQTT-3.1.2-6]: what it knew of the handshake is gone with its session.
     return via.resumable ? { life: { ...life, via: { ...via, resumable: false } }, effects: NOTHING } : unchanged(life)
   }
   const attached = { ...life, attached: true, sinceMs: now.monotonicMs }
   if (phase === 'received') return { life: attached, effects: [{ kind: 'release', packetId: via.packetId }] }
   if (phase === 'receiving') return { life: attached, effects: NOTHING }
-  if (now.cloudMs === null || isExpired(terms, now)) return unchanged(life)
+  // With a lower QoS nobody would notice that it comes twice.
+  const mayRepeat = via.resumable && route.qos === 2 && now.cloudMs !== null && !isExpired(terms, now)
+  if (!mayRepeat) return unchanged(life)
   return { life: { ...attached, phase: 'repeating' }, effects: STORE }
 }
 
@@ -78,24 +80,19 @@ function onDisk(life: Underway, payload: Uint8Array | null, terms: Terms, now: N
   }
 }
 
-/** PUBACK ends QoS 1, PUBCOMP ends QoS 2 and follows PUBREL only. */
-function mayComplete({ via, phase }: Underway): boolean {
-  return via.qos === 1 ? phase === 'published' : phase === 'received'
-}
-
 /** The device answered already: its handshake is finished, as far as the connection lasts. */
 export function finishing(life: Extract<CommandLife, { phase: 'answered' }>, input: LifeInput): Step {
-  const { via, stored, pubrec } = life
+  const { via, stored, owed } = life
   const release: readonly LifeEffect[] = [{ kind: 'release', packetId: via.packetId }]
   switch (input.kind) {
     case 'stored':
-      return { life: { ...life, stored: true }, effects: pubrec ? release : NOTHING }
+      return { life: { ...life, stored: true, owed: false }, effects: owed ? release : NOTHING }
     case 'received':
-      if (input.packetId !== via.packetId) return unchanged(life)
+      if (!isOf(via, input)) return unchanged(life)
       // Before the answer is on disk a crash would repeat the PUBLISH under an identifier that PUBREL made free.
-      return { life: { ...life, pubrec: true }, effects: stored ? release : NOTHING }
+      return stored ? { life, effects: release } : { life: { ...life, owed: true }, effects: NOTHING }
     case 'completed':
-      return input.packetId === via.packetId ? end('ANSWERED') : unchanged(life)
+      return isOf(via, input) ? end('ANSWERED') : unchanged(life)
     case 'closed':
       return end('ANSWERED', looseOf(life))
     default:
@@ -103,7 +100,12 @@ export function finishing(life: Extract<CommandLife, { phase: 'answered' }>, inp
   }
 }
 
-/** A handshake that the device may find open when it comes back; its identifier must not be used for something else. */
+/** The acknowledgement is of this very handshake. */
+function isOf(via: Handshake, input: { readonly session: string; readonly packetId: number }): boolean {
+  return via.session === input.session && via.packetId === input.packetId
+}
+
+/** A handshake that the device may have open: its identifier must not be used for something else. */
 export function looseOf({ via }: { readonly via: Handshake }): Handshake | null {
-  return via.resumable ? via : null
+  return via.qos === 2 ? via : null
 }

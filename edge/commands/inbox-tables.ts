@@ -58,8 +58,8 @@ export interface InboxImage {
   /** Those that are not finished, in the order of arrival, then those that are with a fact untold. */
   readonly commands: readonly OpenCommand[]
   readonly facts: readonly ImageFact[]
-  /** Packet identifiers that sessions of clients may still hold. */
-  readonly loose: readonly { readonly clientId: string; readonly packetId: number }[]
+  /** Packet identifiers that durable sessions may still hold. */
+  readonly loose: readonly { readonly session: string; readonly packetId: number }[]
   /** Finished ids. */
   readonly remembered: number
   readonly learned: (LearnedTime & { readonly bootId: string }) | null
@@ -86,11 +86,11 @@ export const SCHEMA = `
     position INTEGER PRIMARY KEY AUTOINCREMENT, command_id TEXT NOT NULL UNIQUE, site_id INTEGER NOT NULL,
     serial_number TEXT NOT NULL, expires_at_ms INTEGER NOT NULL, timeout_ms INTEGER NOT NULL, payload BLOB,
     phase TEXT NOT NULL, since_ms INTEGER NOT NULL DEFAULT 0, boot_id TEXT NOT NULL DEFAULT '',
-    client_id TEXT, packet_id INTEGER, qos INTEGER, resumable INTEGER, outcome TEXT, ended_ms INTEGER
+    session TEXT, packet_id INTEGER, qos INTEGER, resumable INTEGER, outcome TEXT, ended_ms INTEGER
   ) STRICT;
   CREATE INDEX commands_open ON commands (position) WHERE phase <> 'ended';
   CREATE INDEX commands_ended ON commands (ended_ms) WHERE phase = 'ended';
-  CREATE INDEX commands_loose ON commands (client_id) WHERE phase = 'ended' AND client_id IS NOT NULL;
+  CREATE INDEX commands_loose ON commands (session) WHERE phase = 'ended' AND session IS NOT NULL;
   CREATE TABLE facts (
     position INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT, PRIMARY KEY (position, state)
   ) STRICT, WITHOUT ROWID;
@@ -159,7 +159,7 @@ export class InboxTables {
     const { sql } = this
     const { phase, via, sinceMs, bootId, outcome, endedMs } = row
     const resumable = via === null ? null : Number(via.resumable)
-    const handshake = [via?.clientId ?? null, via?.packetId ?? null, via?.qos ?? null, resumable]
+    const handshake = [via?.session ?? null, via?.packetId ?? null, via?.qos ?? null, resumable]
     sql.step.run(phase, sinceMs, bootId, ...handshake, outcome, endedMs, position)
     if (phase === 'ended') sql.dropPayload.run(position)
     // The device's own answer says more than any fact, and overtakes those that are untold.
@@ -189,10 +189,10 @@ export class InboxTables {
       facts: facts.map(({ position, state, reason }) => ({ position, state, ...(reason === null ? {} : { reason }) })),
       loose: database
         .prepare(
-          `SELECT client_id AS clientId, packet_id AS packetId FROM commands
-           WHERE phase = 'ended' AND client_id IS NOT NULL ORDER BY position`,
+          `SELECT session, packet_id AS packetId FROM commands
+           WHERE phase = 'ended' AND session IS NOT NULL ORDER BY position`,
         )
-        .all() as { clientId: string; packetId: number }[],
+        .all() as { session: string; packetId: number }[],
       remembered: (database.prepare("SELECT count(*) AS n FROM commands WHERE phase = 'ended'").get() as { n: number })
         .n,
       learned: note === undefined ? null : JSON.parse(note.value),
@@ -210,7 +210,7 @@ interface CommandRow {
   readonly phase: LifeRow['phase']
   readonly since_ms: number
   readonly boot_id: string
-  readonly client_id: string | null
+  readonly session: string | null
   readonly packet_id: number | null
   readonly qos: Handshake['qos'] | null
   readonly resumable: number | null
@@ -218,10 +218,10 @@ interface CommandRow {
 }
 
 const OPEN = `SELECT position, command_id, site_id, serial_number, expires_at_ms, timeout_ms, phase, since_ms, boot_id,
-  client_id, packet_id, qos, resumable, outcome FROM commands`
+  session, packet_id, qos, resumable, outcome FROM commands`
 
 function openCommand(row: CommandRow): OpenCommand {
-  const { client_id: clientId, packet_id: packetId, qos, resumable } = row
+  const { session, packet_id: packetId, qos, resumable } = row
   return {
     position: row.position,
     commandId: row.command_id,
@@ -231,7 +231,7 @@ function openCommand(row: CommandRow): OpenCommand {
     timeoutMs: row.timeout_ms,
     row: {
       phase: row.phase,
-      via: clientId === null ? null : { clientId, packetId: packetId ?? 0, qos: qos ?? 0, resumable: resumable === 1 },
+      via: session === null ? null : { session, packetId: packetId ?? 0, qos: qos ?? 0, resumable: resumable === 1 },
       sinceMs: row.since_ms,
       bootId: row.boot_id,
       outcome: row.outcome,
@@ -247,7 +247,7 @@ function prepare(database: SqliteDatabase) {
        VALUES (?, ?, ?, ?, ?, ?, 'waiting')`,
     ),
     step: database.prepare(
-      `UPDATE commands SET phase = ?, since_ms = ?, boot_id = ?, client_id = ?, packet_id = ?, qos = ?, resumable = ?,
+      `UPDATE commands SET phase = ?, since_ms = ?, boot_id = ?, session = ?, packet_id = ?, qos = ?, resumable = ?,
        outcome = ?, ended_ms = ? WHERE position = ?`,
     ),
     dropPayload: database.prepare('UPDATE commands SET payload = NULL WHERE position = ? AND payload IS NOT NULL'),

@@ -14,13 +14,14 @@ import { GroupJournal } from '../journal/group-journal.ts'
 import { type Boot, presentBoot } from '../spool/boot.ts'
 import { cloudWallMs, type LearnedTime } from './cloud-time.ts'
 import { commandPayload } from './command-payload.ts'
-import { CommandDispatch, NO_ENDINGS } from './dispatch.ts'
+import { CommandDispatch } from './dispatch.ts'
 import { FactTeller, type StoredFact } from './fact-teller.ts'
 import { inboxPath } from './inbox-file.ts'
 import type { InboxChange, InboxImage, InboxOutcome, NewCommand } from './inbox-tables.ts'
 import type { Now } from './life-state.ts'
 import { CHANGES_PER_COMMAND_MAX, PURGE_PERIOD_MS, PURGE_ROWS_MAX, TICK_MS } from './limits.ts'
 import type { CommandInboxOptions, CommandInboxStats, Receipts } from './options.ts'
+import { Tally } from './tally.ts'
 
 export type { CommandInboxOptions, CommandInboxStats, Receipts }
 
@@ -113,16 +114,17 @@ export class CommandInbox implements Part {
 
   stats(): CommandInboxStats {
     const { dispatch, teller, journal } = this.running ?? {}
+    const tally = dispatch?.tally ?? new Tally()
     return {
-      waiting: dispatch?.count('waiting', 'claiming') ?? 0,
-      sent: dispatch?.count('published', 'repeating', 'receiving', 'received') ?? 0,
-      delivered: dispatch?.count('delivered') ?? 0,
-      remembered: this.remembered + (dispatch?.endedCount ?? 0),
+      waiting: tally.count('waiting', 'claiming'),
+      sent: tally.count('published', 'repeating', 'receiving', 'received'),
+      delivered: tally.count('delivered'),
+      remembered: this.remembered + tally.endedCount,
       untold: teller?.untold ?? 0,
       stored: this.stored,
       refused: this.refused,
-      deliveries: dispatch?.deliveries ?? 0,
-      ended: { ...(dispatch?.endings ?? NO_ENDINGS) },
+      deliveries: tally.deliveries,
+      ended: { ...tally.endings },
       failing: journal?.failing ?? null,
     }
   }
@@ -233,7 +235,7 @@ export class CommandInbox implements Part {
   private replaced(damagedFile: string): void {
     const { dir, log } = this.options
     this.running?.dispatch.clear()
-    this.remembered = -(this.running?.dispatch.endedCount ?? 0)
+    this.remembered = -(this.running?.dispatch.tally.endedCount ?? 0)
     log.error(
       { path: inboxPath(dir), damagedFile, code: 'COMMANDS_DAMAGED' },
       'the inbox of commands is damaged and was set aside: what waited for devices is lost and ends as TIMED_OUT in the cloud, and which commands were carried out is forgotten. Readings are not concerned.',

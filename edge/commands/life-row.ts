@@ -31,15 +31,9 @@ export function rowOf(life: CommandLife, bootId: string, now: Now): LifeRow {
     case 'delivered':
       return { ...row, phase: 'delivered', sinceMs: life.sinceMs }
     case 'answered':
-      return {
-        ...row,
-        phase: 'ended',
-        via: life.via.resumable ? life.via : null,
-        outcome: 'ANSWERED',
-        endedMs: now.cloudMs,
-      }
+      return { ...row, phase: 'ended', via: kept(life.via), outcome: 'ANSWERED', endedMs: now.cloudMs }
     case 'ending':
-      return { ...row, phase: 'ended', via: life.loose, outcome: life.outcome, endedMs: now.cloudMs }
+      return { ...row, phase: 'ended', via: kept(life.loose), outcome: life.outcome, endedMs: now.cloudMs }
     case 'ended':
       return { ...row, phase: 'ended', outcome: life.outcome, endedMs: now.cloudMs }
   }
@@ -53,4 +47,9 @@ export function lifeOf(row: Omit<LifeRow, 'endedMs'>, bootId: string, now: Now):
   if (phase === 'delivered') return { phase: 'delivered', sinceMs }
   if (phase === 'waiting' || via === null) return WAITING
   return { phase, via, attached: false, sinceMs }
+}
+
+/** Only a durable session holds its identifiers over a restart. */
+function kept(loose: Handshake | null): Handshake | null {
+  return loose?.resumable === true ? loose : null
 }

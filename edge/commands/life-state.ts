@@ -17,10 +17,11 @@ export interface Now {
 
 /** One QoS handshake with a device. */
 export interface Handshake {
-  readonly clientId: string
+  /** Whose packet identifiers they are: of a durable session, or of one connection. */
+  readonly session: string
   readonly packetId: number
   readonly qos: 0 | 1 | 2
-  /** The device still knows the identifier when it comes back. */
+  /** The session outlives its connection, so the device knows the identifier when it comes back. */
   readonly resumable: boolean
 }
 
@@ -45,8 +46,8 @@ export type CommandLife =
   | ({ readonly phase: 'receiving' } & Under)
   | ({ readonly phase: 'received' } & Under)
   | { readonly phase: 'delivered'; readonly sinceMs: number }
-  /** Answered before the handshake was over, as clients do that act on the PUBLISH: the handshake is still finished. */
-  | ({ readonly phase: 'answered'; readonly stored: boolean; readonly pubrec: boolean } & Under)
+  /** Answered before the handshake was over, as clients do that act on the PUBLISH: the handshake is still finished. `owed`: PUBREL is. */
+  | ({ readonly phase: 'answered'; readonly stored: boolean; readonly owed: boolean } & Under)
   /** Decided, and not told yet. `loose` is a handshake that the device may still have open. */
   | { readonly phase: 'ending'; readonly outcome: Outcome; readonly loose: Handshake | null }
   | { readonly phase: 'ended'; readonly outcome: Outcome }
@@ -54,6 +55,12 @@ export type CommandLife =
 export type Underway = Extract<CommandLife, { phase: 'published' | 'repeating' | 'receiving' | 'received' }>
 
 export const WAITING: CommandLife = { phase: 'waiting' }
+
+/** The handshake that the device has open, or may have; it keeps its packet identifier from others. */
+export function handshakeOf(life: CommandLife): Handshake | null {
+  if ('via' in life) return life.via
+  return life.phase === 'ending' ? life.loose : null
+}
 
 /** Nothing more happens between this command and its device. */
 export function isOver({ phase }: CommandLife): boolean {

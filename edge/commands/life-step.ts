@@ -7,7 +7,7 @@ export type LifeInput =
   /** The device's route is open and it is this command's turn. `packetId` is free for use. */
   | {
       readonly kind: 'opened'
-      readonly clientId: string
+      readonly session: string
       readonly durable: boolean
       readonly qos: 0 | 1 | 2
       readonly packetId: number
@@ -17,8 +17,8 @@ export type LifeInput =
   | { readonly kind: 'stored'; readonly payload?: Uint8Array | null }
   /** The connection was gone when the PUBLISH was to be written. */
   | { readonly kind: 'unwritten' }
-  | { readonly kind: 'received'; readonly packetId: number }
-  | { readonly kind: 'completed'; readonly packetId: number }
+  | { readonly kind: 'received'; readonly session: string; readonly packetId: number }
+  | { readonly kind: 'completed'; readonly session: string; readonly packetId: number }
   | { readonly kind: 'answered' }
   | { readonly kind: 'cancel'; readonly reason?: string }
   | { readonly kind: 'tick' }

@@ -12,8 +12,11 @@ export const PURGE_PERIOD_MS = 3_600_000
 /** Rows that one purge removes, so that no command waits long behind it; the rest follows at once. */
 export const PURGE_ROWS_MAX = 5_000
 
-/** Packet identifiers that a client may still hold from handshakes that were never finished; beyond it the oldest is used again. */
-export const LOOSE_IDS_MAX = 1_000
+/** Packet identifiers of a session that are kept from being used again; beyond it the oldest is free. */
+export const HELD_IDS_MAX = 1_000
+
+/** Sessions of which that is remembered; beyond it the oldest is forgotten. */
+export const HELD_SESSIONS_MAX = 100_000
 
 /** Steps of commands that may wait for a disk that refuses, for each open command there may be. */
 export const CHANGES_PER_COMMAND_MAX = 8

@@ -213,6 +213,7 @@ export class OutboxRelay implements Part {
         await this.store.settle({ stored, refused, unsent }, outbox, clock.wallMs(), keptMs > 0)
         this.noteDatabase(null)
         this.published += stored.length
+        if (refused.length > 0) this.upkeep.count()
         return
       } catch (error) {
         // What the bus has is not published again as long as this core lives, only marked again.

@@ -40,9 +40,14 @@ export class OutboxUpkeep {
       this.timers.push(clock.every(periodMs, () => this.run(name, work)))
     }
     every('renew', leaseMs / 3, () => this.renew())
-    every('count', COUNT_PERIOD_MS, () => this.count())
+    every('count', COUNT_PERIOD_MS, () => this.readCounts())
     if (keptMs > 0) every('purge', PURGE_PERIOD_MS, () => this.purge())
-    this.run('count', () => this.count())
+    this.count()
+  }
+
+  /** Counts anew, soon. */
+  count(): void {
+    this.run('count', () => this.readCounts())
   }
 
   /** Resolves when nothing of it runs any more. Call it last: leases are renewed until then. */
@@ -72,7 +77,7 @@ export class OutboxUpkeep {
     if (renewed < ids.length) log.debug({ leased: ids.length, renewed }, 'outbox leases have ended')
   }
 
-  private async count(): Promise<void> {
+  private async readCounts(): Promise<void> {
     const { store, clock, failuresMax, onCounted } = this.options
     onCounted(await store.counts(clock.wallMs(), failuresMax))
   }

@@ -2,24 +2,31 @@
  * The composition root of the cloud: every part, in the order in which the data flows.
  *
  *     gateways ═gRPC═▶ ingest ─▶ bus ─▶ latest values ─▶ database ◀─ api ◀─REST, WebSocket─ console
- *                        └─▶ registry, cursors ─▶ database
+ *                        └─▶ registry, cursors, device commands ─▶ database
+ *     api ─▶ commands, tasks ─▶ database ─▶ relay ─▶ bus ─▶ orchestration ─▶ device commands ─▶ dispatcher ═gRPC═▶ gateways
  */
 
 import type { Clock } from '../shared/clock.ts'
 import { readTlsFiles } from '../shared/config/pem.ts'
 import { type Assembly, assemble } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
-import type { Random } from '../shared/random.ts'
+import { type Random, randomHex } from '../shared/random.ts'
 import { VERSION } from '../shared/version.ts'
 import { Api } from './api/api.ts'
+import { commandFeed, taskFeed } from './api/socket/change-feed.ts'
+import { Outbox } from './bus/outbox.ts'
+import { OutboxRelay } from './bus/outbox-relay.ts'
 import { TopicSetup } from './bus/topic-setup.ts'
 import { busFromConfig } from './bus-from-config.ts'
+import { CommandService } from './commands/commands.ts'
 import type { CloudConfig } from './config.ts'
 import { openDatabase } from './database/database.ts'
-import { Gateways } from './gateways/gateways.ts'
+import { CommandDispatcher } from './gateways/command-dispatcher.ts'
+import { DeviceCommands, Gateways } from './gateways/gateways.ts'
 import type { IngestTls } from './ingest/listener.ts'
 import { Ingest } from './ingest/server.ts'
 import { coreMetrics } from './metrics.ts'
+import { TaskOrchestration, Tasks } from './orchestration/orchestration.ts'
 import { Registry } from './registry/registry.ts'
 import { LatestValues } from './telemetry/latest-values.ts'
 
@@ -29,13 +36,39 @@ export interface CoreTools {
   readonly log: Logger
 }
 
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+
 export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   const { clock, log } = tools
   const database = openDatabase({ ...config.database, ...tools })
   const bus = busFromConfig(config, tools)
   const topics = new TopicSetup({ bus, ...tools })
   const registry = new Registry({ ...config.registry, database, ...tools })
-  const gateways = new Gateways({ registry, clock })
+  // Names this run of this core: what it leases is its own until it says otherwise or is gone.
+  const coreId = randomHex(tools.random, 8)
+  const { gatewayLeaseMs, answerGraceMs, windowCommands, outboxKeptHours, ...commandSettings } = config.commands
+  const keptMs = commandSettings.keptDays * DAY_MS
+
+  const outbox = new Outbox({ database, clock })
+  const relay = new OutboxRelay({ outbox, bus, database, coreId, keptMs: outboxKeptHours * HOUR_MS, ...tools })
+  const gateways = new Gateways({ registry, database, coreId, leaseMs: gatewayLeaseMs, clock, log })
+  const deviceCommands = new DeviceCommands({ database, outbox, clock })
+  const dispatcher = new CommandDispatcher({
+    database,
+    gateways,
+    commands: deviceCommands,
+    windowCommands,
+    answerGraceMs,
+    keptMs,
+    ...tools,
+  })
+  const services = { database, outbox, deviceCommands, registry, ...tools }
+  const commands = new CommandService({ ...services, settings: commandSettings })
+  const taskSettings = { ...commandSettings, ...config.tasks }
+  const tasks = new Tasks({ ...services, settings: taskSettings })
+  const orchestration = new TaskOrchestration({ ...services, tasks, bus, coreId, settings: taskSettings })
+
   const { tls, ...ingestSettings } = config.ingest
   const ingest = new Ingest({
     ...ingestSettings,
@@ -44,6 +77,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     database,
     registry,
     gateways,
+    commands: deviceCommands,
     ...tools,
   })
   const latest = new LatestValues({ bus, database, registry, clock, log })
@@ -53,13 +87,16 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     limits: { ...config.websocket, bodyBytesMax },
     registry,
     latest,
+    commands,
+    tasks,
+    feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks) },
     database,
     bus,
     dependencies: [
       { name: 'database', health: () => database.health() },
       { name: 'bus', health: () => bus.health() },
     ],
-    metrics: coreMetrics({ ingest, bus, gateways, latest }),
+    metrics: coreMetrics({ ingest, bus, gateways, latest, relay, dispatcher, orchestration }),
     version: VERSION,
     clock,
     log,
@@ -68,9 +105,15 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   return assemble({
     // The API comes early: while the bus is awaited its health says so. Consumers come last: after a crash a group may
     // take half a minute to let its new member in, and gateways need not wait for that.
-    startOrder: [database, registry, bus, api, topics, ingest, latest],
+    startOrder: [
+      ...[database, registry, bus, gateways, api, topics, relay, commands, dispatcher, ingest],
+      ...[orchestration, latest],
+    ],
     // Who takes in stops first; the database is last, since everyone before it may still write.
-    stopOrder: [ingest, topics, api, latest, registry, bus, database],
+    stopOrder: [
+      ...[ingest, topics, api, orchestration, latest, dispatcher, commands, relay],
+      ...[gateways, registry, bus, database],
+    ],
     stopTimeoutMs: config.shutdown.timeoutMs,
     clock,
     log,

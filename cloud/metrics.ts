@@ -3,8 +3,11 @@
 import { collectDefaultMetrics, Registry as MetricsRegistry } from 'prom-client'
 import { labelled, metricsOf } from '../shared/metrics.ts'
 import type { Bus } from './bus/bus.ts'
+import type { OutboxRelay } from './bus/outbox-relay.ts'
+import type { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import type { Gateways } from './gateways/gateways.ts'
 import type { Ingest } from './ingest/server.ts'
+import type { TaskOrchestration } from './orchestration/orchestration.ts'
 import type { LatestValues } from './telemetry/latest-values.ts'
 
 export function coreMetrics(parts: {
@@ -12,8 +15,11 @@ export function coreMetrics(parts: {
   readonly bus: Pick<Bus, 'stats'>
   readonly gateways: Pick<Gateways, 'connectedGateways'>
   readonly latest: Pick<LatestValues, 'stats'>
+  readonly relay: Pick<OutboxRelay, 'stats'>
+  readonly dispatcher: Pick<CommandDispatcher, 'stats'>
+  readonly orchestration: Pick<TaskOrchestration, 'stats'>
 }): MetricsRegistry {
-  const { ingest, bus, gateways, latest } = parts
+  const { ingest, bus, gateways, latest, relay, dispatcher, orchestration } = parts
   const registry = new MetricsRegistry()
   collectDefaultMetrics({ register: registry })
   const { gauge, counter } = metricsOf(registry, 'busbar_')
@@ -46,6 +52,9 @@ export function coreMetrics(parts: {
     () => labelled('reason', ingest.stats().recordsLost),
     ['reason'],
   )
+  counter('ingest_command_reports', 'Answers of devices and facts of gateways about commands', () => {
+    return ingest.stats().commandReports
+  })
   counter('ingest_batches', 'Batches published', () => ingest.stats().batches)
   counter('ingest_publish_seconds', 'Time from the begin of publishing a batch to all of it durable', () => {
     return ingest.stats().publishMs / 1000
@@ -98,5 +107,32 @@ export function coreMetrics(parts: {
   counter('latest_values_records', 'Readings whose effect is in the database', () => latest.stats().records)
   counter('latest_values_writes', 'Transactions that wrote latest values', () => latest.stats().writes)
   counter('latest_values_unusable_records', 'Readings that were dead-lettered', () => latest.stats().unusableRecords)
+
+  gauge('outbox_waiting_records', 'Records that are due and not published', () => relay.stats().waiting)
+  gauge('outbox_oldest_waiting_seconds', 'How long the oldest of them has been due', () => {
+    return relay.stats().oldestWaitingMs / 1000
+  })
+  gauge('outbox_set_aside_records', 'Records that the bus refuses for themselves', () => relay.stats().setAside)
+  counter('outbox_published_records', 'Records that this core published from the outbox', () => relay.stats().published)
+
+  gauge('commands_waiting', 'Commands that wait for their gateway', () => dispatcher.stats().waiting)
+  gauge('commands_unreceipted', 'Commands handed over that no gateway has confirmed to have on disk', () => {
+    return dispatcher.stats().unreceipted
+  })
+  gauge('commands_open', 'Commands that have not ended', () => dispatcher.stats().open)
+  counter(
+    'commands_finished',
+    'Commands whose end this core noted',
+    () => labelled('state', dispatcher.stats().finished),
+    ['state'],
+  )
+  gauge('tasks_running', 'Tasks that this core runs', () => orchestration.stats().running)
+  counter('tasks_taken_over', 'Tasks that another core had run before', () => orchestration.stats().takenOver)
+  counter('tasks_foreign', 'Tasks that other programs asked for', () => orchestration.stats().foreignTasks)
+  counter('tasks_issued_commands', 'Commands issued for devices of tasks', () => orchestration.stats().issuedCommands)
+  counter('tasks_tallied_devices', 'Devices of tasks that got their final state', () => orchestration.stats().tallied)
+  counter('tasks_failed_turns', 'Turns of tasks that failed and were tried again', () => {
+    return orchestration.stats().failedTurns
+  })
   return registry
 }

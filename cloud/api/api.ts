@@ -9,6 +9,7 @@ import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import type { Tasks } from '../orchestration/orchestration.ts'
 import type { Registry } from '../registry/registry.ts'
 import { IdempotencyKeys } from './http/idempotency.ts'
 import { refusePublicAddress } from './http/origins.ts'
@@ -24,6 +25,7 @@ import { type Dependency, healthRoutes } from './routes/health.ts'
 import { type LatestValues, latestRoutes } from './routes/latest.ts'
 import { liveRoute } from './routes/live.ts'
 import { siteRoutes } from './routes/sites.ts'
+import { taskRoutes } from './routes/tasks.ts'
 import type { ChangeFeeds } from './socket/change-feed.ts'
 import { Hub } from './socket/hub.ts'
 import type { LiveClient } from './socket/live-client.ts'
@@ -41,6 +43,8 @@ export interface ApiOptions {
   readonly latest: LatestValues
   /** Without it there are no routes for commands. */
   readonly commands?: Commands
+  /** Without it there are no routes for tasks. */
+  readonly tasks?: Tasks
   /** Keeps the idempotency keys. */
   readonly database: Pick<DatabaseHandle, 'kysely'>
   readonly bus: Pick<Bus, 'tail'>
@@ -141,7 +145,7 @@ export class Api implements Part {
   }
 
   private declareRoutes(): Route[] {
-    const { registry, latest, commands, dependencies, metrics, clock, version } = this.options
+    const { registry, latest, commands, tasks, dependencies, metrics, clock, version } = this.options
     const { limits } = this
     const described = [
       ...siteRoutes({ registry }),
@@ -149,6 +153,7 @@ export class Api implements Part {
       ...deviceRoutes({ registry }),
       ...latestRoutes({ registry, latest }),
       ...(commands === undefined ? [] : commandRoutes({ commands })),
+      ...(tasks === undefined ? [] : taskRoutes({ tasks })),
       liveRoute({ full: () => this.hub.full, upgrade: (request) => this.upgrade(request) }),
       ...healthRoutes({ dependencies, metrics, clock, version, timeoutMs: limits.healthTimeoutMs }),
     ]

@@ -133,8 +133,8 @@ export interface DeviceCommandsTable {
   /** When it is given up in the state that it is in. */
   deadline_at_ms: number
   /**
-   * The gateway that it is to go to. While no session has it that is where its device is; from then on it stays, since
-   * another gateway would hand it to the device a second time.
+   * The gateway that it is to go to. While it is QUEUED that is where its device is; from then on it stays, since another
+   * gateway would hand it to the device a second time.
    */
   gateway_id: string | null
   /** The uplink session that it was last handed to; null again when the gateway refused it. */

@@ -64,9 +64,12 @@ export function askedBack(row: CommandRow, sessionId: string, nowMs: number): Co
   return silent({ ...row, cancel_session_id: sessionId, cancel_sent_at_ms: nowMs })
 }
 
-/** Its device is behind another gateway now. What a gateway has, or may have, stays with that one. */
+/**
+ * Its device is behind another gateway now. What was handed over stays with the gateway that got it: were it there after
+ * all, another one would hand it to the device a second time.
+ */
 export function rerouted(row: CommandRow, gatewayId: string): CommandStep | null {
-  return waits(row) && row.gateway_id !== gatewayId ? silent({ ...row, gateway_id: gatewayId, sent_at_ms: null }) : null
+  return row.state === 'QUEUED' && row.gateway_id !== gatewayId ? silent({ ...row, gateway_id: gatewayId }) : null
 }
 
 /** Its deadline has come. */

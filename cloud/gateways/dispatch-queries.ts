@@ -143,7 +143,7 @@ export async function selectOverdue(
   return rows.map((row) => row.command_id)
 }
 
-/** The next commands after `after` that no session has, and the gateway that their device is behind now. */
+/** The next commands after `after` that were never handed over, and the gateway that their device is behind now. */
 export function selectRoutes(
   kysely: Kysely<Database>,
   after: string,
@@ -155,6 +155,7 @@ export function selectRoutes(
     .select(['command.command_id', 'command.gateway_id', 'devices.gateway_id as there'])
     .where('command.finished_at_ms', 'is', null)
     .where('command.session_id', 'is', null)
+    .where('command.state', '=', 'QUEUED')
     .where('command.command_id', '>', after)
     .orderBy('command.command_id')
     .limit(limit)

@@ -10,7 +10,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { GatewayLeases } from './gateway-leases.ts'
 
-export { CommandDispatcher, type DispatchStats } from './command-dispatcher.ts'
+export { CommandDispatcher } from './command-dispatcher.ts'
 export * from './command-state.ts'
 export * from './device-command.ts'
 export { DeviceCommands } from './device-commands.ts'

@@ -82,6 +82,8 @@ export class HandOver {
   async settleReceipts(): Promise<void> {
     const { isolation } = this.options
     while (this.receipts.size > 0) {
+      // Of what cannot be worked on: its gateway will be asked again.
+      for (const commandId of isolation.except()) this.receipts.delete(commandId)
       const group = [...this.receipts.values()].slice(0, GROUP_MAX)
       await isolation.each(
         group,

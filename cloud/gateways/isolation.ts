@@ -17,6 +17,9 @@ export interface IsolationOptions {
   readonly log: Logger
 }
 
+/** Found in one group; the rest of it waits for the next turn, which leaves these out. */
+const CULPRITS_MAX = 20
+
 export class Isolation {
   private readonly options: IsolationOptions
   /** Command → until when it is left out, monotonic; the oldest first. */
@@ -33,19 +36,30 @@ export class Isolation {
     return [...this.aside.keys()]
   }
 
-  /** Rejects only for what is not the commands' fault: a database that is away, busy, or will not have us. */
-  async each<T>(items: readonly T[], idOf: (item: T) => string, work: (items: readonly T[]) => Promise<void>) {
-    if (items.length === 0) return
-    try {
-      await work(items)
-    } catch (error) {
-      const kind = failureKind(error)
-      if (kind !== 'other' && kind !== 'duplicate') throw error
-      if (items.length === 1) return this.setAside(idOf(items[0] as T), error)
-      const middle = items.length >> 1
-      await this.each(items.slice(0, middle), idOf, work)
-      await this.each(items.slice(middle), idOf, work)
+  /**
+   * Rejects for what is not the commands' fault: a database that is away, busy, or will not have us, and an error that so
+   * many have in common that each of them would be accused of it.
+   */
+  each<T>(items: readonly T[], idOf: (item: T) => string, work: (items: readonly T[]) => Promise<void>): Promise<void> {
+    let culprits = 0
+    const attempt = async (group: readonly T[]): Promise<void> => {
+      if (group.length === 0) return
+      try {
+        await work(group)
+      } catch (error) {
+        const kind = failureKind(error)
+        if (kind !== 'other' && kind !== 'duplicate') throw error
+        if (group.length === 1) {
+          this.setAside(idOf(group[0] as T), error)
+          if (++culprits >= CULPRITS_MAX) throw error
+          return
+        }
+        const middle = group.length >> 1
+        await attempt(group.slice(0, middle))
+        await attempt(group.slice(middle))
+      }
     }
+    return attempt(items)
   }
 
   private setAside(commandId: string, error: unknown): void {

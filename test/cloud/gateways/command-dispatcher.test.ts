@@ -71,12 +71,12 @@ await describeOnEveryDatabase('the dispatcher of commands', (underTest) => {
     test('what waited, as soon as its gateway comes, the oldest first', async () => {
       const [core] = await cores(1, { pollMs: 60_000 })
       const nowMs = Date.now()
-      await core.issue(...[3, 1, 2].map((n) => newCommand(`c${n}`, 1, { issuedAtMs: nowMs + n })))
+      await core.issue(...['b', 'c', 'a'].map((id, i) => newCommand(id, 1, { issuedAtMs: nowMs + i })))
       await someTurns()
-      expect(await core.stateOf('c1')).toBe('QUEUED')
+      expect(await core.stateOf('a')).toBe('QUEUED')
       const session = await core.connect('g1')
       await until(() => session.downlink.ids.length === 3)
-      expect(session.downlink.ids).toEqual(['c1', 'c2', 'c3'])
+      expect(session.downlink.ids).toEqual(['b', 'c', 'a'])
     })
 
     test('no more than a window that is not receipted; what does not fit follows the receipts', async () => {

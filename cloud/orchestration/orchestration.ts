@@ -17,13 +17,13 @@ import {
   TASK_REQUESTED,
 } from '../bus/catalogue.ts'
 import type { Outbox } from '../bus/outbox.ts'
-import { RecordConsumer } from '../bus/record-consumer.ts'
+import { RecordConsumer, type RecordConsumerStats } from '../bus/record-consumer.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { DeviceCommands } from '../gateways/gateways.ts'
 import type { Registry } from '../registry/registry.ts'
 import { ResponseTally } from './response-tally.ts'
 import { TaskExpansion } from './task-expansion.ts'
-import { readRequest, readResponse } from './task-messages.ts'
+import { readRequest, readResponse, type TaskRequest, type TaskResponse } from './task-messages.ts'
 import { outcomeListener } from './task-outcomes.ts'
 import { purgeTasks } from './task-purge.ts'
 import { type RunnerStats, TaskRunner } from './task-runner.ts'
@@ -62,6 +62,9 @@ export interface OrchestrationStats extends RunnerStats {
   readonly tallied: number
   readonly repeatedResponses: number
   readonly foreignResponses: number
+  /** Of task.requested and of orchestrator.responses. */
+  readonly requests: RecordConsumerStats
+  readonly responses: RecordConsumerStats
 }
 
 const PURGE_PERIOD_MS = 60 * 60 * 1000
@@ -73,7 +76,8 @@ export class TaskOrchestration implements Part {
   private readonly runner: TaskRunner
   private readonly expansion: TaskExpansion
   private readonly tally: ResponseTally
-  private readonly consumers: readonly Part[]
+  private readonly requests: RecordConsumer<TaskRequest>
+  private readonly responses: RecordConsumer<TaskResponse>
   private purgeTimer: Timer | null = null
   private purging: Promise<void> | null = null
   private readonly stopping = new AbortController()
@@ -96,7 +100,8 @@ export class TaskOrchestration implements Part {
     const onExpanded = (ids: readonly string[]) => this.runner.nudge(ids)
     this.expansion = new TaskExpansion({ database, store, registry, settings, onExpanded, ...tools })
     this.tally = new ResponseTally({ database, store, onTallied: onExpanded, ...tools })
-    this.consumers = this.createConsumers()
+    this.requests = this.createRequests()
+    this.responses = this.createResponses()
     const onMoved = (ids: readonly string[]) => this.runner.noteMoved(ids)
     deviceCommands.onChanged(TASK_OWNER, outcomeListener({ database, outbox, onMoved, ...tools }))
     outbox.onPublished(TASK_OWNER, (ids, sentAtMs, transaction) => store.markPublished(ids, sentAtMs, transaction))
@@ -106,7 +111,7 @@ export class TaskOrchestration implements Part {
   async start(): Promise<void> {
     if (this.stopping.signal.aborted) return
     this.runner.start()
-    for (const consumer of this.consumers) await consumer.start()
+    await Promise.all([this.requests.start(), this.responses.start()])
     this.purgeTimer ??= this.options.clock.every(PURGE_PERIOD_MS, () => this.beginPurge())
     this.beginPurge()
   }
@@ -115,7 +120,7 @@ export class TaskOrchestration implements Part {
   async stop(deadline: AbortSignal): Promise<void> {
     this.stopping.abort()
     this.purgeTimer?.cancel()
-    await Promise.all(this.consumers.map((consumer) => consumer.stop(deadline)))
+    await Promise.all([this.requests.stop(deadline), this.responses.stop(deadline)])
     await this.runner.stop()
     await this.purging
   }
@@ -128,35 +133,39 @@ export class TaskOrchestration implements Part {
       tallied,
       repeatedResponses: repeated,
       foreignResponses: foreign,
+      requests: this.requests.stats(),
+      responses: this.responses.stats(),
     }
   }
 
-  private createConsumers(): Part[] {
+  private createRequests(): RecordConsumer<TaskRequest> {
     const { bus, clock, random, log } = this.options
-    return [
-      new RecordConsumer({
-        name: 'task requests',
-        bus,
-        group: TASK_ORCHESTRATION_GROUP,
-        topic: TASK_REQUESTED,
-        decode: (record) => readRequest(record.key, record.value),
-        handle: (items) => this.expansion.handle(items),
-        clock,
-        random,
-        log,
-      }),
-      new RecordConsumer({
-        name: 'task responses',
-        bus,
-        group: COMMAND_ORCHESTRATOR_GROUP,
-        topic: ORCHESTRATOR_RESPONSES,
-        decode: (record) => readResponse(record.value),
-        handle: (items) => this.tally.handle(items),
-        clock,
-        random,
-        log,
-      }),
-    ]
+    return new RecordConsumer<TaskRequest>({
+      name: 'task requests',
+      bus,
+      group: TASK_ORCHESTRATION_GROUP,
+      topic: TASK_REQUESTED,
+      decode: (record) => readRequest(record.key, record.value),
+      handle: (items) => this.expansion.handle(items),
+      clock,
+      random,
+      log,
+    })
+  }
+
+  private createResponses(): RecordConsumer<TaskResponse> {
+    const { bus, clock, random, log } = this.options
+    return new RecordConsumer<TaskResponse>({
+      name: 'task responses',
+      bus,
+      group: COMMAND_ORCHESTRATOR_GROUP,
+      topic: ORCHESTRATOR_RESPONSES,
+      decode: (record) => readResponse(record.value),
+      handle: (items) => this.tally.handle(items),
+      clock,
+      random,
+      log,
+    })
   }
 
   private beginPurge(): void {

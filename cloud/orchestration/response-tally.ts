@@ -58,7 +58,7 @@ export class ResponseTally {
       tallied += await this.write(ours.slice(start, start + ROWS_PER_STATEMENT), nowMs, transaction)
     }
     if (tallied > 0) {
-      await store.touch([...known], nowMs, transaction)
+      await store.update([...known], {}, nowMs, transaction)
       await store.endFinished(tasks, nowMs, transaction)
     }
     return { tasks: [...known], ours: ours.length, tallied }

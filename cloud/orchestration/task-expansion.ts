@@ -82,18 +82,8 @@ export class TaskExpansion {
       if (state === null || task.executed_round >= task.round) continue
       if (!rounds.includes(task.round) && !(task.source === 'topic' && task.round === 1)) continue
       const nowMs = clock.wallMs()
-      await transaction
-        .updateTable('tasks')
-        .set({
-          state,
-          executed_round: task.round,
-          started_at_ms: task.started_at_ms ?? nowMs,
-          runner: null,
-          runner_until_ms: null,
-          updated_at_ms: nowMs,
-        })
-        .where('id', '=', task.id)
-        .execute()
+      const begun = { state, executed_round: task.round, started_at_ms: task.started_at_ms ?? nowMs }
+      await store.update([task.id], { ...begun, runner: null, runner_until_ms: null }, nowMs, transaction)
       expanded.push(task.id)
     }
     return { ids: expanded, foreign: inserted }

@@ -1,9 +1,9 @@
 /** Which core runs which task: a lease in the task's row, renewed while the core lives. */
 
-import { type ExpressionBuilder, sql } from 'kysely'
+import { type ExpressionBuilder, sql, type Transaction, type Updateable } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
-import type { Database } from '../database/schema.ts'
+import type { Database, TasksTable } from '../database/schema.ts'
 import { RUNNABLE_STATES } from './task-state.ts'
 
 /** Tasks taken by one statement; there may be more. */
@@ -21,38 +21,20 @@ export class TaskLeases {
   }
 
   async renew(nowMs: number): Promise<void> {
-    await this.database.kysely
-      .updateTable('tasks')
-      .set({ runner_until_ms: nowMs + this.leaseMs })
-      .where('runner', '=', this.coreId)
-      .where('finished_at_ms', 'is', null)
-      .execute()
+    await this.ofOurs({ runner_until_ms: nowMs + this.leaseMs })
+  }
+
+  async release(): Promise<void> {
+    await this.ofOurs({ runner: null, runner_until_ms: null })
   }
 
   /** Takes every task that nobody runs, or whose core was silent for too long; resolves with how many of the latter. */
   async claim(nowMs: number, signal: AbortSignal): Promise<number> {
     let takenOver = 0
     while (!signal.aborted) {
-      const free = await this.database.kysely
-        .selectFrom('tasks')
-        .select(['id', 'runner'])
-        .where((e) => isFree(e, nowMs))
-        .orderBy('id')
-        .limit(TASKS_PER_CLAIM)
-        .execute()
-      const ids = free.map((task) => task.id)
-      if (ids.length === 0) break
-      const taken = await this.database.kysely
-        .updateTable('tasks')
-        .set({ runner: this.coreId, runner_until_ms: nowMs + this.leaseMs })
-        .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
-        // Again, for another core may have been quicker.
-        .where((e) => isFree(e, nowMs))
-        .returning('id')
-        .execute()
-      const ours = new Set(taken.map((task) => task.id))
-      takenOver += free.filter(({ id, runner }) => ours.has(id) && runner !== null && runner !== this.coreId).length
-      if (ids.length < TASKS_PER_CLAIM) break
+      const taken = await this.database.transaction((transaction) => this.claimSome(nowMs, transaction))
+      takenOver += taken.filter(({ runner }) => runner !== null && runner !== this.coreId).length
+      if (taken.length < TASKS_PER_CLAIM) break
     }
     return takenOver
   }
@@ -68,13 +50,38 @@ export class TaskLeases {
       .execute()
   }
 
-  async release(): Promise<void> {
-    await this.database.kysely
-      .updateTable('tasks')
-      .set({ runner: null, runner_until_ms: null })
-      .where('runner', '=', this.coreId)
-      .where('finished_at_ms', 'is', null)
+  /** Resolves with the tasks and who ran them before. */
+  private async claimSome(nowMs: number, transaction: Transaction<Database>) {
+    const { dialect } = this.database
+    const free = await transaction
+      .selectFrom('tasks')
+      .select(['id', 'runner'])
+      .where((e) => isFree(e, nowMs))
+      .orderBy('id')
+      .limit(TASKS_PER_CLAIM)
+      // A core that was quicker has them when the lock is ours; then they are not free any more and not among these.
+      .$if(dialect === 'postgres', (query) => query.forUpdate())
       .execute()
+    if (free.length === 0) return []
+    const ids = free.map((task) => task.id)
+    await transaction
+      .updateTable('tasks')
+      .set({ runner: this.coreId, runner_until_ms: nowMs + this.leaseMs })
+      .where(sql<boolean>`id in ${givenTexts(dialect, ids)}`)
+      .execute()
+    return free
+  }
+
+  /** In a transaction, since it is repeated when another one was in the way. */
+  private async ofOurs(changes: Updateable<TasksTable>): Promise<void> {
+    await this.database.transaction(async (transaction) => {
+      await transaction
+        .updateTable('tasks')
+        .set(changes)
+        .where('runner', '=', this.coreId)
+        .where('finished_at_ms', 'is', null)
+        .execute()
+    })
   }
 }
 

@@ -3,6 +3,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { schemaErrors } from '../../shared/schema-errors.ts'
+import type { Unusable } from '../bus/record-consumer.ts'
 import { FINAL_STATES, type FinalState } from '../gateways/gateways.ts'
 import { type RequestedOptions, TaskOptionsSchema } from './task-options.ts'
 
@@ -11,13 +12,6 @@ export const REQUEST_BYTES_MAX = 900_000
 
 /** Drawn by whoever asks for a task; the key of its task.requested. */
 export const TASK_ID = /^[0-9a-f]{24}$/i
-
-/** What a record cannot be used for, and why. */
-export interface Unusable {
-  /** Stable, upper snake case. */
-  readonly unusable: string
-  readonly message: string
-}
 
 export interface TaskRequest {
   readonly taskId: string

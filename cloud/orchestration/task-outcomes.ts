@@ -10,7 +10,7 @@ import { ORCHESTRATOR_RESPONSES } from '../bus/catalogue.ts'
 import type { Outbox, OutboxRecord } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
-import type { Database } from '../database/schema.ts'
+import type { Database, Dialect } from '../database/schema.ts'
 import {
   type ChangeListener,
   type CommandChange,
@@ -73,7 +73,7 @@ export function outcomeListener(tools: OutcomeTools): ChangeListener {
     await writeProgress(tools, sorted.progress, nowMs, transaction)
     await writeNextAttempts(tools, sorted.again, nowMs, transaction)
     await writeOutcomes(tools, sorted.ended, nowMs, transaction)
-    await writeLate(tools, sorted.late, nowMs, transaction)
+    await writeLate(tools, sorted.late, targets, nowMs, transaction)
     const moved = new Set(changes.flatMap(({ taskId }) => (taskId === null ? [] : [taskId])))
     if (moved.size > 0) tools.onMoved([...moved])
   }
@@ -222,21 +222,28 @@ async function writeOutcomes(
   await outbox.append(records, transaction)
 }
 
-/** An answer to an earlier attempt is found by its device, since the row has the id of the last one. The first one stays. */
+/** The first one stays. */
 async function writeLate(
   { database }: OutcomeTools,
   late: readonly CommandChange[],
+  targets: ReadonlyMap<string, Target>,
   nowMs: number,
   transaction: Transaction<Database>,
 ): Promise<void> {
-  const rows = late.flatMap(({ taskId, deviceId, to, payload, atMs }) => {
-    if (taskId === null) return []
-    return [{ task_id: taskId, device_id: deviceId, late_state: to, late_response: payload, late_at_ms: atMs }]
+  const positions = await positionsOf(
+    database.dialect,
+    late.filter((change) => !targets.has(change.commandId)),
+    transaction,
+  )
+  const rows = late.flatMap(({ commandId, taskId, deviceId, to, payload, atMs }) => {
+    const position = targets.get(commandId)?.position ?? positions.get(`${taskId}/${deviceId}`)
+    if (taskId === null || position === undefined) return []
+    return [{ task_id: taskId, position, late_state: to, late_response: payload, late_at_ms: atMs }]
   })
   if (rows.length === 0) return
   const given = givenRows(
     database.dialect,
-    { task_id: 'text', device_id: 'integer', late_state: 'text', late_response: 'text', late_at_ms: 'bigint' },
+    { task_id: 'text', position: 'integer', late_state: 'text', late_response: 'text', late_at_ms: 'bigint' },
     rows,
   )
   await sql`
@@ -244,8 +251,33 @@ async function writeLate(
       late_state = given.late_state, late_response = given.late_response, late_at_ms = given.late_at_ms,
       updated_at_ms = cast(${nowMs} as bigint)
     from ${given}
-    where task_devices.task_id = given.task_id and task_devices.device_id = given.device_id
+    where task_devices.task_id = given.task_id and task_devices.position = given.position
       and task_devices.late_at_ms is null`.execute(transaction)
+}
+
+/** An answer to an earlier attempt is found by its device, since the device's row has the id of the last one. */
+async function positionsOf(
+  dialect: Dialect,
+  changes: readonly CommandChange[],
+  transaction: Transaction<Database>,
+): Promise<Map<string, number>> {
+  const positions = new Map<string, number>()
+  for (const [taskId, group] of Map.groupBy(changes, (change) => change.taskId)) {
+    if (taskId === null) continue
+    const given = givenRows(
+      dialect,
+      { device_id: 'integer' },
+      group.map((change) => ({ device_id: change.deviceId })),
+    )
+    const rows = await transaction
+      .selectFrom('task_devices')
+      .select(['position', 'device_id'])
+      .where('task_id', '=', taskId)
+      .where(sql<boolean>`device_id in (select given.device_id from ${given})`)
+      .execute()
+    for (const { position, device_id } of rows) positions.set(`${taskId}/${device_id}`, position)
+  }
+  return positions
 }
 
 /** PostgreSQL stores no NUL. */

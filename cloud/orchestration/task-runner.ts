@@ -216,7 +216,8 @@ export class TaskRunner {
     const ids = [...this.moved]
     this.moved.clear()
     try {
-      await this.options.store.touch(ids, this.clock.wallMs())
+      const { database, store } = this.options
+      await database.transaction((transaction) => store.touch(ids, this.clock.wallMs(), transaction))
     } catch (error) {
       for (const id of ids) this.moved.add(id)
       throw error

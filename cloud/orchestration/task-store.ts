@@ -1,6 +1,6 @@
 /** Tasks in the database: made, listed, and moved from state to state. */
 
-import { type ExpressionBuilder, type Insertable, type Kysely, sql, type Transaction } from 'kysely'
+import { type ExpressionBuilder, type Insertable, type Kysely, sql, type Transaction, type Updateable } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database, TasksTable } from '../database/schema.ts'
@@ -17,7 +17,7 @@ import {
   toTaskDeviceView,
   toTaskView,
 } from './task-row.ts'
-import { nextTaskState, stepsOf, type TaskState } from './task-state.ts'
+import { stepsOf, type TaskState } from './task-state.ts'
 
 /** Rows of one statement. */
 const ROWS_PER_STATEMENT = 500
@@ -155,40 +155,55 @@ export class TaskStore {
 
   /** Those whose task.requested is on its topic now. */
   async markPublished(ids: readonly string[], nowMs: number, transaction: Transaction<Database>): Promise<void> {
+    const tasks = await this.lockAll(ids, transaction)
     for (const { from, to } of stepsOf('published')) {
-      await transaction
-        .updateTable('tasks')
-        .set({ state: to, updated_at_ms: nowMs })
-        .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
-        .where('state', '=', from)
-        .execute()
+      const those = tasks.filter((task) => task.state === from).map((task) => task.id)
+      if (those.length > 0) await this.update(those, { state: to }, nowMs, transaction)
     }
   }
 
-  /** Tells who follows tasks that these changed. */
-  async touch(ids: readonly string[], nowMs: number, kysely: Kysely<Database> = this.database.kysely): Promise<void> {
-    await kysely
-      .updateTable('tasks')
-      .set({ updated_at_ms: nowMs })
-      .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
-      .where('updated_at_ms', '<', nowMs)
-      .execute()
+  /** Tells who follows these that they changed. */
+  async touch(ids: readonly string[], nowMs: number, transaction: Transaction<Database>): Promise<void> {
+    const tasks = await this.lockAll(ids, transaction)
+    if (tasks.length > 0) await this.update(ids, {}, nowMs, transaction)
+  }
+
+  /**
+   * Changes locked tasks. The time of their latest change grows with every change, also when the clock of the core that made
+   * the one before is ahead: by it the others see that there is something new.
+   */
+  async update(
+    ids: readonly string[],
+    changes: Omit<Updateable<TasksTable>, 'updated_at_ms'>,
+    nowMs: number,
+    transaction: Transaction<Database>,
+  ): Promise<void> {
+    await this.updating(ids, changes, nowMs, transaction).execute()
   }
 
   /** Ends those of `locked` all of whose devices have their result. */
   async endFinished(locked: readonly TaskRow[], nowMs: number, transaction: Transaction<Database>): Promise<void> {
-    const open = locked.filter((task) => nextTaskState(task.state, 'ended') !== null)
-    if (open.length === 0) return
-    const ids = open.map((task) => task.id)
     for (const { from, to } of stepsOf('ended')) {
-      await transaction
-        .updateTable('tasks')
-        .set({ state: to, finished_at_ms: nowMs, runner: null, runner_until_ms: null, updated_at_ms: nowMs })
-        .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
-        .where('state', '=', from)
-        .where(hasNoOpenDevice)
-        .execute()
+      const those = locked.filter((task) => task.state === from).map((task) => task.id)
+      if (those.length === 0) continue
+      const end = { state: to, finished_at_ms: nowMs, runner: null, runner_until_ms: null }
+      await this.updating(those, end, nowMs, transaction).where(hasNoOpenDevice).execute()
     }
+  }
+
+  private updating(
+    ids: readonly string[],
+    changes: Omit<Updateable<TasksTable>, 'updated_at_ms'>,
+    nowMs: number,
+    transaction: Transaction<Database>,
+  ) {
+    return transaction
+      .updateTable('tasks')
+      .set({
+        ...changes,
+        updated_at_ms: sql<number>`case when updated_at_ms < ${nowMs} then ${nowMs} else updated_at_ms + 1 end`,
+      })
+      .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
   }
 
   private async views(rows: readonly TaskRow[], kysely: Kysely<Database> = this.database.kysely): Promise<TaskView[]> {

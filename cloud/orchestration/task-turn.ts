@@ -102,8 +102,8 @@ class Turn {
     const unreachable = counts.unreachable > 0 ? await this.endUnreachable(task) : 0
     const ended = plan.endWaiting === null ? 0 : await this.endWaiting(task, plan.endWaiting, state)
     const recalled = plan.cancelInFlight ? await this.recall(task) : []
-    const updatedAtMs = issued + unreachable + ended > 0 || plan.event !== null ? nowMs : task.updated_at_ms
-    if (updatedAtMs !== task.updated_at_ms) await store.touch([task.id], nowMs, this.transaction)
+    if (issued + unreachable + ended > 0) await store.update([task.id], {}, nowMs, this.transaction)
+    const updatedAtMs = (await store.lock(task.id, this.transaction))?.updated_at_ms ?? 0
     const full = [issued, unreachable, ended, recalled.length].some((devices) => devices === DEVICES_PER_TURN)
     return {
       ours: true,
@@ -122,11 +122,7 @@ class Turn {
 
   private async abort(task: TaskRow, plan: TaskPlan): Promise<TaskState> {
     const state = nextTaskState(task.state, 'abort') as TaskState
-    await this.transaction
-      .updateTable('tasks')
-      .set({ state, reason: plan.reason, updated_at_ms: this.nowMs })
-      .where('id', '=', task.id)
-      .execute()
+    await this.tools.store.update([task.id], { state, reason: plan.reason }, this.nowMs, this.transaction)
     return state
   }
 

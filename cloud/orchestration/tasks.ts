@@ -183,11 +183,7 @@ export class Tasks {
       if (state === null) throw cannotCancel(row)
       // Not published, it needs no expansion either; published, whoever reads it meets a task that is being cancelled.
       if (row.executed_round < row.round) await outbox.withdraw({ name: TASK_OWNER, id }, transaction)
-      await transaction
-        .updateTable('tasks')
-        .set({ state, reason, updated_at_ms: clock.wallMs() })
-        .where('id', '=', id)
-        .execute()
+      await this.store.update([id], { state, reason }, clock.wallMs(), transaction)
       return await this.stored(id, transaction, also)
     })
     if (task !== null) this.onChanged(id)
@@ -215,19 +211,9 @@ export class Tasks {
       const devices = await reopenFailed(dialect, id, resolved, startAtMs, transaction)
       if (devices.length === 0) throw cannotRetry(row)
       const round = row.round + 1
-      await transaction
-        .updateTable('tasks')
-        .set({
-          state,
-          round,
-          reason: null,
-          start_at_ms: startAtMs,
-          expires_at_ms: expiresAtMs,
-          finished_at_ms: null,
-          updated_at_ms: startAtMs,
-        })
-        .where('id', '=', id)
-        .execute()
+      const reopened = { state, round, reason: null, finished_at_ms: null }
+      const times = { start_at_ms: startAtMs, expires_at_ms: expiresAtMs }
+      await this.store.update([id], { ...reopened, ...times }, startAtMs, transaction)
       const value = encodeRequest({
         commandType: row.command_type,
         commandParams: row.command_params,

@@ -1,7 +1,7 @@
 /** The devices of one task as its runner sees and moves them. Every statement here runs while the task's row is locked. */
 
-import { sql, type Transaction } from 'kysely'
-import { givenRows } from '../database/given-rows.ts'
+import { type RawBuilder, sql, type Transaction } from 'kysely'
+import { type GivenColumn, givenRows } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import { FINAL_STATES, type FinalState } from '../gateways/gateways.ts'
 import { NO_RESULTS, type Results } from './task-plan.ts'
@@ -104,13 +104,13 @@ export async function markIssued(
   nowMs: number,
   transaction: Transaction<Database>,
 ): Promise<void> {
-  const given = givenRows(dialect, { position: 'integer', command_id: 'text' }, issued)
+  const given = placed(dialect, taskId, { command_id: 'text' }, issued)
   await sql`
     update task_devices set
       command_id = given.command_id, attempt = attempt + 1, outcome = null, reason = null,
       updated_at_ms = cast(${nowMs} as bigint)
     from ${given}
-    where task_devices.task_id = ${taskId} and task_devices.position = given.position`.execute(transaction)
+    where task_devices.task_id = given.task_id and task_devices.position = given.position`.execute(transaction)
 }
 
 /** These end without a command; the id is that of their response. */
@@ -122,13 +122,13 @@ export async function markEnded(
   nowMs: number,
   transaction: Transaction<Database>,
 ): Promise<void> {
-  const given = givenRows(dialect, { position: 'integer', command_id: 'text', reason: 'text' }, ended)
+  const given = placed(dialect, taskId, { command_id: 'text', reason: 'text' }, ended)
   await sql`
     update task_devices set
       command_id = given.command_id, reason = given.reason, outcome = cast(${outcome} as text),
       finished_at_ms = cast(${nowMs} as bigint), updated_at_ms = cast(${nowMs} as bigint)
     from ${given}
-    where task_devices.task_id = ${taskId} and task_devices.position = given.position`.execute(transaction)
+    where task_devices.task_id = given.task_id and task_devices.position = given.position`.execute(transaction)
 }
 
 /** Commands that may still be taken back, by position: the device has none of them yet. */
@@ -149,6 +149,17 @@ export async function recallable(
     .limit(DEVICES_PER_TURN)
     .execute()
   return rows as { position: number; command_id: string }[]
+}
+
+/** With the whole key in each row SQLite looks the devices up; with a part of it, it would compare each with each. */
+function placed(
+  dialect: Dialect,
+  taskId: string,
+  columns: Readonly<Record<string, 'text'>>,
+  rows: readonly ({ readonly position: number } & Readonly<Record<string, string | number>>)[],
+): RawBuilder<unknown> {
+  const keyed = rows.map((row) => ({ task_id: taskId, ...row }))
+  return givenRows<Record<string, GivenColumn>>(dialect, { task_id: 'text', position: 'integer', ...columns }, keyed)
 }
 
 function waiting(taskId: string, limit: number, transaction: Transaction<Database>) {

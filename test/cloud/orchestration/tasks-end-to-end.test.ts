@@ -1,0 +1,472 @@
+import { expect, it } from 'vitest'
+import { deadLetterTopicOf, ORCHESTRATOR_RESPONSES, TASK_REQUESTED } from '../../../cloud/bus/catalogue.ts'
+import type { NewTask, TaskView } from '../../../cloud/orchestration/orchestration.ts'
+import { describeOnEveryDatabase } from '../../support/databases.ts'
+import { embeddedBus } from '../../support/outbox-relay.ts'
+import { readTopics, type TopicReader } from '../../support/topic-reader.ts'
+import { until } from '../../support/until.ts'
+import { deviceSide, registerMeters, reportOf, type TaskCore, taskCore } from './support/task-core.ts'
+
+const SET_TOU = { commandType: 'SET_TOU', commandParams: { tou_profile_id: 'TOU-2025-TEST' }, requestedBy: 'userB' }
+const FOREIGN_ID = '689dce4358cba50614cee678'
+
+await describeOnEveryDatabase('tasks over many devices', (database) => {
+  const start = async (options: Parameters<typeof taskCore>[2] = {}) => {
+    const bus = await embeddedBus()
+    const url = await database.freshUrl()
+    const core = taskCore(await database.open({ url }), bus, options)
+    await core.start()
+    return { bus, url, core }
+  }
+  const create = (core: TaskCore, task: Partial<NewTask>) => core.tasks.create({ ...SET_TOU, ...task })
+  const ended = (core: TaskCore, id: string, timeoutMs = 20_000) =>
+    until(
+      async () => {
+        const task = await core.tasks.get(id)
+        return task !== null && task.finishedAtMs !== null ? task : null
+      },
+      { what: `the end of task ${id}`, timeoutMs },
+    )
+  const allDevices = async (core: TaskCore, id: string) => (await core.tasks.devices(id, { limit: 500 }))?.items ?? []
+  const sum = (task: TaskView) => Object.values(task.tally).reduce((total, count) => total + count, 0)
+  const responses = (reader: TopicReader) => reader.values(ORCHESTRATOR_RESPONSES)
+
+  it('goes from the request to every device and back to the tally', async () => {
+    const { bus, core } = await start()
+    const serials = await registerMeters(core.registry, 300)
+    const reader = await readTopics(bus, [TASK_REQUESTED, ORCHESTRATOR_RESPONSES])
+    const devices = deviceSide(core, ({ serialNumber }) =>
+      serialNumber.endsWith('7')
+        ? { state: 'FAILED', reason: 'the profile is unknown' }
+        : { state: 'SUCCEEDED', payload: { dlmsResultCode: 0, deviceTime: '2026-01-01T00:00:00Z' } },
+    )
+    const created = await create(core, { deviceIds: serials })
+    expect(created).toMatchObject({ state: 'REQUESTED', round: 1, source: 'api', deviceCount: 300 })
+    expect(created.taskId).toMatch(/^[0-9a-f]{24}$/)
+    expect(created.tally.QUEUED).toBe(300)
+
+    const task = await ended(core, created.taskId)
+    expect(task).toMatchObject({ state: 'COMPLETED', tally: { SUCCEEDED: 270, FAILED: 30 } })
+    expect(sum(task)).toBe(300)
+    expect([...devices.executed.values()].every((commands) => commands.length === 1)).toBe(true)
+
+    const [request] = reader.values(TASK_REQUESTED)
+    expect(Object.keys(request as object).slice(0, 4)).toEqual([
+      'command_type',
+      'command_params',
+      'device_ids',
+      'requested_by',
+    ])
+    expect(request).toMatchObject({
+      command_type: 'SET_TOU',
+      command_params: { tou_profile_id: 'TOU-2025-TEST' },
+      device_ids: serials,
+      requested_by: 'userB',
+      round: 1,
+      site_id: 1,
+    })
+    expect(reader.records.find((record) => record.topic === TASK_REQUESTED)?.key).toBe(created.taskId)
+    await until(() => responses(reader).length >= 300)
+    expect(responses(reader)).toHaveLength(300)
+    const record = reader.records.find((each) => each.topic === ORCHESTRATOR_RESPONSES && each.key === 'MTR-00007')
+    const response = JSON.parse(String(record?.value))
+    expect(Object.keys(response)).toEqual([
+      'taskId',
+      'command_id',
+      'deviceId',
+      'status',
+      'receivedAt',
+      'responsePayload',
+      'attempt',
+    ])
+    expect(response).toMatchObject({ taskId: created.taskId, deviceId: 'MTR-00007', status: 'FAILED', attempt: 1 })
+    expect(response.responsePayload).toEqual({ reason: 'the profile is unknown' })
+    expect(response.command_id).toMatch(/^[0-9a-f]{24}$/)
+    const failed = await core.tasks.devices(created.taskId, { state: 'FAILED' })
+    expect(failed?.items[0]).toMatchObject({
+      serialNumber: 'MTR-00007',
+      siteId: 1,
+      attempt: 1,
+      commandId: response.command_id,
+      reason: 'the profile is unknown',
+    })
+  })
+
+  it('has no more devices at work than its concurrency says, and uses a freed slot at once', async () => {
+    const { core } = await start({ pollMs: 10_000 })
+    const serials = await registerMeters(core.registry, 30)
+    let most = 0
+    deviceSide(core, () => ({ state: 'SUCCEEDED' }))
+    const { taskId } = await create(core, { deviceIds: serials, options: { concurrency: 4 } })
+    const task = await until(async () => {
+      const now = await core.tasks.get(taskId)
+      const atWork = await core.database.kysely
+        .selectFrom('device_commands')
+        .select((e) => e.fn.countAll<number>().as('commands'))
+        .where('finished_at_ms', 'is', null)
+        .executeTakeFirstOrThrow()
+      most = Math.max(most, atWork.commands)
+      return now?.finishedAtMs == null ? null : now
+    })
+    expect(task.tally.SUCCEEDED).toBe(30)
+    expect(most).toBeGreaterThan(0)
+    expect(most).toBeLessThanOrEqual(4)
+  })
+
+  it('tries again what failed, later each time, and answers once', async () => {
+    const { bus, core } = await start()
+    const serials = await registerMeters(core.registry, 10)
+    const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
+    const devices = deviceSide(core, ({ serialNumber, before }) => {
+      if (serialNumber === 'MTR-00009') return { state: 'REJECTED', reason: 'never' }
+      return { state: before < 2 ? 'FAILED' : 'SUCCEEDED' }
+    })
+    const { taskId } = await create(core, {
+      deviceIds: serials,
+      options: { retries: { max: 3, backoff_ms: 20, max_backoff_ms: 50 } },
+    })
+    const task = await ended(core, taskId)
+    expect(task.tally).toMatchObject({ SUCCEEDED: 9, REJECTED: 1 })
+    expect(devices.executed.get('MTR-00000')).toHaveLength(3)
+    expect(devices.executed.get('MTR-00009')).toHaveLength(1)
+    const shown = await allDevices(core, taskId)
+    expect(shown.map((device) => device.attempt)).toEqual([3, 3, 3, 3, 3, 3, 3, 3, 3, 1])
+    await until(() => responses(reader).length >= 10)
+    expect(
+      responses(reader)
+        .map((response) => response.attempt)
+        .sort(),
+    ).toEqual([1, 3, 3, 3, 3, 3, 3, 3, 3, 3])
+  })
+
+  it('stops at the abort threshold', async () => {
+    const { core } = await start()
+    const serials = await registerMeters(core.registry, 100)
+    const devices = deviceSide(core, () => ({ state: 'FAILED' }))
+    const { taskId } = await create(core, {
+      deviceIds: serials,
+      options: { concurrency: 5, abort: [{ on: 'FAILED', percent: 50, min_results: 10 }] },
+    })
+    const task = await ended(core, taskId)
+    expect(task.state).toBe('ABORTED')
+    expect(task.reason).toMatch(/^\d+ of \d+ devices ended as FAILED, which reaches the threshold of 50%$/)
+    expect(devices.executed.size).toBeGreaterThanOrEqual(10)
+    expect(devices.executed.size).toBeLessThanOrEqual(20)
+    expect(task.tally.CANCELLED).toBe(100 - devices.executed.size)
+    const cancelled = await core.tasks.devices(taskId, { state: 'CANCELLED' })
+    expect(cancelled?.items[0]).toMatchObject({ reason: 'the task was aborted', attempt: 0 })
+  })
+
+  it('is cancelled in the middle: who has it answers, the others are left alone', async () => {
+    const { bus, core } = await start()
+    const serials = await registerMeters(core.registry, 40)
+    const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
+    // The first ten have it and are slow; of the second ten nobody takes it.
+    deviceSide(core, () => null)
+    const { taskId } = await create(core, { deviceIds: serials, options: { concurrency: 10 } })
+    await until(async () => (await core.tasks.get(taskId))?.tally.DELIVERED === 10)
+    const cancelling = await core.tasks.cancel(taskId, 'wrong profile')
+    expect(cancelling).toMatchObject({ state: 'CANCELLING', reason: 'wrong profile' })
+    await until(async () => (await core.tasks.get(taskId))?.tally.CANCELLED === 30)
+    expect((await core.tasks.get(taskId))?.state).toBe('CANCELLING')
+    await expect(core.tasks.cancel(taskId, null)).rejects.toMatchObject({ code: 'TASK_STATE_CONFLICT' })
+
+    const having = await core.tasks.devices(taskId, { state: 'DELIVERED' })
+    const reports = (having?.items ?? []).map((device) =>
+      reportOf(device.commandId as string, { siteId: 1, serialNumber: device.serialNumber }, { state: 'SUCCEEDED' }),
+    )
+    await core.database.transaction((transaction) => core.deviceCommands.record(reports, transaction))
+    core.deviceCommands.nudge()
+    const task = await ended(core, taskId)
+    expect(task).toMatchObject({ state: 'CANCELLED', tally: { SUCCEEDED: 10, CANCELLED: 30 } })
+    await until(() => responses(reader).length >= 40)
+    expect(new Set(responses(reader).map((response) => response.command_id)).size).toBe(40)
+    expect(responses(reader).filter((response) => response.status === 'CANCELLED')).toHaveLength(30)
+  })
+
+  it('takes back what no gateway has yet', async () => {
+    const { core } = await start()
+    const serials = await registerMeters(core.registry, 20)
+    const { taskId } = await create(core, { deviceIds: serials, options: { concurrency: 10 } })
+    await until(async () => (await core.orchestration.stats()).issuedCommands === 10)
+    await core.tasks.cancel(taskId, null)
+    const task = await ended(core, taskId)
+    expect(task).toMatchObject({ state: 'CANCELLED', tally: { CANCELLED: 20 } })
+    const open = await core.database.kysely.selectFrom('device_commands').selectAll().execute()
+    expect(open).toHaveLength(10)
+    expect(open.every((command) => command.state === 'CANCELLED')).toBe(true)
+  })
+
+  it('is opened again for those that failed, and for them alone', async () => {
+    const { bus, core } = await start()
+    const serials = await registerMeters(core.registry, 20)
+    const reader = await readTopics(bus, [TASK_REQUESTED, ORCHESTRATOR_RESPONSES])
+    let mended = false
+    const devices = deviceSide(core, ({ serialNumber }) => ({
+      state: !mended && serialNumber >= 'MTR-00015' ? 'FAILED' : 'SUCCEEDED',
+    }))
+    const { taskId, expiresAtMs, startAtMs } = await create(core, { deviceIds: serials })
+    await expect(core.tasks.retry(taskId)).rejects.toMatchObject({ code: 'TASK_STATE_CONFLICT' })
+    expect((await ended(core, taskId)).tally).toMatchObject({ SUCCEEDED: 15, FAILED: 5 })
+    mended = true
+    const again = await core.tasks.retry(taskId)
+    expect(again).toMatchObject({ round: 2, finishedAtMs: null, tally: { SUCCEEDED: 15, QUEUED: 5 } })
+    expect((again?.expiresAtMs ?? 0) - (again?.startAtMs ?? 0)).toBe(expiresAtMs - startAtMs)
+    expect(await ended(core, taskId)).toMatchObject({ state: 'COMPLETED', round: 2, tally: { SUCCEEDED: 20 } })
+    expect(
+      reader.values(TASK_REQUESTED).map(({ round, device_ids }) => [round, (device_ids as string[]).length]),
+    ).toEqual([
+      [1, 20],
+      [2, 5],
+    ])
+    await until(() => responses(reader).length >= 25)
+    expect(devices.executed.get('MTR-00000')).toHaveLength(1)
+    expect(devices.executed.get('MTR-00019')).toHaveLength(2)
+    await expect(core.tasks.retry(taskId)).rejects.toThrow('No device')
+  })
+
+  it('shows a late answer beside the result, and does not change it', async () => {
+    const { bus, core } = await start()
+    const [serialNumber = ''] = await registerMeters(core.registry, 1)
+    const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
+    const { executed } = deviceSide(core, () => ({ state: 'TIMED_OUT', reason: 'no answer' }))
+    const { taskId } = await create(core, { deviceIds: [serialNumber] })
+    expect((await ended(core, taskId)).tally.TIMED_OUT).toBe(1)
+    const [commandId = ''] = executed.get(serialNumber) ?? []
+    const late = reportOf(
+      commandId,
+      { siteId: 1, serialNumber },
+      { state: 'SUCCEEDED', payload: { dlmsResultCode: 0 } },
+    )
+    await core.database.transaction((transaction) => core.deviceCommands.record([late], transaction))
+    expect((await allDevices(core, taskId))[0]).toMatchObject({
+      state: 'TIMED_OUT',
+      reason: 'no answer',
+      response: null,
+      late: { state: 'SUCCEEDED', response: { dlmsResultCode: 0 } },
+    })
+    await until(() => responses(reader).length >= 1)
+    expect(responses(reader).map((response) => response.status)).toEqual(['TIMEOUT'])
+  })
+
+  it('starts when it is scheduled', async () => {
+    const { core } = await start()
+    const serials = await registerMeters(core.registry, 3)
+    deviceSide(core, () => ({ state: 'SUCCEEDED' }))
+    const startAtMs = Date.now() + 700
+    const created = await create(core, {
+      deviceIds: serials,
+      options: { start_at: new Date(startAtMs).toISOString() },
+    })
+    expect(created.state).toBe('SCHEDULED')
+    const task = await ended(core, created.taskId)
+    expect(task.startedAtMs).toBeGreaterThanOrEqual(startAtMs)
+    expect(task.tally.SUCCEEDED).toBe(3)
+  })
+
+  it('is cancelled before it starts, and then nobody hears of it but those who wait for the responses', async () => {
+    const { bus, core } = await start()
+    const serials = await registerMeters(core.registry, 3)
+    const reader = await readTopics(bus, [TASK_REQUESTED, ORCHESTRATOR_RESPONSES])
+    const start_at = new Date(Date.now() + 3_600_000).toISOString()
+    const { taskId } = await create(core, { deviceIds: serials, options: { start_at } })
+    await core.tasks.cancel(taskId, null)
+    expect(await ended(core, taskId)).toMatchObject({ state: 'CANCELLED', startedAtMs: null, tally: { CANCELLED: 3 } })
+    await until(() => responses(reader).length >= 3)
+    expect(reader.values(TASK_REQUESTED)).toEqual([])
+  })
+
+  it('ends what waits when it expires', async () => {
+    const { core } = await start()
+    const serials = await registerMeters(core.registry, 5)
+    deviceSide(core, () => ({ state: 'FAILED' }))
+    const { taskId } = await create(core, {
+      deviceIds: serials,
+      options: { expires_in_ms: 1_000, rate: { per_minute: 60 }, retries: { max: 0 } },
+    })
+    const task = await ended(core, taskId)
+    expect(task.state).toBe('COMPLETED')
+    expect(task.tally.EXPIRED).toBeGreaterThanOrEqual(3)
+    const expired = await core.tasks.devices(taskId, { state: 'EXPIRED' })
+    expect(expired?.items[0]).toMatchObject({ reason: 'the task expired', attempt: 0 })
+  })
+
+  it('executes what somebody else produced, and answers for devices that do not exist', async () => {
+    const { bus, core } = await start()
+    await registerMeters(core.registry, 3)
+    await core.registry.load('gw-2', [{ siteId: 2, serialNumber: 'MTR-00002' }])
+    const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
+    deviceSide(core, () => ({ state: 'SUCCEEDED' }))
+    const value = {
+      command_type: 'SET_TOU',
+      command_params: { tou_profile_id: 'TOU-1' },
+      device_ids: ['MTR-00000', 'MTR-00001', 'MTR-00000', 'nobody', 'MTR-00002'],
+      requested_by: 'billing',
+    }
+    await bus.publish(TASK_REQUESTED, [{ key: FOREIGN_ID, value: JSON.stringify(value) }])
+    const task = await until(async () => {
+      const now = await core.tasks.get(FOREIGN_ID)
+      return now?.finishedAtMs == null ? null : now
+    })
+    expect(task).toMatchObject({
+      source: 'topic',
+      requestedBy: 'billing',
+      state: 'COMPLETED',
+      deviceCount: 4,
+      tally: { SUCCEEDED: 2, REJECTED: 2 },
+    })
+    const rejected = await core.tasks.devices(FOREIGN_ID, { state: 'REJECTED' })
+    expect(rejected?.items.map(({ serialNumber, reason }) => [serialNumber, reason])).toEqual([
+      ['nobody', 'no device of this serial number is registered'],
+      ['MTR-00002', 'sites 1, 2 have a device of this serial number: name one with site_id'],
+    ])
+    await until(() => responses(reader).length >= 4)
+    // The same record again is the same task.
+    await bus.publish(TASK_REQUESTED, [{ key: FOREIGN_ID, value: JSON.stringify(value) }])
+    const later = '689dce4358cba50614cee679'
+    await bus.publish(TASK_REQUESTED, [{ key: later, value: JSON.stringify({ ...value, device_ids: ['MTR-00000'] }) }])
+    await ended(core, later).catch(() => undefined)
+    expect(responses(reader).filter((response) => response.taskId === FOREIGN_ID)).toHaveLength(4)
+    expect(core.orchestration.stats().foreignTasks).toBe(2)
+  })
+
+  it('puts poison aside on both topics, and the partitions go on', async () => {
+    const { bus, core } = await start()
+    await registerMeters(core.registry, 1)
+    const letters = [deadLetterTopicOf(TASK_REQUESTED), deadLetterTopicOf(ORCHESTRATOR_RESPONSES)]
+    const reader = await readTopics(bus, letters)
+    deviceSide(core, () => ({ state: 'SUCCEEDED' }))
+    const good = {
+      command_type: 'SET_TOU',
+      command_params: { tou_profile_id: 'TOU-1' },
+      device_ids: ['MTR-00000'],
+      requested_by: 'billing',
+    }
+    const poison = [
+      { key: FOREIGN_ID, value: 'no JSON' },
+      { key: 'short', value: JSON.stringify(good) },
+      { key: FOREIGN_ID, value: JSON.stringify({ ...good, device_ids: [] }) },
+      { key: FOREIGN_ID, value: JSON.stringify({ ...good, command_params: { tou_profile_id: 5 } }) },
+      { key: FOREIGN_ID, value: JSON.stringify({ ...good, options: { concurrency: 'many' } }) },
+      { key: FOREIGN_ID, value: JSON.stringify({ ...good, options: { expires_at: '2001-01-01T00:00:00Z' } }) },
+    ]
+    for (const record of poison) await bus.publish(TASK_REQUESTED, [record])
+    await bus.publish(ORCHESTRATOR_RESPONSES, [
+      { key: 'MTR-00000', value: '{' },
+      {
+        key: 'MTR-00000',
+        value: JSON.stringify({ taskId: FOREIGN_ID, command_id: 'x', deviceId: 'y', status: 'WELL' }),
+      },
+      { key: 'MTR-00000', value: JSON.stringify({ taskId: 'z', command_id: 'x', deviceId: 'y', status: 'SUCCESS' }) },
+    ])
+    await bus.publish(TASK_REQUESTED, [{ key: FOREIGN_ID, value: JSON.stringify(good) }])
+    expect(await ended(core, FOREIGN_ID)).toMatchObject({ tally: { SUCCEEDED: 1 } })
+    await until(() => reader.records.length >= 8)
+    const codes = (topic: string) => reader.values(topic).map(({ error }) => (error as { code: string }).code)
+    expect(codes(letters[0] as string).sort()).toEqual([
+      'KEY_INVALID',
+      'NOT_JSON',
+      'TASK_REFUSED',
+      'TASK_REFUSED',
+      'VALUE_INVALID',
+      'VALUE_INVALID',
+    ])
+    expect(codes(letters[1] as string).sort()).toEqual(['NOT_JSON', 'VALUE_INVALID'])
+    expect(core.orchestration.stats().foreignResponses).toBe(1)
+  })
+
+  it('takes records that come twice once', async () => {
+    const { bus, core } = await start()
+    const serials = await registerMeters(core.registry, 5)
+    const reader = await readTopics(bus, [TASK_REQUESTED, ORCHESTRATOR_RESPONSES])
+    const devices = deviceSide(core, () => ({ state: 'SUCCEEDED' }))
+    const { taskId } = await create(core, { deviceIds: serials })
+    await ended(core, taskId)
+    await until(() => responses(reader).length >= 5)
+    for (const record of [...reader.records]) await bus.publish(record.topic, [record])
+    await until(() => core.orchestration.stats().repeatedResponses >= 5)
+    expect(await core.tasks.get(taskId)).toMatchObject({ state: 'COMPLETED', round: 1, tally: { SUCCEEDED: 5 } })
+    expect([...devices.executed.values()].map((commands) => commands.length)).toEqual([1, 1, 1, 1, 1])
+    expect(responses(reader)).toHaveLength(10)
+  })
+
+  it('goes on with another core when the one that ran it dies', async () => {
+    const { bus, url, core } = await start({ settings: { leaseMs: 400 } })
+    const serials = await registerMeters(core.registry, 60)
+    const { taskId } = await create(core, { deviceIds: serials, options: { concurrency: 10 } })
+    await until(() => core.orchestration.stats().issuedCommands === 10)
+    await core.kill()
+    const other = taskCore(await database.open({ url }), bus, { settings: { leaseMs: 400 } })
+    await other.start()
+    const devices = deviceSide(other, () => ({ state: 'SUCCEEDED' }))
+    expect(await ended(other, taskId)).toMatchObject({ state: 'COMPLETED', tally: { SUCCEEDED: 60 } })
+    expect([...devices.executed.values()].every((commands) => commands.length === 1)).toBe(true)
+    expect(other.orchestration.stats().takenOver).toBe(1)
+  })
+
+  it('is given up by a core that stops, so that another one goes on at once', async () => {
+    const { bus, url, core } = await start({ settings: { leaseMs: 60_000 } })
+    const serials = await registerMeters(core.registry, 20)
+    const { taskId } = await create(core, { deviceIds: serials, options: { concurrency: 5 } })
+    await until(() => core.orchestration.stats().issuedCommands === 5)
+    const other = taskCore(await database.open({ url }), bus, { settings: { leaseMs: 60_000 } })
+    await other.start()
+    await core.stop()
+    deviceSide(other, () => ({ state: 'SUCCEEDED' }))
+    expect((await ended(other, taskId)).tally.SUCCEEDED).toBe(20)
+  })
+
+  it('runs on several cores at once, each device once', async () => {
+    const { bus, url, core } = await start()
+    const others = [taskCore(await database.open({ url }), bus), taskCore(await database.open({ url }), bus)]
+    for (const other of others) await other.start()
+    const serials = await registerMeters(core.registry, 200)
+    const devices = deviceSide(others[0] as TaskCore, () => ({ state: 'SUCCEEDED' }))
+    const created = await Promise.all(
+      [core, ...others, core, ...others].map((each, index) =>
+        create(each, { deviceIds: serials.slice(0, 100 + index), options: { concurrency: 50 } }),
+      ),
+    )
+    for (const { taskId, deviceCount } of created) {
+      expect((await ended(core, taskId)).tally.SUCCEEDED).toBe(deviceCount)
+    }
+    const executed = [...devices.executed.values()].flat()
+    expect(executed).toHaveLength(created.reduce((total, task) => total + task.deviceCount, 0))
+    expect(new Set(executed).size).toBe(executed.length)
+  })
+
+  it('tells who follows what has changed since a time', async () => {
+    const { core } = await start()
+    const serials = await registerMeters(core.registry, 3)
+    deviceSide(core, () => ({ state: 'SUCCEEDED' }))
+    const first = await create(core, { deviceIds: serials })
+    await ended(core, first.taskId)
+    await until(() => Date.now() > first.createdAtMs + 5)
+    const second = await create(core, { deviceIds: serials })
+    await ended(core, second.taskId)
+    // By now everything of the first one was told.
+    const sinceMs = (await core.tasks.get(first.taskId))?.updatedAtMs ?? 0
+    const changed = await core.tasks.changedSince(sinceMs, 10, first.taskId)
+    expect(changed.map((task) => [task.taskId, task.tally.SUCCEEDED])).toEqual([[second.taskId, 3]])
+    expect((await core.tasks.changedSince(0, 1)).map((task) => task.taskId)).toEqual([first.taskId])
+    expect(await core.tasks.changedSince(changed[0]?.updatedAtMs ?? 0, 10, second.taskId)).toEqual([])
+  })
+
+  it('brings a command to 10,000 devices in reasonable time', { timeout: 120_000 }, async () => {
+    const { core } = await start({ settings: { concurrency: 2_000 } })
+    const serials = await registerMeters(core.registry, 10_000)
+    const devices = deviceSide(core, () => ({ state: 'SUCCEEDED', payload: { dlmsResultCode: 0 } }))
+    const begunMs = performance.now()
+    const { taskId } = await create(core, { deviceIds: serials })
+    const createdMs = performance.now()
+    const task = await ended(core, taskId, 100_000)
+    const totalMs = performance.now() - begunMs
+    expect(task).toMatchObject({ state: 'COMPLETED', tally: { SUCCEEDED: 10_000 } })
+    expect([...devices.executed.values()].every((commands) => commands.length === 1)).toBe(true)
+    process.stdout.write(
+      `10,000 devices: created in ${Math.round(createdMs - begunMs)} ms, ended after ${Math.round(totalMs)} ms, ` +
+        `${core.orchestration.stats().turns} turns, ${Math.round(10_000_000 / totalMs)} devices/s\n`,
+    )
+    expect(totalMs).toBeLessThan(90_000)
+  })
+})

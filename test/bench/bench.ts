@@ -21,8 +21,9 @@ import { latency } from './latency.ts'
 import { memory } from './memory.ts'
 import { formatFigures } from './report.ts'
 import { startTime } from './start-time.ts'
+import { tasks } from './tasks.ts'
 
-const SECTIONS: readonly Section[] = [durableRate, endToEnd, latency, drain, bytes, memory, startTime]
+const SECTIONS: readonly Section[] = [durableRate, endToEnd, latency, drain, bytes, memory, startTime, tasks]
 
 /** Load average of the last minute above which something else is running. */
 const BUSY_LOAD = 1

@@ -7,7 +7,9 @@ const DEMO = join(import.meta.dirname, 'demo.ts')
 const counted = (output: string, name: string): number =>
   Number(new RegExp(`^ +${name} +([0-9,]+)$`, 'm').exec(output)?.[1]?.replaceAll(',', ''))
 
-test('the demo goes through an outage and finds every reading once', { timeout: 90_000 }, async () => {
+test('the demo goes through an outage and a task, finds every reading once, and every meter did once what it was told', {
+  timeout: 90_000,
+}, async () => {
   const demo = startChild({ command: [bunPath, DEMO, '--exit'] })
   onTestFinished(async () => void (await demo.kill('SIGKILL')))
   const { code } = await demo.exited
@@ -22,6 +24,11 @@ test('the demo goes through an outage and finds every reading once', { timeout: 
   expect(counted(output, 'arrived')).toBe(counted(output, 'published'))
   expect(counted(output, 'lost')).toBe(0)
   expect(counted(output, 'duplicated')).toBe(0)
+  expect(output).toMatch(/COMPLETED {2}4 of 4/)
+  expect(counted(output, 'executed')).toBe(4)
+  expect(counted(output, 'twice')).toBe(0)
+  expect(counted(output, 'succeeded')).toBe(3)
+  expect(counted(output, 'failed')).toBe(1)
 })
 
 test('an unknown flag is refused with what there is', async () => {

@@ -1,7 +1,8 @@
 /**
  * `npm run demo`: a cloud core, one gateway and a simulated substation, each for real, on this machine. The uplink is cut
- * for a while and restored; at the end every reading is looked for where consumers find it. With --exit the demo
- * stops there, with status 0 only if nothing was lost or duplicated; otherwise it goes on until Ctrl-C.
+ * for a while and restored, and all meters are sent a new tariff; at the end every reading is looked for where consumers
+ * find it. With --exit the demo stops there, with status 0 only if nothing was lost or duplicated and every meter did once
+ * what the task says of it; otherwise it goes on until Ctrl-C.
  */
 
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../../shared/cli/exit-status.ts'
@@ -13,6 +14,7 @@ import { Observation } from './observation.ts'
 import { Screen } from './screen.ts'
 import { SITE_ID, type Stage, setStage, VISITOR_DEVICE, VISITOR_OBSERVER } from './stage.ts'
 import { isComplete, Tally, type TallyResult } from './tally.ts'
+import { isRight, switchTariff, tariffLines } from './tariff.ts'
 import { tallyLines } from './view.ts'
 
 const REFRESH_MS = 200
@@ -38,10 +40,10 @@ async function main(args: readonly string[]): Promise<number> {
   let stage: Stage | null = null
   try {
     stage = await setStage(tally)
-    const result = await perform(stage, tally, terminal, interrupted.signal)
-    if (result === null) return EXIT_OK
+    const asPromised = await perform(stage, tally, terminal, interrupted.signal)
+    if (asPromised === null) return EXIT_OK
     if (!args.includes('--exit')) await goOn(stage, terminal, interrupted.signal)
-    return isComplete(result) ? EXIT_OK : EXIT_FAILED
+    return asPromised ? EXIT_OK : EXIT_FAILED
   } catch (error) {
     if (interrupted.signal.aborted) return EXIT_OK
     terminal.err(`\n${terminal.paint.bad('the demo failed:')} ${messageOf(error)}\n${stage?.logs() ?? ''}`)
@@ -51,13 +53,8 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** The outage and the count; null when it was interrupted. */
-async function perform(
-  stage: Stage,
-  tally: Tally,
-  terminal: Terminal,
-  signal: AbortSignal,
-): Promise<TallyResult | null> {
+/** The outage, the task and the count, and whether all of it came out right; null when it was interrupted. */
+async function perform(stage: Stage, tally: Tally, terminal: Terminal, signal: AbortSignal): Promise<boolean | null> {
   const { link, playback } = stage
   const screen = new Screen(terminal)
   const observation = new Observation(stage, tally)
@@ -86,6 +83,11 @@ async function perform(
     return drained({ spoolRecords: Math.max(0, facts.spoolRecords - STEADY_RECORDS) }, elapsedMs)
   })
   await act('Readings flow to the cloud again.', (_facts, elapsedMs) => elapsedMs >= AFTERGLOW_MS)
+  screen.say('\nAll meters get a new tariff: SET_TOU over the API, through the gateway, and back.')
+  const tariff = await switchTariff(stage, terminal, signal)
+  if (tariff === null) return null
+  for (const line of tariffLines(tariff, terminal.paint)) screen.say(line)
+  screen.say('')
   playback.stop()
   await act('The devices pause; the last readings arrive.', (facts, elapsedMs) => {
     return drained(facts, elapsedMs) && stage.outstanding() === 0
@@ -96,7 +98,7 @@ async function perform(
   const result = count(stage, tally)
   screen.say('\nEvery reading, looked up by its device and number in the topic device-telemetry:')
   for (const line of tallyLines(result, terminal.paint)) screen.say(line)
-  return result
+  return isComplete(result) && isRight(tariff)
 }
 
 /** Reads what consumers would get and marks it in the tally. The cloud must have stopped. */
@@ -125,6 +127,7 @@ async function goOn(stage: Stage, terminal: Terminal, signal: AbortSignal): Prom
     'The substation goes on in real time until you press Ctrl-C. Look around:',
     `  devices            ${cloud.apiUrl}/api/v1/devices`,
     `  latest values      ${cloud.apiUrl}/api/v1/devices/1/latest`,
+    `  tasks              ${cloud.apiUrl}/api/v1/tasks`,
     `  API documentation  ${cloud.apiUrl}/docs`,
     `  cloud health       ${cloud.apiUrl}/health/ready   metrics ${cloud.apiUrl}/metrics`,
     `  gateway health     ${edge.healthUrl}/health/ready   metrics ${edge.healthUrl}/metrics`,

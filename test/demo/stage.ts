@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../shared/clock.ts'
+import type { BehaviourOptions } from '../simulation/command-behaviour.ts'
 import { DeviceClient } from '../simulation/device-client.ts'
 import { Playback } from '../simulation/playback.ts'
 import { type SimulatedDevice, simulateSubstation } from '../simulation/substation.ts'
@@ -22,6 +23,15 @@ export const VISITOR_OBSERVER = 'console'
 const INVERTERS = 8
 const METERS = 4
 const SEED = 20_260_621
+/** Two of the meters take their time, and one cannot do what it is told. */
+const BEHAVIOUR: BehaviourOptions = {
+  seed: 16,
+  failing: 0.15,
+  rejecting: 0,
+  slow: 0.3,
+  silent: 0,
+  slowAnswerMs: [1_500, 4_000],
+}
 /** The past that is played. */
 const PAST_MS = 4 * DAY_MS
 /** Three hours a second. */
@@ -105,6 +115,7 @@ function clientOf(device: SimulatedDevice, edge: EdgeProcess, tally: Tally): Dev
     device,
     port: edge.mqttPort,
     ...login,
+    behaviour: BEHAVIOUR,
     onPublished: (serialNumber, sample) => tally.published(serialNumber, sample),
     onAcknowledged: (serialNumber, sample) => tally.acknowledged(serialNumber, sample),
   })

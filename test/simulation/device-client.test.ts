@@ -51,8 +51,8 @@ describeWith(['mosquitto'], 'a simulated device that takes commands', () => {
     await until(() => answers.length === 2)
     expect(client.executions).toEqual(
       new Map([
-        ['one', 1],
-        ['two', 1],
+        ['one', { times: 1, status: 'SUCCESS' }],
+        ['two', { times: 1, status: 'SUCCESS' }],
       ]),
     )
     expect(answers).toContainEqual({
@@ -77,6 +77,6 @@ describeWith(['mosquitto'], 'a simulated device that takes commands', () => {
     send('one', 'SYNC_TIME', null)
     await client.start()
     await until(() => answers.length === 1)
-    expect(client.executions.get('one')).toBe(1)
+    expect(client.executions.get('one')?.times).toBe(1)
   })
 })

@@ -5,7 +5,14 @@
 
 import { connect, type MqttClient } from 'mqtt'
 import { systemClock as clock, type Timer } from '../../shared/clock.ts'
-import { type BehaviourOptions, type CommandMessage, type DeviceMemory, newMemory, react } from './command-behaviour.ts'
+import {
+  type BehaviourOptions,
+  type CommandAnswer,
+  type CommandMessage,
+  type DeviceMemory,
+  newMemory,
+  react,
+} from './command-behaviour.ts'
 import type { Reading, SimulatedDevice } from './substation.ts'
 
 /** Readings on the way to the broker, unacknowledged; at the limit the device waits. */
@@ -25,10 +32,19 @@ export interface DeviceClientOptions {
   readonly behaviour?: BehaviourOptions
 }
 
+/** What became of one command at the device. */
+export interface DeviceExecution {
+  /** More than once is what must never happen. */
+  times: number
+  /** Of the last answer; null while there is none. */
+  status: CommandAnswer['status'] | null
+}
+
 export class DeviceClient {
   readonly serialNumber: string
-  /** How often each command was executed, by its id. */
-  readonly executions = new Map<string, number>()
+  readonly kind: SimulatedDevice['kind']
+  /** By command id. */
+  readonly executions = new Map<string, DeviceExecution>()
   private readonly options: DeviceClientOptions
   private client: MqttClient | null = null
   private samples = 0
@@ -40,6 +56,7 @@ export class DeviceClient {
   constructor(options: DeviceClientOptions) {
     this.options = options
     this.serialNumber = options.device.serialNumber
+    this.kind = options.device.kind
   }
 
   get connected(): boolean {
@@ -112,7 +129,9 @@ export class DeviceClient {
     const { device } = this.options
     const { serialNumber, kind } = device
     const command = JSON.parse(payload.toString('utf8')) as CommandMessage
-    this.executions.set(command.commandId, (this.executions.get(command.commandId) ?? 0) + 1)
+    const execution = this.executions.get(command.commandId) ?? { times: 0, status: null }
+    execution.times++
+    this.executions.set(command.commandId, execution)
     const timeMs = clock.wallMs()
     const { memory, answer, delayMs } = react(behaviour, this.memory ?? newMemory(behaviour, serialNumber), command, {
       serialNumber,
@@ -125,6 +144,7 @@ export class DeviceClient {
     if (answer === null) return
     const timer = clock.after(delayMs, () => {
       this.answers.delete(timer)
+      execution.status = answer.status
       this.client?.publish(device.answerTopic, JSON.stringify(answer), { qos: 1 })
     })
     this.answers.add(timer)

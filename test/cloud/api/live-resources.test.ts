@@ -1,9 +1,10 @@
 import { expect, onTestFinished, test } from 'vitest'
-import { commandFeed } from '../../../cloud/api/socket/change-feed.ts'
+import { commandFeed, taskFeed } from '../../../cloud/api/socket/change-feed.ts'
 import { Outbox } from '../../../cloud/bus/outbox.ts'
 import { CommandService } from '../../../cloud/commands/commands.ts'
 import type { DatabaseHandle } from '../../../cloud/database/database.ts'
 import { DeviceCommands } from '../../../cloud/gateways/gateways.ts'
+import { Tasks } from '../../../cloud/orchestration/orchestration.ts'
 import { Registry } from '../../../cloud/registry/registry.ts'
 import { systemClock as clock } from '../../../shared/clock.ts'
 import { silentLogger as log } from '../../../shared/log.ts'
@@ -22,6 +23,7 @@ const SETTINGS = {
   timeoutMs: 1_000,
   keptDays: 1,
 }
+const TASK_SETTINGS = { ...SETTINGS, devicesMax: 100, concurrency: 10, leaseMs: 10_000 }
 
 await describeOnEveryDatabase('the live channel of commands', (databases) => {
   test('shows, on any core, what a filter names and then every change of it, as REST shows it', async () => {
@@ -90,6 +92,36 @@ await describeOnEveryDatabase('the live channel of commands', (databases) => {
     expect(client.events.every(({ data }) => ids.includes(data.id))).toBe(true)
   })
 
+  test('tasks have a channel of the same kind, of one or of all', async () => {
+    const { here, there, url } = await twoCores(databases)
+    const startAt = new Date(clock.wallMs() + 3_600_000).toISOString()
+    const create = (serialNumber: string) =>
+      there.tasks.create({
+        commandType: 'REBOOT',
+        deviceIds: [serialNumber],
+        siteId: 1,
+        requestedBy: 'op-1',
+        options: { start_at: startAt },
+      })
+    const before = await create('MTR-001')
+    const [one, all] = [
+      await LiveTestClient.connect(here.webSocketUrl),
+      await LiveTestClient.connect(here.webSocketUrl),
+    ]
+    const filter = { taskId: before.taskId }
+    await one.ask({ type: 'subscribe', id: 'a', channel: 'tasks', filter }, 'subscribed')
+    await all.ask({ type: 'subscribe', id: 'a', channel: 'tasks' }, 'subscribed')
+    await until(() => one.events.length === 1 && all.events.length === 1)
+    expect(one.events[0]).toMatchObject({ channel: 'tasks', data: { taskId: before.taskId, state: 'SCHEDULED' } })
+
+    await create('MTR-002')
+    await until(() => all.events.length === 2)
+    await there.tasks.cancel(before.taskId, 'a mistake')
+    await until(() => one.events.length === 2 && all.events.length === 3)
+    expect(one.events[1]?.data).toEqual((await getJson(`${url}/api/v1/tasks/${before.taskId}`)).body)
+    expect(one.events[1]?.data).toMatchObject({ state: 'CANCELLING', reason: 'a mistake', tally: { QUEUED: 1 } })
+  })
+
   test('ends with its subscription', async () => {
     const { here, there } = await twoCores(databases)
     const client = await LiveTestClient.connect(here.webSocketUrl)
@@ -129,10 +161,9 @@ async function twoCores(databases: DatabaseUnderTest) {
   const url = await databases.freshUrl()
   const [ours, theirs] = [await databases.open({ url }), await databases.open({ url })]
   const [readers, writers] = [servicesOn(ours), servicesOn(theirs)]
-  const here = await startApiCore(
-    { commands: readers.commands, feeds: { commands: commandFeed(readers.commands) } },
-    url,
-  )
+  const { commands, tasks } = readers
+  const feeds = { commands: commandFeed(commands), tasks: taskFeed(tasks) }
+  const here = await startApiCore({ commands, tasks, feeds }, url)
   await writers.registry.load('gw-1', [
     { siteId: 1, serialNumber: 'MTR-001' },
     { siteId: 2, serialNumber: 'MTR-001' },
@@ -147,6 +178,7 @@ function servicesOn(database: DatabaseHandle) {
   const deviceCommands = new DeviceCommands({ database, outbox, clock })
   const common = { database, outbox, deviceCommands, registry, clock, random, log }
   const commands = new CommandService({ ...common, settings: SETTINGS })
+  const tasks = new Tasks({ ...common, settings: TASK_SETTINGS })
   onTestFinished(async () => {
     await commands.stop()
     await registry.stop()
@@ -154,6 +186,7 @@ function servicesOn(database: DatabaseHandle) {
   return {
     registry,
     commands,
+    tasks,
     /** What a gateway's record says of a command. */
     report: (commandId: string, serialNumber: string, state: 'DELIVERED' | 'SUCCEEDED') =>
       database.transaction((transaction) => {

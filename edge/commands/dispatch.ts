@@ -9,7 +9,8 @@ import { answeredCommand } from './command-payload.ts'
 import { DeviceLine, type OpenEntry } from './device-line.ts'
 import type { FactTeller, StoredFact } from './fact-teller.ts'
 import { HeldIds } from './held-ids.ts'
-import type { InboxChange, InboxImage, InboxOutcome } from './inbox-tables.ts'
+import type { InboxImage } from './inbox-image.ts'
+import type { InboxChange, InboxOutcome } from './inbox-tables.ts'
 import { lifeOf, rowOf } from './life-row.ts'
 import { type CommandLife, handshakeOf, isAnswered, isDue, isOver, type Now, WAITING } from './life-state.ts'
 import type { LifeEffect, LifeFact, LifeInput } from './life-step.ts'
@@ -115,7 +116,6 @@ export class CommandDispatch implements CommandRouteEvents {
     const line = this.lineOf(device)
     if (line.route !== null) this.closed(device, line.route)
     line.route = route
-    this.lines.set(keyOf(device), line)
     this.advance(line)
   }
 
@@ -169,15 +169,19 @@ export class CommandDispatch implements CommandRouteEvents {
     if (handshake !== null) this.ids.hold(handshake)
     this.entries.set(commandId, entry)
     this.tally.entered(life)
-    if (isOver(life)) return entry
-    this.lines.set(keyOf(line.device), line)
-    if (life.phase !== 'waiting' && line.current === null) line.current = entry
+    if (isOver(life)) this.dropIdle(line)
+    else if (life.phase !== 'waiting' && line.current === null) line.current = entry
     else line.waiting.add(entry)
     return entry
   }
 
   private lineOf(device: DeviceAddress): DeviceLine {
-    return this.lines.get(keyOf(device)) ?? new DeviceLine({ siteId: device.siteId, serialNumber: device.serialNumber })
+    const key = keyOf(device)
+    const known = this.lines.get(key)
+    if (known !== undefined) return known
+    const line = new DeviceLine({ siteId: device.siteId, serialNumber: device.serialNumber })
+    this.lines.set(key, line)
+    return line
   }
 
   private dropIdle(line: DeviceLine): void {
@@ -193,7 +197,10 @@ export class CommandDispatch implements CommandRouteEvents {
       const { route } = line
       const head = line.head()
       if (head === null) break
-      const packetId = head.life.phase === 'waiting' ? this.ids.newPacketId(route) : 0
+      const isNew = head.life.phase === 'waiting'
+      // Nothing goes out while nobody can say whether it is too late.
+      if (isNew && this.options.now().cloudMs === null) break
+      const packetId = isNew ? this.ids.newPacketId(route) : 0
       if (packetId === null) break
       const { session, durable, qos } = route
       this.feed(head, { kind: 'opened', session, durable, qos, packetId })

@@ -6,8 +6,8 @@
 
 import type { SqliteDatabase } from '../../shared/sqlite.ts'
 import type { LearnedTime } from './cloud-time.ts'
+import { imageOf } from './inbox-image.ts'
 import type { LifeRow } from './life-row.ts'
-import type { Handshake, Outcome } from './life-state.ts'
 import type { LifeFact } from './life-step.ts'
 import { PURGE_ROWS_MAX } from './limits.ts'
 
@@ -40,31 +40,6 @@ export type InboxChange =
   | { readonly kind: 'purge'; readonly cloudMs: number; readonly keptMs: number }
   | { readonly kind: 'probe' }
 
-export interface OpenCommand {
-  readonly position: number
-  readonly commandId: string
-  readonly siteId: number
-  readonly serialNumber: string
-  readonly expiresAtMs: number
-  readonly timeoutMs: number
-  readonly row: Omit<LifeRow, 'endedMs'>
-}
-
-export interface ImageFact extends LifeFact {
-  readonly position: number
-}
-
-export interface InboxImage {
-  /** Those that are not finished, in the order of arrival, then those that are with a fact untold. */
-  readonly commands: readonly OpenCommand[]
-  readonly facts: readonly ImageFact[]
-  /** Packet identifiers that durable sessions may still hold. */
-  readonly loose: readonly { readonly session: string; readonly packetId: number }[]
-  /** Finished ids. */
-  readonly remembered: number
-  readonly learned: (LearnedTime & { readonly bootId: string }) | null
-}
-
 /** `position` 0: there was no room. `isWaiting`: nothing of it went to a device. */
 export interface Admitted {
   readonly position: number
@@ -73,7 +48,8 @@ export interface Admitted {
 }
 
 export interface InboxOutcome {
-  readonly image?: InboxImage
+  /** For `parseImage`. */
+  readonly image?: string
   /** One for each command of a `receive`. */
   readonly admitted?: readonly Admitted[]
   readonly payload?: Uint8Array | null
@@ -122,7 +98,7 @@ export class InboxTables {
     const { sql } = this
     switch (change.kind) {
       case 'load':
-        return { image: this.load() }
+        return { image: imageOf(this.database) }
       case 'receive':
         return { admitted: this.receive(change.commands, change.room) }
       case 'step':
@@ -168,74 +144,6 @@ export class InboxTables {
     if (!fetch) return NO_OUTCOME
     const found = sql.payload.get(position) as { payload: Uint8Array | null } | undefined
     return { payload: found?.payload ?? null }
-  }
-
-  private load(): InboxImage {
-    const { database } = this
-    const rows = [
-      ...database.prepare(`${OPEN} WHERE phase <> 'ended' ORDER BY position`).all(),
-      ...database.prepare(`${OPEN} WHERE phase = 'ended' AND position IN (SELECT position FROM facts)`).all(),
-    ] as CommandRow[]
-    const facts = database.prepare('SELECT position, state, reason FROM facts ORDER BY position, state').all() as {
-      position: number
-      state: LifeFact['state']
-      reason: string | null
-    }[]
-    const note = database.prepare("SELECT value FROM notes WHERE key = 'cloud-time'").get() as
-      | { value: string }
-      | undefined
-    return {
-      commands: rows.map(openCommand),
-      facts: facts.map(({ position, state, reason }) => ({ position, state, ...(reason === null ? {} : { reason }) })),
-      loose: database
-        .prepare(
-          `SELECT session, packet_id AS packetId FROM commands
-           WHERE phase = 'ended' AND session IS NOT NULL ORDER BY position`,
-        )
-        .all() as { session: string; packetId: number }[],
-      remembered: (database.prepare("SELECT count(*) AS n FROM commands WHERE phase = 'ended'").get() as { n: number })
-        .n,
-      learned: note === undefined ? null : JSON.parse(note.value),
-    }
-  }
-}
-
-interface CommandRow {
-  readonly position: number
-  readonly command_id: string
-  readonly site_id: number
-  readonly serial_number: string
-  readonly expires_at_ms: number
-  readonly timeout_ms: number
-  readonly phase: LifeRow['phase']
-  readonly since_ms: number
-  readonly boot_id: string
-  readonly session: string | null
-  readonly packet_id: number | null
-  readonly qos: Handshake['qos'] | null
-  readonly resumable: number | null
-  readonly outcome: Outcome | null
-}
-
-const OPEN = `SELECT position, command_id, site_id, serial_number, expires_at_ms, timeout_ms, phase, since_ms, boot_id,
-  session, packet_id, qos, resumable, outcome FROM commands`
-
-function openCommand(row: CommandRow): OpenCommand {
-  const { session, packet_id: packetId, qos, resumable } = row
-  return {
-    position: row.position,
-    commandId: row.command_id,
-    siteId: row.site_id,
-    serialNumber: row.serial_number,
-    expiresAtMs: row.expires_at_ms,
-    timeoutMs: row.timeout_ms,
-    row: {
-      phase: row.phase,
-      via: session === null ? null : { session, packetId: packetId ?? 0, qos: qos ?? 0, resumable: resumable === 1 },
-      sinceMs: row.since_ms,
-      bootId: row.boot_id,
-      outcome: row.outcome,
-    },
   }
 }
 

@@ -17,7 +17,8 @@ import { commandPayload } from './command-payload.ts'
 import { CommandDispatch } from './dispatch.ts'
 import { FactTeller, type StoredFact } from './fact-teller.ts'
 import { inboxPath } from './inbox-file.ts'
-import type { InboxChange, InboxImage, InboxOutcome, NewCommand } from './inbox-tables.ts'
+import { parseImage } from './inbox-image.ts'
+import type { InboxChange, InboxOutcome, NewCommand } from './inbox-tables.ts'
 import type { Now } from './life-state.ts'
 import { CHANGES_PER_COMMAND_MAX, PURGE_PERIOD_MS, PURGE_ROWS_MAX, TICK_MS } from './limits.ts'
 import type { CommandInboxOptions, CommandInboxStats, Receipts } from './options.ts'
@@ -117,7 +118,7 @@ export class CommandInbox implements Part {
     const tally = dispatch?.tally ?? new Tally()
     return {
       waiting: tally.count('waiting', 'claiming'),
-      sent: tally.count('published', 'repeating', 'receiving', 'received'),
+      sent: tally.count('published', 'repeating', 'receiving', 'received', 'answered'),
       delivered: tally.count('delivered'),
       remembered: this.remembered + tally.endedCount,
       untold: teller?.untold ?? 0,
@@ -186,7 +187,8 @@ export class CommandInbox implements Part {
     await journal.close()
   }
 
-  private load(image: InboxImage, boot: Boot, dispatch: CommandDispatch): void {
+  private load(text: string, boot: Boot, dispatch: CommandDispatch): void {
+    const image = parseImage(text)
     this.loaded = true
     this.remembered = image.remembered
     if (this.learned === null && image.learned?.bootId === boot.id) this.learned = image.learned

@@ -5,7 +5,7 @@ import { Simulation } from './support/simulation.ts'
 
 /** Set it to replay one that failed. */
 const SEED: number | null = null
-const RUNS = 60
+const RUNS = 40
 const STEPS = 1500
 
 test('no schedule of crashes, reboots, reconnects and lost frames runs a command twice or late, or leaves it without an end', () => {

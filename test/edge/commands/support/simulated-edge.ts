@@ -8,6 +8,7 @@ import { cloudWallMs, type LearnedTime } from '../../../../edge/commands/cloud-t
 import { commandPayload } from '../../../../edge/commands/command-payload.ts'
 import { CommandDispatch, type DispatchJournal } from '../../../../edge/commands/dispatch.ts'
 import { FactTeller } from '../../../../edge/commands/fact-teller.ts'
+import { parseImage } from '../../../../edge/commands/inbox-image.ts'
 import { type InboxChange, type InboxOutcome, InboxTables, SCHEMA } from '../../../../edge/commands/inbox-tables.ts'
 import type { Command } from '../../../../proto/generated/busbar/edge/v1/uplink.ts'
 import { type CommandFact, parseCommandFact } from '../../../../shared/command-fact.ts'
@@ -189,8 +190,7 @@ export class SimulatedEdge {
     })
     this.dispatch = dispatch
     const [loaded] = this.tables.apply([{ kind: 'load' }])
-    const image = loaded?.image
-    if (image === undefined) throw new Error('load has no image')
+    const image = parseImage(loaded?.image ?? '')
     this.learned = image.learned?.bootId === this.bootId ? image.learned : null
     dispatch.restore(image)
   }

@@ -117,10 +117,10 @@ export class TaskOrchestration implements Part {
   }
 
   /** Finishes what is in hand; its tasks go to other cores at once. */
-  async stop(deadline: AbortSignal): Promise<void> {
+  async stop(): Promise<void> {
     this.stopping.abort()
     this.purgeTimer?.cancel()
-    await Promise.all([this.requests.stop(deadline), this.responses.stop(deadline)])
+    await Promise.all([this.requests.stop(), this.responses.stop()])
     await this.runner.stop()
     await this.purging
   }

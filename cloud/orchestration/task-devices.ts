@@ -41,7 +41,9 @@ export async function chooseDevices(
   const problems = [...duplicates(deviceIds)]
   for (const [index, device] of resolved.entries()) {
     const value = deviceIds[index] as string
-    if (device.reason !== null) problems.push({ pointer: `/device_ids/${index}`, value, remedy: device.reason })
+    if (device.reason === null) continue
+    const remedy = `the serial number of one registered device; ${device.reason}`
+    problems.push({ pointer: `/device_ids/${index}`, value, remedy })
   }
   if (deviceType !== undefined) {
     problems.push({ pointer: '/device_type', value: deviceType, remedy: 'leave it out beside device_ids' })

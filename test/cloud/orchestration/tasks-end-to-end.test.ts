@@ -1,38 +1,26 @@
 import { expect, it } from 'vitest'
-import { deadLetterTopicOf, ORCHESTRATOR_RESPONSES, TASK_REQUESTED } from '../../../cloud/bus/catalogue.ts'
-import type { NewTask, TaskView } from '../../../cloud/orchestration/orchestration.ts'
+import { ORCHESTRATOR_RESPONSES, TASK_REQUESTED } from '../../../cloud/bus/catalogue.ts'
+import type { TaskView } from '../../../cloud/orchestration/orchestration.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
-import { embeddedBus } from '../../support/outbox-relay.ts'
-import { readTopics, type TopicReader } from '../../support/topic-reader.ts'
+import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
-import { deviceSide, registerMeters, reportOf, type TaskCore, taskCore } from './support/task-core.ts'
-
-const SET_TOU = { commandType: 'SET_TOU', commandParams: { tou_profile_id: 'TOU-2025-TEST' }, requestedBy: 'userB' }
-const FOREIGN_ID = '689dce4358cba50614cee678'
+import {
+  create,
+  deviceSide,
+  ended,
+  registerMeters,
+  reportOf,
+  responses,
+  startTaskCore,
+  type TaskCore,
+} from './support/task-core.ts'
 
 await describeOnEveryDatabase('tasks over many devices', (database) => {
-  const start = async (options: Parameters<typeof taskCore>[2] = {}) => {
-    const bus = await embeddedBus()
-    const url = await database.freshUrl()
-    const core = taskCore(await database.open({ url }), bus, options)
-    await core.start()
-    return { bus, url, core }
-  }
-  const create = (core: TaskCore, task: Partial<NewTask>) => core.tasks.create({ ...SET_TOU, ...task })
-  const ended = (core: TaskCore, id: string, timeoutMs = 20_000) =>
-    until(
-      async () => {
-        const task = await core.tasks.get(id)
-        return task !== null && task.finishedAtMs !== null ? task : null
-      },
-      { what: `the end of task ${id}`, timeoutMs },
-    )
   const allDevices = async (core: TaskCore, id: string) => (await core.tasks.devices(id, { limit: 500 }))?.items ?? []
   const sum = (task: TaskView) => Object.values(task.tally).reduce((total, count) => total + count, 0)
-  const responses = (reader: TopicReader) => reader.values(ORCHESTRATOR_RESPONSES)
 
   it('goes from the request to every device and back to the tally', async () => {
-    const { bus, core } = await start()
+    const { bus, core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 300)
     const reader = await readTopics(bus, [TASK_REQUESTED, ORCHESTRATOR_RESPONSES])
     const devices = deviceSide(core, ({ serialNumber }) =>
@@ -93,7 +81,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('has no more devices at work than its concurrency says, and uses a freed slot at once', async () => {
-    const { core } = await start({ pollMs: 10_000 })
+    const { core } = await startTaskCore(database, { pollMs: 10_000 })
     const serials = await registerMeters(core.registry, 30)
     let most = 0
     deviceSide(core, () => ({ state: 'SUCCEEDED' }))
@@ -114,7 +102,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('tries again what failed, later each time, and answers once', async () => {
-    const { bus, core } = await start()
+    const { bus, core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 10)
     const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
     const devices = deviceSide(core, ({ serialNumber, before }) => {
@@ -140,7 +128,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('stops at the abort threshold', async () => {
-    const { core } = await start()
+    const { core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 100)
     const devices = deviceSide(core, () => ({ state: 'FAILED' }))
     const { taskId } = await create(core, {
@@ -158,7 +146,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('is cancelled in the middle: who has it answers, the others are left alone', async () => {
-    const { bus, core } = await start()
+    const { bus, core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 40)
     const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
     // The first ten have it and are slow; of the second ten nobody takes it.
@@ -185,7 +173,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('takes back what no gateway has yet', async () => {
-    const { core } = await start()
+    const { core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 20)
     const { taskId } = await create(core, { deviceIds: serials, options: { concurrency: 10 } })
     await until(async () => (await core.orchestration.stats()).issuedCommands === 10)
@@ -198,7 +186,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('is opened again for those that failed, and for them alone', async () => {
-    const { bus, core } = await start()
+    const { bus, core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 20)
     const reader = await readTopics(bus, [TASK_REQUESTED, ORCHESTRATOR_RESPONSES])
     let mended = false
@@ -226,7 +214,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('shows a late answer beside the result, and does not change it', async () => {
-    const { bus, core } = await start()
+    const { bus, core } = await startTaskCore(database)
     const [serialNumber = ''] = await registerMeters(core.registry, 1)
     const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
     const { executed } = deviceSide(core, () => ({ state: 'TIMED_OUT', reason: 'no answer' }))
@@ -250,7 +238,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('starts when it is scheduled', async () => {
-    const { core } = await start()
+    const { core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 3)
     deviceSide(core, () => ({ state: 'SUCCEEDED' }))
     const startAtMs = Date.now() + 700
@@ -265,7 +253,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('is cancelled before it starts, and then nobody hears of it but those who wait for the responses', async () => {
-    const { bus, core } = await start()
+    const { bus, core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 3)
     const reader = await readTopics(bus, [TASK_REQUESTED, ORCHESTRATOR_RESPONSES])
     const start_at = new Date(Date.now() + 3_600_000).toISOString()
@@ -277,7 +265,7 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
   })
 
   it('ends what waits when it expires', async () => {
-    const { core } = await start()
+    const { core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 5)
     deviceSide(core, () => ({ state: 'FAILED' }))
     const { taskId } = await create(core, {
@@ -289,184 +277,5 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
     expect(task.tally.EXPIRED).toBeGreaterThanOrEqual(3)
     const expired = await core.tasks.devices(taskId, { state: 'EXPIRED' })
     expect(expired?.items[0]).toMatchObject({ reason: 'the task expired', attempt: 0 })
-  })
-
-  it('executes what somebody else produced, and answers for devices that do not exist', async () => {
-    const { bus, core } = await start()
-    await registerMeters(core.registry, 3)
-    await core.registry.load('gw-2', [{ siteId: 2, serialNumber: 'MTR-00002' }])
-    const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
-    deviceSide(core, () => ({ state: 'SUCCEEDED' }))
-    const value = {
-      command_type: 'SET_TOU',
-      command_params: { tou_profile_id: 'TOU-1' },
-      device_ids: ['MTR-00000', 'MTR-00001', 'MTR-00000', 'nobody', 'MTR-00002'],
-      requested_by: 'billing',
-    }
-    await bus.publish(TASK_REQUESTED, [{ key: FOREIGN_ID, value: JSON.stringify(value) }])
-    const task = await until(async () => {
-      const now = await core.tasks.get(FOREIGN_ID)
-      return now?.finishedAtMs == null ? null : now
-    })
-    expect(task).toMatchObject({
-      source: 'topic',
-      requestedBy: 'billing',
-      state: 'COMPLETED',
-      deviceCount: 4,
-      tally: { SUCCEEDED: 2, REJECTED: 2 },
-    })
-    const rejected = await core.tasks.devices(FOREIGN_ID, { state: 'REJECTED' })
-    expect(rejected?.items.map(({ serialNumber, reason }) => [serialNumber, reason])).toEqual([
-      ['nobody', 'no device of this serial number is registered'],
-      ['MTR-00002', 'sites 1, 2 have a device of this serial number: name one with site_id'],
-    ])
-    await until(() => responses(reader).length >= 4)
-    // The same record again is the same task.
-    await bus.publish(TASK_REQUESTED, [{ key: FOREIGN_ID, value: JSON.stringify(value) }])
-    const later = '689dce4358cba50614cee679'
-    await bus.publish(TASK_REQUESTED, [{ key: later, value: JSON.stringify({ ...value, device_ids: ['MTR-00000'] }) }])
-    await ended(core, later).catch(() => undefined)
-    expect(responses(reader).filter((response) => response.taskId === FOREIGN_ID)).toHaveLength(4)
-    expect(core.orchestration.stats().foreignTasks).toBe(2)
-  })
-
-  it('puts poison aside on both topics, and the partitions go on', async () => {
-    const { bus, core } = await start()
-    await registerMeters(core.registry, 1)
-    const letters = [deadLetterTopicOf(TASK_REQUESTED), deadLetterTopicOf(ORCHESTRATOR_RESPONSES)]
-    const reader = await readTopics(bus, letters)
-    deviceSide(core, () => ({ state: 'SUCCEEDED' }))
-    const good = {
-      command_type: 'SET_TOU',
-      command_params: { tou_profile_id: 'TOU-1' },
-      device_ids: ['MTR-00000'],
-      requested_by: 'billing',
-    }
-    const poison = [
-      { key: FOREIGN_ID, value: 'no JSON' },
-      { key: 'short', value: JSON.stringify(good) },
-      { key: FOREIGN_ID, value: JSON.stringify({ ...good, device_ids: [] }) },
-      { key: FOREIGN_ID, value: JSON.stringify({ ...good, command_params: { tou_profile_id: 5 } }) },
-      { key: FOREIGN_ID, value: JSON.stringify({ ...good, options: { concurrency: 'many' } }) },
-      { key: FOREIGN_ID, value: JSON.stringify({ ...good, options: { expires_at: '2001-01-01T00:00:00Z' } }) },
-    ]
-    for (const record of poison) await bus.publish(TASK_REQUESTED, [record])
-    await bus.publish(ORCHESTRATOR_RESPONSES, [
-      { key: 'MTR-00000', value: '{' },
-      {
-        key: 'MTR-00000',
-        value: JSON.stringify({ taskId: FOREIGN_ID, command_id: 'x', deviceId: 'y', status: 'WELL' }),
-      },
-      { key: 'MTR-00000', value: JSON.stringify({ taskId: 'z', command_id: 'x', deviceId: 'y', status: 'SUCCESS' }) },
-    ])
-    await bus.publish(TASK_REQUESTED, [{ key: FOREIGN_ID, value: JSON.stringify(good) }])
-    expect(await ended(core, FOREIGN_ID)).toMatchObject({ tally: { SUCCEEDED: 1 } })
-    await until(() => reader.records.length >= 8)
-    const codes = (topic: string) => reader.values(topic).map(({ error }) => (error as { code: string }).code)
-    expect(codes(letters[0] as string).sort()).toEqual([
-      'KEY_INVALID',
-      'NOT_JSON',
-      'TASK_REFUSED',
-      'TASK_REFUSED',
-      'VALUE_INVALID',
-      'VALUE_INVALID',
-    ])
-    expect(codes(letters[1] as string).sort()).toEqual(['NOT_JSON', 'VALUE_INVALID'])
-    expect(core.orchestration.stats().foreignResponses).toBe(1)
-  })
-
-  it('takes records that come twice once', async () => {
-    const { bus, core } = await start()
-    const serials = await registerMeters(core.registry, 5)
-    const reader = await readTopics(bus, [TASK_REQUESTED, ORCHESTRATOR_RESPONSES])
-    const devices = deviceSide(core, () => ({ state: 'SUCCEEDED' }))
-    const { taskId } = await create(core, { deviceIds: serials })
-    await ended(core, taskId)
-    await until(() => responses(reader).length >= 5)
-    for (const record of [...reader.records]) await bus.publish(record.topic, [record])
-    await until(() => core.orchestration.stats().repeatedResponses >= 5)
-    expect(await core.tasks.get(taskId)).toMatchObject({ state: 'COMPLETED', round: 1, tally: { SUCCEEDED: 5 } })
-    expect([...devices.executed.values()].map((commands) => commands.length)).toEqual([1, 1, 1, 1, 1])
-    expect(responses(reader)).toHaveLength(10)
-  })
-
-  it('goes on with another core when the one that ran it dies', async () => {
-    const { bus, url, core } = await start({ settings: { leaseMs: 400 } })
-    const serials = await registerMeters(core.registry, 60)
-    const { taskId } = await create(core, { deviceIds: serials, options: { concurrency: 10 } })
-    await until(() => core.orchestration.stats().issuedCommands === 10)
-    await core.kill()
-    const other = taskCore(await database.open({ url }), bus, { settings: { leaseMs: 400 } })
-    await other.start()
-    const devices = deviceSide(other, () => ({ state: 'SUCCEEDED' }))
-    expect(await ended(other, taskId)).toMatchObject({ state: 'COMPLETED', tally: { SUCCEEDED: 60 } })
-    expect([...devices.executed.values()].every((commands) => commands.length === 1)).toBe(true)
-    expect(other.orchestration.stats().takenOver).toBe(1)
-  })
-
-  it('is given up by a core that stops, so that another one goes on at once', async () => {
-    const { bus, url, core } = await start({ settings: { leaseMs: 60_000 } })
-    const serials = await registerMeters(core.registry, 20)
-    const { taskId } = await create(core, { deviceIds: serials, options: { concurrency: 5 } })
-    await until(() => core.orchestration.stats().issuedCommands === 5)
-    const other = taskCore(await database.open({ url }), bus, { settings: { leaseMs: 60_000 } })
-    await other.start()
-    await core.stop()
-    deviceSide(other, () => ({ state: 'SUCCEEDED' }))
-    expect((await ended(other, taskId)).tally.SUCCEEDED).toBe(20)
-  })
-
-  it('runs on several cores at once, each device once', async () => {
-    const { bus, url, core } = await start()
-    const others = [taskCore(await database.open({ url }), bus), taskCore(await database.open({ url }), bus)]
-    for (const other of others) await other.start()
-    const serials = await registerMeters(core.registry, 200)
-    const devices = deviceSide(others[0] as TaskCore, () => ({ state: 'SUCCEEDED' }))
-    const created = await Promise.all(
-      [core, ...others, core, ...others].map((each, index) =>
-        create(each, { deviceIds: serials.slice(0, 100 + index), options: { concurrency: 50 } }),
-      ),
-    )
-    for (const { taskId, deviceCount } of created) {
-      expect((await ended(core, taskId)).tally.SUCCEEDED).toBe(deviceCount)
-    }
-    const executed = [...devices.executed.values()].flat()
-    expect(executed).toHaveLength(created.reduce((total, task) => total + task.deviceCount, 0))
-    expect(new Set(executed).size).toBe(executed.length)
-  })
-
-  it('tells who follows what has changed since a time', async () => {
-    const { core } = await start()
-    const serials = await registerMeters(core.registry, 3)
-    deviceSide(core, () => ({ state: 'SUCCEEDED' }))
-    const first = await create(core, { deviceIds: serials })
-    await ended(core, first.taskId)
-    await until(() => Date.now() > first.createdAtMs + 5)
-    const second = await create(core, { deviceIds: serials })
-    await ended(core, second.taskId)
-    // By now everything of the first one was told.
-    const sinceMs = (await core.tasks.get(first.taskId))?.updatedAtMs ?? 0
-    const changed = await core.tasks.changedSince(sinceMs, 10, first.taskId)
-    expect(changed.map((task) => [task.taskId, task.tally.SUCCEEDED])).toEqual([[second.taskId, 3]])
-    expect((await core.tasks.changedSince(0, 1)).map((task) => task.taskId)).toEqual([first.taskId])
-    expect(await core.tasks.changedSince(changed[0]?.updatedAtMs ?? 0, 10, second.taskId)).toEqual([])
-  })
-
-  it('brings a command to 10,000 devices in reasonable time', { timeout: 120_000 }, async () => {
-    const { core } = await start({ settings: { concurrency: 2_000 } })
-    const serials = await registerMeters(core.registry, 10_000)
-    const devices = deviceSide(core, () => ({ state: 'SUCCEEDED', payload: { dlmsResultCode: 0 } }))
-    const begunMs = performance.now()
-    const { taskId } = await create(core, { deviceIds: serials })
-    const createdMs = performance.now()
-    const task = await ended(core, taskId, 100_000)
-    const totalMs = performance.now() - begunMs
-    expect(task).toMatchObject({ state: 'COMPLETED', tally: { SUCCEEDED: 10_000 } })
-    expect([...devices.executed.values()].every((commands) => commands.length === 1)).toBe(true)
-    process.stdout.write(
-      `10,000 devices: created in ${Math.round(createdMs - begunMs)} ms, ended after ${Math.round(totalMs)} ms, ` +
-        `${core.orchestration.stats().turns} turns, ${Math.round(10_000_000 / totalMs)} devices/s\n`,
-    )
-    expect(totalMs).toBeLessThan(90_000)
   })
 })

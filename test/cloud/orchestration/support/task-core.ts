@@ -2,15 +2,26 @@
 
 import { onTestFinished } from 'vitest'
 import type { Bus } from '../../../../cloud/bus/bus.ts'
+import { ORCHESTRATOR_RESPONSES } from '../../../../cloud/bus/catalogue.ts'
 import { Outbox } from '../../../../cloud/bus/outbox.ts'
 import { OutboxRelay } from '../../../../cloud/bus/outbox-relay.ts'
 import type { DatabaseHandle } from '../../../../cloud/database/database.ts'
 import { type CommandReport, type CommandState, DeviceCommands } from '../../../../cloud/gateways/gateways.ts'
-import { TaskOrchestration, type TaskSettings, Tasks } from '../../../../cloud/orchestration/orchestration.ts'
+import {
+  type NewTask,
+  TaskOrchestration,
+  type TaskSettings,
+  Tasks,
+  type TaskView,
+} from '../../../../cloud/orchestration/orchestration.ts'
 import { Registry } from '../../../../cloud/registry/registry.ts'
 import { type Clock, systemClock } from '../../../../shared/clock.ts'
 import { silentLogger } from '../../../../shared/log.ts'
 import { systemRandom } from '../../../../shared/random.ts'
+import type { DatabaseUnderTest } from '../../../support/databases.ts'
+import { embeddedBus } from '../../../support/outbox-relay.ts'
+import type { TopicReader } from '../../../support/topic-reader.ts'
+import { until } from '../../../support/until.ts'
 
 export const TASK_SETTINGS: TaskSettings = {
   allowUnknownTypes: true,
@@ -23,7 +34,6 @@ export const TASK_SETTINGS: TaskSettings = {
   keptDays: 90,
 }
 
-const never = new AbortController().signal
 let cores = 0
 
 export interface TaskCore {
@@ -80,7 +90,7 @@ export function taskCore(
     ...common,
   })
   const stop = async () => {
-    await orchestration.stop(AbortSignal.timeout(5_000))
+    await orchestration.stop()
     await relay.stop(AbortSignal.timeout(5_000))
   }
   onTestFinished(stop)
@@ -100,10 +110,40 @@ export function taskCore(
     stop,
     async kill() {
       await database.stop()
-      await orchestration.stop(never)
+      await orchestration.stop()
       await relay.stop(AbortSignal.abort())
     },
   }
+}
+
+/** A started core over a database and a bus of its own. */
+export async function startTaskCore(database: DatabaseUnderTest, options: Parameters<typeof taskCore>[2] = {}) {
+  const bus = await embeddedBus()
+  const url = await database.freshUrl()
+  const core = taskCore(await database.open({ url }), bus, options)
+  await core.start()
+  return { bus, url, core }
+}
+
+const SET_TOU = { commandType: 'SET_TOU', commandParams: { tou_profile_id: 'TOU-2025-TEST' }, requestedBy: 'userB' }
+
+export function create(core: TaskCore, task: Partial<NewTask>): Promise<TaskView> {
+  return core.tasks.create({ ...SET_TOU, ...task })
+}
+
+/** The task when it has ended. */
+export function ended(core: TaskCore, id: string, timeoutMs = 20_000): Promise<TaskView> {
+  return until(
+    async () => {
+      const task = await core.tasks.get(id)
+      return task !== null && task.finishedAtMs !== null ? task : null
+    },
+    { what: `the end of task ${id}`, timeoutMs },
+  )
+}
+
+export function responses(reader: TopicReader): Record<string, unknown>[] {
+  return reader.values(ORCHESTRATOR_RESPONSES)
 }
 
 /** Registers devices `MTR-00000` and so on of one site. */

@@ -6,7 +6,17 @@
  * others, and it spends several microseconds and a dozen objects a record.
  */
 
-import { Base, type Connection, initProducerIdV1, type Reader, Writer } from '@platformatic/kafka'
+import {
+  Base,
+  ConfigResourceTypes,
+  type Connection,
+  describeConfigsV1,
+  findErrorBy,
+  initProducerIdV1,
+  type metadataV12,
+  type Reader,
+  Writer,
+} from '@platformatic/kafka'
 import { BusbarError } from '../../../shared/errors.ts'
 import { topicMissing } from '../topic-errors.ts'
 import type { KafkaConfig } from './kafka-options.ts'
@@ -19,6 +29,11 @@ const ACKS_ALL = -1
 /** Only transactions use it, and the field must be there. */
 const TRANSACTION_TIMEOUT_MS = 60_000
 const UNKNOWN_TOPIC_OR_PARTITION = 3
+/**
+ * How much of our own patience the broker may spend on waiting for replicas. It answers before we give up, so that the
+ * connection and what else waits on it are kept.
+ */
+const BROKER_TIMEOUT_SHARE = 0.75
 /**
  * A broker takes one request of a connection at a time, and with acks=all that includes the replication. Partitions
  * spread over this many connections a broker.
@@ -47,16 +62,27 @@ export class BrokerClient {
    */
   async leaders(topic: string): Promise<number[]> {
     const client = this.clientOf(0)
+    const leaders = await this.askLeaders(client, topic)
+    // A broker may be back at another address: the others learn it before they connect again.
+    for (const other of this.clients) if (other !== client) other.clearMetadata()
+    return leaders
+  }
+
+  /** Bytes of the largest batch that a topic takes; null when nobody tells. */
+  async batchBytesMax(leader: number, topic: string): Promise<number | null> {
     try {
-      const metadata = await client.metadata({ topics: [topic], forceUpdate: true })
-      const partitions = metadata.topics.get(topic)?.partitions
-      if (partitions === undefined || partitions.length === 0) throw topicMissing(topic)
-      // A broker may be back at another address: the others learn it before they connect again.
-      for (const other of this.clients) if (other !== client) other.clearMetadata()
-      return partitions.map(({ leader }) => leader)
-    } catch (error) {
-      if (brokerErrorCode(error) === UNKNOWN_TOPIC_OR_PARTITION || isUnknownTopic(error)) throw topicMissing(topic)
-      throw error
+      const connection = await this.connection(0, leader)
+      const setting = {
+        resourceType: ConfigResourceTypes.TOPIC,
+        resourceName: topic,
+        configurationKeys: ['max.message.bytes'],
+      }
+      const { results } = await describeConfigsV1.api.async(connection, [setting], false, false)
+      const value = Number(results[0]?.configs[0]?.value ?? Number.NaN)
+      return Number.isNaN(value) ? null : value
+    } catch {
+      // Without the right to DESCRIBE_CONFIGS the limit stays unknown; it is only told to people.
+      return null
     }
   }
 
@@ -78,7 +104,7 @@ export class BrokerClient {
       Writer.create()
         .appendString(null, false)
         .appendInt16(ACKS_ALL)
-        .appendInt32(this.requestTimeoutMs)
+        .appendInt32(Math.ceil(this.requestTimeoutMs * BROKER_TIMEOUT_SHARE))
         .appendInt32(1)
         .appendString(topic, false)
         .appendInt32(1)
@@ -95,6 +121,20 @@ export class BrokerClient {
 
   async close(): Promise<void> {
     await Promise.all(this.clients.map((client) => client.close()))
+  }
+
+  private async askLeaders(client: Base, topic: string): Promise<number[]> {
+    try {
+      const metadata = await client.metadata({ topics: [topic], forceUpdate: true })
+      const partitions = metadata.topics.get(topic)?.partitions
+      if (partitions === undefined || partitions.length === 0) throw topicMissing(topic)
+      return partitions.map(({ leader }) => leader)
+    } catch (error) {
+      const leaders = partialLeaders(error, topic)
+      if (leaders !== null) return leaders
+      if (brokerErrorCode(error) === UNKNOWN_TOPIC_OR_PARTITION || isUnknownTopic(error)) throw topicMissing(topic)
+      throw error
+    }
   }
 
   private async connection(lane: number, node: number): Promise<Connection> {
@@ -131,6 +171,21 @@ function clientOptions(config: KafkaConfig): ConstructorParameters<typeof Base>[
 
 function saslName(mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'): 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512' {
   return mechanism.toUpperCase() as 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+}
+
+/**
+ * The leaders in an answer that the client rejects whole because a partition has none: the others have theirs. Null when
+ * the answer is about something else.
+ */
+function partialLeaders(error: unknown, topic: string): number[] | null {
+  const rejected = findErrorBy(error as Error, 'code', 'PLT_KFK_RESPONSE') as {
+    response?: metadataV12.MetadataResponse
+  } | null
+  const found = rejected?.response?.topics?.find(({ name }) => name === topic)
+  if (found === undefined || found.errorCode !== 0 || found.partitions.length === 0) return null
+  const leaders: number[] = Array(found.partitions.length).fill(-1)
+  for (const { partitionIndex, leaderId } of found.partitions) leaders[partitionIndex] = leaderId
+  return leaders
 }
 
 /** The client turns the broker's code into an error of its own when it names a topic. */

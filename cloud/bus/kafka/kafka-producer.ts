@@ -12,9 +12,19 @@ import { Partitioner } from '../partitioner.ts'
 import { busStopped, publishTimeout, topicMissing } from '../topic-errors.ts'
 import { BrokerClient } from './broker-client.ts'
 import type { KafkaBusOptions, KafkaConfig } from './kafka-options.ts'
-import { type Batch, type BatchSender, PartitionQueue, type PendingPublish } from './partition-queue.ts'
-import { brokerErrorCode, describeFailure, outcomeOf, type ProduceOutcome, refusal } from './produce-error.ts'
-import { frameBatch } from './record-batch.ts'
+import { type Batch, type BatchSender, PartitionQueue } from './partition-queue.ts'
+import { PendingPublish } from './pending-publish.ts'
+import {
+  brokerErrorCode,
+  describeFailure,
+  isTooLarge,
+  nobodyAnswered,
+  outcomeOf,
+  type ProduceOutcome,
+  refusal,
+  unfitRecord,
+} from './produce-error.ts'
+import { BATCH_HEADER_BYTES, frameBatch } from './record-batch.ts'
 import { RETRY_BACKOFF, type Route, TopicRoutes } from './topic-routes.ts'
 
 /** Requests in a row without an answer that open the breaker, and how long it stays open before one may try. */
@@ -141,14 +151,20 @@ export class KafkaProducer implements BatchSender {
     }
   }
 
-  async send(queue: PartitionQueue, batch: Batch): Promise<void> {
+  async send(queue: PartitionQueue, batch: Batch): Promise<number | null> {
     const { clock, random, log } = this.options
     const route = await this.routes.routeOf(queue.topic)
     let attempt = 0
     let missingSinceMs: number | null = null
     for (;;) {
       const { outcome, failure, errorCode } = await this.attempt(route, queue, batch)
-      if (outcome === 'stored') break
+      if (outcome === 'stored' || outcome === 'unfit') {
+        if (attempt > 0) this.retrying--
+        if (this.retrying === 0) this.lastFailure = null
+        if (outcome === 'unfit') return errorCode
+        this.published.batches++
+        return null
+      }
       if (attempt === 0) this.retrying++
       this.noteFailure(outcome, failure)
       if (attempt % LOG_EVERY_ATTEMPTS === 0) {
@@ -173,12 +189,18 @@ export class KafkaProducer implements BatchSender {
         throw end
       }
       if (outcome === 'reset') queue.forgetIdentity()
-      else route.stale = true
+      else route.doubtful.add(queue.partition)
       await sleep(clock, fullJitterMs(attempt++, RETRY_BACKOFF, random), this.aborted.signal)
     }
-    if (attempt > 0) this.retrying--
-    if (this.retrying === 0) this.lastFailure = null
-    this.published.batches++
+  }
+
+  async refusalOf({ topic, partition }: PartitionQueue, batch: Batch, errorCode: number): Promise<BusbarError> {
+    const [part] = batch.parts
+    const key = part === undefined ? null : (part.publish.records[part.first]?.key ?? null)
+    const bytes = BATCH_HEADER_BYTES + batch.records.bytes.length
+    const leader = (await this.routes.routeOf(topic)).leaders[partition] ?? -1
+    const bytesMax = isTooLarge(errorCode) ? await this.client.batchBytesMax(leader, topic) : null
+    return unfitRecord({ topic, key, bytes, bytesMax, errorCode })
   }
 
   settled(batch: Batch, error: BusbarError | null): void {
@@ -195,12 +217,14 @@ export class KafkaProducer implements BatchSender {
 
   private accept(route: Route, records: readonly BusRecord[]): Promise<void> {
     const { queues } = route
-    const wallMs = this.options.clock.wallMs()
+    const { clock } = this.options
     return new Promise((resolve, reject) => {
-      const publish: PendingPublish = { remaining: 0, acceptedMs: this.options.clock.monotonicMs(), resolve, reject }
-      for (const record of records) {
-        const queue = queues[this.partitioner.partitionOf(record.key, queues.length)] as PartitionQueue
-        this.queuedBytes += queue.add(record, wallMs, publish)
+      const times = { wallMs: clock.wallMs(), acceptedMs: clock.monotonicMs() }
+      const publish = new PendingPublish(records, times, { resolve, reject })
+      for (let index = 0; index < records.length; index++) {
+        const partition = this.partitioner.partitionOf((records[index] as BusRecord).key, queues.length)
+        publish.place(index, partition)
+        this.queuedBytes += (queues[partition] as PartitionQueue).add(publish, index)
       }
       this.queuedRecords += records.length
       for (const queue of queues) queue.kick()
@@ -216,7 +240,7 @@ export class KafkaProducer implements BatchSender {
   ): Promise<{ outcome: ProduceOutcome; failure: string; errorCode: number }> {
     try {
       const errorCode = await this.breaker.execute(async () => {
-        if (route.stale) await this.routes.learn(route)
+        if (route.doubtful.has(queue.partition)) await this.routes.learn(route)
         const leader = route.leaders[queue.partition] ?? -1
         if (leader < 0) return LEADER_NOT_AVAILABLE
         if (queue.position() === null) queue.identify(await this.client.newProducer(leader))
@@ -267,12 +291,6 @@ export class KafkaProducer implements BatchSender {
 }
 
 const LEADER_NOT_AVAILABLE = 5
-
-/** What counts against the breaker: an answer, even a refusal, shows that the broker is there. */
-function nobodyAnswered(error: unknown): boolean {
-  const missing = error instanceof BusbarError && error.code === 'TOPIC_MISSING'
-  return !missing && brokerErrorCode(error) === null
-}
 
 function breakerName(state: CircuitState): BusStats['breaker'] {
   if (state === CircuitState.Closed) return 'closed'

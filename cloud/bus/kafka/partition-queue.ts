@@ -5,12 +5,16 @@
  *
  * When a batch is given up, what queued behind it goes too and the producer id is drawn anew: its publishers publish
  * again in their order, and a late answer cannot be taken for one about other records.
+ *
+ * A batch that the broker does not take, for its size or for one of its records, is halved until the record that is to
+ * blame stands alone; that one is refused, and nothing else.
  */
 
 import type { BusbarError } from '../../../shared/errors.ts'
 import type { BusRecord } from '../bus.ts'
 import type { ProducerIdentity } from './broker-client.ts'
 import { type Compression, compress } from './compression.ts'
+import type { PendingPublish, PublishPart } from './pending-publish.ts'
 import { type ProducerPosition, RecordsBuilder, type SealedRecords } from './record-batch.ts'
 
 /**
@@ -23,33 +27,29 @@ const CAPACITY_BYTES_MIN = 8 * 1024
 /** Sequence numbers are 32 bits; a new producer id starts over long before. */
 const SEQUENCE_MAX = 2 ** 31 - 1 - BATCH_RECORDS_MAX
 
-/** A publish that waits for its batches. */
-export interface PendingPublish {
-  /** Batches that are not stored yet. */
-  remaining: number
-  readonly acceptedMs: number
-  readonly resolve: () => void
-  readonly reject: (error: BusbarError) => void
-}
-
 interface OpenBatch {
   readonly builder: RecordsBuilder
-  readonly publishes: PendingPublish[]
+  readonly parts: PublishPart[]
 }
 
 export interface Batch {
   readonly records: SealedRecords
   /** Bytes before compression; what the queue counts. */
   readonly rawBytes: number
-  readonly publishes: readonly PendingPublish[]
+  readonly parts: readonly PublishPart[]
   /** When its oldest publish was accepted, monotonic milliseconds. */
   readonly acceptedMs: number
 }
 
 /** What a queue needs from the producer. */
 export interface BatchSender {
-  /** Resolves when the batch is stored; rejects when it is given up. Retries in between. */
-  send(queue: PartitionQueue, batch: Batch): Promise<void>
+  /**
+   * Resolves with null when the batch is stored, or with Kafka's error code when the broker does not take these records
+   * together, and has none of them. Rejects when the batch is given up. Retries in between.
+   */
+  send(queue: PartitionQueue, batch: Batch): Promise<number | null>
+  /** The error for the only record of a batch that was refused with `errorCode`. */
+  refusalOf(queue: PartitionQueue, batch: Batch, errorCode: number): Promise<BusbarError>
   settled(batch: Batch, error: BusbarError | null): void
 }
 
@@ -72,19 +72,14 @@ export class PartitionQueue {
   }
 
   /** Adds one record of `publish`; returns the bytes it takes. Nothing is sent before `kick`. */
-  add(record: BusRecord, timestampMs: number, publish: PendingPublish): number {
+  add(publish: PendingPublish, index: number): number {
+    const record = publish.records[index] as BusRecord
     let batch = this.open[this.open.length - 1]
     if (batch === undefined || isFull(batch.builder, record)) {
-      batch = { builder: new RecordsBuilder(this.capacityBytes), publishes: [] }
+      batch = { builder: new RecordsBuilder(this.capacityBytes), parts: [] }
       this.open.push(batch)
     }
-    if (batch.publishes[batch.publishes.length - 1] !== publish) {
-      batch.publishes.push(publish)
-      publish.remaining++
-    }
-    const before = batch.builder.byteLength
-    batch.builder.add(record, timestampMs)
-    return batch.builder.byteLength - before
+    return addTo(batch, publish, index)
   }
 
   /** Sends what has gathered unless a batch is on its way. */
@@ -120,34 +115,84 @@ export class PartitionQueue {
     for (let open = this.open.shift(); open !== undefined; open = this.open.shift()) {
       const batch = this.seal(open)
       try {
-        await this.sender.send(this, batch)
+        await this.deliver(batch)
       } catch (error) {
         this.forgetIdentity()
-        this.settle(batch, error as BusbarError)
         for (const behind of this.open.splice(0)) this.settle(this.seal(behind, 'none'), error as BusbarError)
         return
       }
-      this.sequence += batch.records.count
-      if (this.sequence > SEQUENCE_MAX) this.forgetIdentity()
-      this.settle(batch, null)
     }
   }
 
-  private seal({ builder, publishes }: OpenBatch, compression = this.compression): Batch {
+  /** Settles the batch, whole or in parts; rejects when what is behind it has to be given up as well. */
+  private async deliver(batch: Batch): Promise<void> {
+    let unfit: number | null
+    try {
+      unfit = await this.sender.send(this, batch)
+    } catch (error) {
+      this.settle(batch, error as BusbarError)
+      throw error
+    }
+    const { count } = batch.records
+    if (unfit === null) {
+      this.sequence += count
+      if (this.sequence > SEQUENCE_MAX) this.forgetIdentity()
+      this.settle(batch, null)
+    } else if (count === 1) {
+      // The broker has said that it has not stored it, so the sequence goes on without it.
+      this.settle(batch, await this.sender.refusalOf(this, batch, unfit))
+    } else {
+      await this.deliverHalves(batch)
+    }
+  }
+
+  private async deliverHalves(batch: Batch): Promise<void> {
+    const [first, second] = this.halve(batch)
+    try {
+      await this.deliver(first)
+    } catch (error) {
+      this.settle(second, error as BusbarError)
+      throw error
+    }
+    await this.deliver(second)
+  }
+
+  /** Both halves in their order, each for as many of the batch's publishes as it holds. */
+  private halve(batch: Batch): [Batch, Batch] {
+    const halves = [0, 1].map((): OpenBatch => ({ builder: new RecordsBuilder(batch.rawBytes >> 1), parts: [] }))
+    let position = 0
+    for (const part of batch.parts) {
+      for (const index of part.publish.indexesOf(part)) {
+        addTo(halves[position++ < batch.records.count >> 1 ? 0 : 1] as OpenBatch, part.publish, index)
+      }
+      part.publish.divided()
+    }
+    const [first, second] = halves.map((half) => this.seal(half)) as [Batch, Batch]
+    // Positions are written in fewer bytes by now; what the queue counted has to come back nevertheless.
+    return [first, { ...second, rawBytes: batch.rawBytes - first.rawBytes }]
+  }
+
+  private seal({ builder, parts }: OpenBatch, compression = this.compression): Batch {
     const { byteLength, recordCount, firstTimestampMs, maxTimestampMs } = builder
     this.capacityBytes = Math.max(CAPACITY_BYTES_MIN, Math.min(byteLength + (byteLength >> 2), BATCH_BYTES_MAX * 2))
     const records = { ...compress(builder.finish(), compression), count: recordCount, firstTimestampMs, maxTimestampMs }
-    const acceptedMs = publishes[0]?.acceptedMs ?? 0
-    return { records, rawBytes: byteLength, publishes, acceptedMs }
+    const acceptedMs = parts[0]?.publish.acceptedMs ?? 0
+    return { records, rawBytes: byteLength, parts, acceptedMs }
   }
 
   private settle(batch: Batch, error: BusbarError | null): void {
-    for (const publish of batch.publishes) {
-      if (error !== null) publish.reject(error)
-      else if (--publish.remaining === 0) publish.resolve()
-    }
+    for (const part of batch.parts) part.publish.settle(part, error)
     this.sender.settled(batch, error)
   }
+}
+
+function addTo({ builder, parts }: OpenBatch, publish: PendingPublish, index: number): number {
+  const part = parts[parts.length - 1]
+  if (part === undefined || part.publish !== publish) parts.push(publish.begin(index))
+  else part.last = index
+  const before = builder.byteLength
+  builder.add(publish.records[index] as BusRecord, publish.wallMs)
+  return builder.byteLength - before
 }
 
 function isFull(builder: RecordsBuilder, next: BusRecord): boolean {

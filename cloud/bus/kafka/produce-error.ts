@@ -9,35 +9,42 @@ import { BusbarError, messageOf } from '../../../shared/errors.ts'
  * - `moved`: a broker answered that it cannot now; ask again after learning who leads.
  * - `reset`: the broker does not know our place in the sequence; begin a new one.
  * - `missing`: the topic or partition does not exist, as far as the broker knows.
- * - `refused`: it will not be taken however often it is sent.
+ * - `unfit`: these records together will not be taken; fewer of them may be.
+ * - `refused`: no record will be taken, however often it is sent.
  */
-export type ProduceOutcome = 'stored' | 'away' | 'moved' | 'reset' | 'missing' | 'refused'
+export type ProduceOutcome = 'stored' | 'away' | 'moved' | 'reset' | 'missing' | 'unfit' | 'refused'
 
 const NONE = 0
 const UNKNOWN_TOPIC_OR_PARTITION = 3
 const DUPLICATE_SEQUENCE_NUMBER = 46
 /** Out of order, unknown producer, fenced epoch, unknown mapping, invalid producer epoch. */
 const RESET_CODES = new Set([45, 47, 49, 59, 90])
-/** Too large, invalid, denied by ACL or policy, codec or format not supported. */
-const REFUSED_CODES = new Map<number, string>([
+/** Message too large for the topic, record list too large for a segment. */
+const TOO_LARGE_CODES = new Set([10, 18])
+/** What is wrong with some record of the batch. */
+const UNFIT_CODES = new Map<number, string>([
   [10, 'Raise max.message.bytes of the topic or send smaller records.'],
-  [17, 'The topic name is not allowed.'],
   [18, 'Raise segment.bytes of the topic or send smaller records.'],
+  [32, "Check the clock: the broker refuses the record's time."],
+  [44, "The topic's policy refuses the record."],
+  [87, 'The broker calls the record invalid.'],
+])
+/** Denied by ACL or setting, codec or format not supported. */
+const REFUSED_CODES = new Map<number, string>([
+  [17, 'The topic name is not allowed.'],
   [21, 'The broker does not take acks=all.'],
   [29, 'Grant this client WRITE on the topic.'],
   [31, 'Grant this client IDEMPOTENT_WRITE on the cluster.'],
-  [32, "Check the clock: the broker refuses the records' time."],
   [35, 'The broker is too old: Kafka 2.1 or later is needed.'],
   [43, 'Set message.format.version of the topic to 2.x or later.'],
-  [44, "The topic's policy refuses the records."],
   [76, 'The broker does not know the compression; choose another.'],
-  [87, 'The broker calls the records invalid.'],
 ])
 
 export function outcomeOf(errorCode: number): ProduceOutcome {
   if (errorCode === NONE || errorCode === DUPLICATE_SEQUENCE_NUMBER) return 'stored'
   if (errorCode === UNKNOWN_TOPIC_OR_PARTITION) return 'missing'
   if (RESET_CODES.has(errorCode)) return 'reset'
+  if (UNFIT_CODES.has(errorCode)) return 'unfit'
   if (REFUSED_CODES.has(errorCode)) return 'refused'
   // Everything else a broker says passes: an election, too few replicas in sync, its disk, a timeout of its own.
   return 'moved'
@@ -50,10 +57,45 @@ export function refusal(topic: string, errorCode: number): BusbarError {
   })
 }
 
+export function isTooLarge(errorCode: number): boolean {
+  return TOO_LARGE_CODES.has(errorCode)
+}
+
+/** A record that is refused for itself. */
+export interface UnfitRecord {
+  readonly topic: string
+  readonly key: string | null
+  /** Bytes of a batch with nothing but it, as sent. */
+  readonly bytes: number
+  /** What the topic takes, bytes; null when that is not known, or not the reason. */
+  readonly bytesMax: number | null
+  readonly errorCode: number
+}
+
+/** RECORD_TOO_LARGE or RECORD_REFUSED; neither is retryable. */
+export function unfitRecord({ topic, key, bytes, bytesMax, errorCode }: UnfitRecord): BusbarError {
+  const record = `a record for ${topic}${key === null ? '' : ` with key ${key}`}`
+  const hint = UNFIT_CODES.get(errorCode) ?? 'See the log of the broker.'
+  if (!isTooLarge(errorCode)) {
+    return new BusbarError(`Kafka refuses ${record} (error ${errorCode})`, { code: 'RECORD_REFUSED', hint })
+  }
+  const limit = bytesMax === null ? '' : ` of ${bytesMax} bytes`
+  return new BusbarError(`${record} takes ${bytes} bytes, which is above the topic's limit${limit}`, {
+    code: 'RECORD_TOO_LARGE',
+    hint,
+  })
+}
+
 /** A call of the client that failed: the broker's error code, or null when nobody answered. */
 export function brokerErrorCode(error: unknown): number | null {
   const found = findErrorBy(error as Error, 'code', 'PLT_KFK_PROTOCOL') as { apiCode?: number } | null
   return found?.apiCode ?? null
+}
+
+/** What counts against the breaker: an answer, even a refusal, shows that the broker is there. */
+export function nobodyAnswered(error: unknown): boolean {
+  const missing = error instanceof BusbarError && error.code === 'TOPIC_MISSING'
+  return !missing && brokerErrorCode(error) === null
 }
 
 /** One line about a failed call, with its innermost cause. */

@@ -22,8 +22,8 @@ export interface Route {
   /** Node by partition; -1 while an election runs. */
   leaders: number[]
   learntMs: number
-  /** Set when a leader did not answer as one. */
-  stale: boolean
+  /** Partitions whose leader did not answer as one; the others go on meanwhile. */
+  doubtful: Set<number>
   learning: Promise<void> | null
 }
 
@@ -65,7 +65,7 @@ export class TopicRoutes {
     route.learning ??= (async () => {
       try {
         route.leaders = await this.options.client.leaders(route.topic)
-        route.stale = false
+        route.doubtful = new Set()
         route.learntMs = this.options.clock.monotonicMs()
         for (let partition = route.queues.length; partition < route.leaders.length; partition++) {
           route.queues.push(this.options.newQueue(route.topic, partition))
@@ -82,10 +82,8 @@ export class TopicRoutes {
     const nowMs = this.options.clock.monotonicMs()
     if (nowMs - route.learntMs < ROUTE_AGE_MAX_MS) return
     route.learntMs = nowMs
-    // A failure here is met, and handled, by the next batch.
-    this.learn(route).catch(() => {
-      route.stale = true
-    })
+    // Whoever leads by then, the leaders known so far say so when they are asked.
+    this.learn(route).catch(() => {})
   }
 
   /** Resolves when no queue holds anything that is on its way. */
@@ -98,7 +96,7 @@ export class TopicRoutes {
   private async find(topic: string): Promise<Route> {
     const { clock, random, throughBreaker, aborted, publishTimeoutMs } = this.options
     const startedMs = clock.monotonicMs()
-    const route: Route = { topic, queues: [], leaders: [], learntMs: 0, stale: true, learning: null }
+    const route: Route = { topic, queues: [], leaders: [], learntMs: 0, doubtful: new Set(), learning: null }
     let failure = 'no broker answers'
     for (let attempt = 0; ; attempt++) {
       try {

@@ -64,7 +64,7 @@ function finish(task: TaskBody, json: boolean, terminal: Terminal): number {
   return allSucceeded ? EXIT_OK : EXIT_FAILED
 }
 
-/** The final states first come first; those of nobody are left out. */
+/** Devices by state; states that none is in are left out. */
 export function writeTally(task: TaskBody, terminal: Terminal): void {
   const { tally, device_count, state, reason } = task
   const { paint, out } = terminal

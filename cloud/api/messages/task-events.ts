@@ -2,7 +2,7 @@
 
 import { Type } from '@sinclair/typebox'
 import { TaskOptionsSchema } from '../../orchestration/orchestration.ts'
-import { SerialNumberSchema, SiteIdSchema } from '../schemas/common.ts'
+import { SiteIdSchema } from '../schemas/common.ts'
 import { TaskIdSchema } from '../schemas/task.ts'
 
 // Open objects: a message may carry more members than these, never fewer.
@@ -32,7 +32,8 @@ export const OrchestratorResponseSchema = Type.Object(
   {
     taskId: TaskIdSchema,
     command_id: Type.String({ description: 'Of the last attempt; a record that comes twice has the same' }),
-    deviceId: { ...SerialNumberSchema, description: 'Serial number' },
+    // Of a foreign request: it need not be one that a device can have.
+    deviceId: Type.String({ minLength: 1, maxLength: 128, description: 'Serial number, as it was asked for' }),
     status: Type.Union(
       ['SUCCESS', 'FAILED', 'REJECTED', 'TIMEOUT', 'EXPIRED', 'CANCELLED'].map((status) => Type.Literal(status)),
     ),

@@ -41,6 +41,7 @@ export class ChangePoller {
   /** Looks and joins follow one another, never side by side. */
   private turn: Promise<void> = Promise.resolve()
   private busy = false
+  private stopped = false
   private looks = 0
   /** Our wall clock at the last look. */
   private lookedAtMs = 0
@@ -61,9 +62,10 @@ export class ChangePoller {
    * Calls `admit` with the present state of what `filter` names, at a moment at which no change is being handed out: what
    * changes from then on comes after it. Rejects when the service cannot answer.
    */
-  join(filter: Filter, limit: number, admit: (present: readonly SeenChange[]) => void): Promise<void> {
+  async join(filter: Filter, limit: number, admit: (present: readonly SeenChange[]) => void): Promise<void> {
+    if (this.stopped) throw new Error('the server is stopping')
     this.polling ??= this.options.clock.every(POLL_MS, () => this.beginLook())
-    return this.inTurn(async () => {
+    await this.inTurn(async () => {
       // Whoever is the first to come is not told what changed before.
       if (!this.isPrimed) await this.look(async () => undefined)
       admit((await this.options.feed.present(filter, limit)).map(withText))
@@ -80,6 +82,7 @@ export class ChangePoller {
 
   /** Resolves when no look is under way any more. */
   async stop(): Promise<void> {
+    this.stopped = true
     this.rest()
     await this.turn.catch(() => undefined)
   }

@@ -104,7 +104,7 @@ describe('busbar-cloud task and command', { timeout: 60_000 }, () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(/^error INVALID_INPUT: 3 values/)
     expect(stderr).toMatch(/\n {2}body \/command_params\/tou_profile_id: required/)
-    expect(stderr).toMatch(/\n {2}body \/device_ids\/1 is "NOBODY": no device/)
+    expect(stderr).toMatch(/\n {2}body \/device_ids\/1 is "NOBODY": .*no device/)
     expect(stderr).toMatch(/\n {2}body \/device_ids\/2 is "MTR-00001": leave it out/)
   })
 
@@ -144,5 +144,19 @@ describe('busbar-cloud task and command', { timeout: 60_000 }, () => {
     const other = await busbar('cloud', ['task', 'list', '--url', edge.healthUrl])
     expect(other.stderr).toMatch(/^error API_ANSWER_UNKNOWN/)
     expect((await busbar('cloud', ['task', 'list', '--url', 'nonsense'])).code).toBe(64)
+  })
+
+  it('goes on watching while the core is away', async () => {
+    const startAt = new Date(Date.now() + 4_000).toISOString()
+    const id = (await start('--device', 'MTR-00003', '--start-at', startAt)).stdout.trim()
+    const watching = run('task', 'watch', id)
+    await new Promise((resolve) => setTimeout(resolve, 800))
+    await cloud.kill('SIGKILL')
+    await new Promise((resolve) => setTimeout(resolve, 3_000))
+    await cloud.restart()
+    const { code, stdout, stderr } = await watching
+    expect({ code, stderr }).toMatchObject({ code: 0, stderr: 'no core answers; the task goes on, still looking\n' })
+    expect(stdout).toContain('SCHEDULED  0 of 1')
+    expect(stdout).toContain('succeeded\t1\t100.0 %')
   })
 })

@@ -32,11 +32,10 @@ import { TASK_OWNER, type TaskSettings, type Tasks } from './tasks.ts'
 export type { TaskProblem } from './task-devices.ts'
 export { TaskConflictError, TaskRefusedError } from './task-errors.ts'
 export { TASK_ID } from './task-messages.ts'
-export { optionsBody, type RequestedOptions, TaskOptionsSchema } from './task-options.ts'
-export type { Tally, TaskDeviceView, TaskView } from './task-row.ts'
-export { TASK_STATES, type TaskState } from './task-state.ts'
-export type { TaskFilter } from './task-store.ts'
-export { type NewTask, type TaskSettings, Tasks, type WithTask } from './tasks.ts'
+export { optionsBody, TaskOptionsSchema } from './task-options.ts'
+export type { TaskDeviceView, TaskView } from './task-row.ts'
+export { TASK_STATES } from './task-state.ts'
+export { type NewTask, type TaskSettings, Tasks } from './tasks.ts'
 
 export interface TaskOrchestrationOptions {
   readonly tasks: Tasks

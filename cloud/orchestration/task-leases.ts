@@ -4,18 +4,26 @@ import { type ExpressionBuilder, sql, type Transaction, type Updateable } from '
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
 import type { Database, TasksTable } from '../database/schema.ts'
-import { RUNNABLE_STATES } from './task-state.ts'
+import { nextTaskState, RUNNABLE_STATES, stepsOf } from './task-state.ts'
+import type { TaskStore } from './task-store.ts'
 
 /** Tasks taken by one statement; there may be more. */
 const TASKS_PER_CLAIM = 100
 
 export class TaskLeases {
   private readonly database: DatabaseHandle
+  private readonly store: TaskStore
   private readonly coreId: string
   private readonly leaseMs: number
 
-  constructor(options: { readonly database: DatabaseHandle; readonly coreId: string; readonly leaseMs: number }) {
+  constructor(options: {
+    readonly database: DatabaseHandle
+    readonly store: TaskStore
+    readonly coreId: string
+    readonly leaseMs: number
+  }) {
     this.database = options.database
+    this.store = options.store
     this.coreId = options.coreId
     this.leaseMs = options.leaseMs
   }
@@ -37,6 +45,32 @@ export class TaskLeases {
       if (taken.length < TASKS_PER_CLAIM) break
     }
     return takenOver
+  }
+
+  /**
+   * Tasks whose task.requested did not come back before they expired begin all the same, since somebody has to say of their
+   * devices that they expired; nothing is issued any more.
+   */
+  async beginExpired(nowMs: number): Promise<void> {
+    const waiting = stepsOf('expanded').map(({ from }) => from)
+    const overdue = await this.database.kysely
+      .selectFrom('tasks')
+      .select('id')
+      .where('finished_at_ms', 'is', null)
+      .where('state', 'in', waiting)
+      .where('expires_at_ms', '<=', nowMs)
+      .orderBy('id')
+      .limit(TASKS_PER_CLAIM)
+      .execute()
+    if (overdue.length === 0) return
+    const ids = overdue.map((task) => task.id)
+    await this.database.transaction(async (transaction) => {
+      for (const task of await this.store.lockAll(ids, transaction)) {
+        const state = nextTaskState(task.state, 'expanded')
+        if (state === null || task.expires_at_ms > nowMs) continue
+        await this.store.update([task.id], { state, executed_round: task.round }, nowMs, transaction)
+      }
+    })
   }
 
   /** The tasks that this core is to run, and when each was last changed. */

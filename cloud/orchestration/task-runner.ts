@@ -198,6 +198,7 @@ export class TaskRunner {
       await this.leases.renew(wallMs)
       this.renewedAtMs = monotonicMs
     }
+    await this.leases.beginExpired(wallMs)
     const takenOver = await this.leases.claim(wallMs, this.stopping.signal)
     this.counts.takenOver += takenOver
     if (takenOver > 0) log.warn({ tasks: takenOver }, 'tasks of a core that is gone taken over')

@@ -56,7 +56,7 @@ export interface SubscribeOptions {
 /** A topic that differs from the catalogue. */
 export interface TopicDrift {
   readonly topic: string
-  readonly setting: 'missing' | 'partitions' | 'retentionMs' | 'replicationFactor' | 'minInsyncReplicas'
+  readonly setting: 'missing' | 'partitions' | 'retentionMs' | 'segmentMs' | 'replicationFactor' | 'minInsyncReplicas'
   readonly expected: number | null
   readonly actual: number | null
 }
@@ -93,7 +93,8 @@ export interface Bus extends Part {
   readonly kind: 'embedded' | 'kafka'
   /**
    * Appends the records of one topic. Resolves after every one is durable (fsync, or Kafka acks=all); rejects with a
-   * BusbarError when that is not known, and the caller publishes them again.
+   * BusbarError when that is not known, and the caller publishes them again, less those that `storedOf` names
+   * (publish-error.ts). A record that can never be stored is RECORD_TOO_LARGE or RECORD_REFUSED, not retryable.
    */
   publish(topic: string, records: readonly BusRecord[]): Promise<void>
   /** Joins a consumer group; a group without offsets begins at the oldest record. */

@@ -129,6 +129,9 @@ function settings(node: {
     'group.initial.rebalance.delay.ms=0',
     'broker.session.timeout.ms=3000',
     'broker.heartbeat.interval.ms=500',
+    // Old segments go within seconds, not minutes.
+    'log.retention.check.interval.ms=500',
+    'log.initial.task.delay.ms=500',
     'log.cleaner.dedupe.buffer.size=8388608',
   ].join('\n')
 }

@@ -20,7 +20,7 @@ const BATCH_CAPACITY_BYTES = 16 * 1024
 const OFFSET_DELAY_MS = 100
 
 export interface AppendQueueOptions {
-  readonly log: LogClient
+  readonly log: Pick<LogClient, 'call'>
   readonly clock: Clock
   /** Bytes accepted and not yet durable; at the limit publishers wait. */
   readonly queueBytesMax: number
@@ -159,6 +159,8 @@ export class AppendQueue {
       this.inFlightRecords = 0
       while (this.waiting.length > 0 && this.queuedBytes < this.options.queueBytesMax) this.waiting.shift()?.()
       if (this.gathering !== null) this.schedule()
+      // Offsets whose time came while this commit was in flight; an idle bus has no other commit to travel with.
+      else if (this.offsets.size > 0) this.scheduleOffsets()
     })
   }
 
@@ -195,7 +197,6 @@ export class AppendQueue {
       this.options.onFailed(failure, (gathering?.records ?? 0) + (behind?.records ?? 0))
       gathering?.reject(failure)
       behind?.reject(failure)
-      if (offsets.length > 0) this.scheduleOffsets()
     }
   }
 

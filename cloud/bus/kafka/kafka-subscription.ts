@@ -6,23 +6,20 @@
  * broker while a handler runs.
  */
 
-import type { Consumer, EachBatchPayload, IHeaders, Kafka, KafkaMessage } from 'kafkajs'
+import type { Consumer, EachBatchPayload, Kafka, KafkaMessage, TopicOffsets } from 'kafkajs'
 import { sleep, type Timer } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import { type BackoffPolicy, fullJitterMs } from '../../../shared/retry.ts'
 import type { BatchHandler, ConsumedRecord, Subscription } from '../bus.ts'
+import { recordOf } from './consumed-message.ts'
 import type { KafkaBusOptions, KafkaConfig } from './kafka-options.ts'
+import { type FinishedOffset, OffsetCommits } from './offset-commits.ts'
 
 const REBUILD_BACKOFF: BackoffPolicy = { baseMs: 200, capMs: 10_000 }
 const REDELIVERY_BACKOFF: BackoffPolicy = { baseMs: 100, capMs: 30_000 }
 const HEARTBEAT_MS = 1_000
 /** A fetch without records waits this long at the broker; also how long a stop may wait for it. */
 const FETCH_WAIT_MS = 500
-/**
- * Offsets are committed this long after a batch is finished, all partitions together: a commit a batch would cost more
- * than the batch under a light load. A crash in between means a redelivery, never a loss.
- */
-const COMMIT_DELAY_MS = 100
 /** Compressed bytes of one partition in one fetch: some thousands of readings. */
 const PARTITION_FETCH_BYTES = 256 * 1024
 /** After its last batch a consumer has this long to commit, and then to leave; without a broker it would go on trying. */
@@ -49,14 +46,19 @@ export function positionId(topic: string, partition: number): string {
   return `${topic}/${partition}`
 }
 
+/** A consumer, from when it is built until it crashes or is stopped. */
+interface Membership {
+  readonly consumer: Consumer
+  readonly commits: OffsetCommits
+  /** Commits once; kafkajs's other way tries for a minute, across rebalances. Null before the first batch. */
+  commitOnce: EachBatchPayload['commitOffsetsIfNecessary'] | null
+}
+
 export class KafkaSubscription implements Subscription {
   private readonly options: KafkaSubscriptionOptions
   private readonly stopping = new AbortController()
   private readonly failedAttempts = new Map<string, number>()
   private readonly pauses = new Set<Timer>()
-  /** Finished and not yet committed, by `positionId`. */
-  private finished = new Map<string, { topic: string; partition: number; offset: string }>()
-  private commitTimer: Timer | null = null
   private readonly inHand = new Set<Promise<void>>()
   private running: Promise<void> | null = null
   /** Why there is no consumer at the moment; null while there is one. */
@@ -85,7 +87,6 @@ export class KafkaSubscription implements Subscription {
   async stop(): Promise<void> {
     this.stopping.abort()
     await this.running
-    this.commitTimer?.cancel()
   }
 
   /** Builds consumers one after the other until stopped. */
@@ -119,26 +120,44 @@ export class KafkaSubscription implements Subscription {
       maxBytesPerPartition: PARTITION_FETCH_BYTES,
       allowAutoTopicCreation: false,
     })
+    const member = this.membership(consumer)
     const ended = Promise.withResolvers<Error | null>()
     const onStop = (): void => ended.resolve(null)
     this.stopping.signal.addEventListener('abort', onStop, { once: true })
     consumer.on('consumer.crash', ({ payload }) => ended.resolve(payload.error))
     consumer.on('consumer.group_join', ({ payload }) => {
-      // Whoever has the partitions now begins at what is committed.
-      this.finished.clear()
+      member.commits.reassigned()
       this.seekTail(consumer, payload.memberAssignment)
       onJoined()
     })
-    const built = this.build(consumer).then(() => ended.promise)
+    const built = this.build(member).then(() => ended.promise)
     // A stop does not wait until an absent broker can be joined.
     const error = await Promise.race([built, ended.promise]).catch((thrown: unknown) => thrown)
     built.catch(() => {})
     this.stopping.signal.removeEventListener('abort', onStop)
-    await this.leave(consumer)
+    await this.leave(member)
     return messageOf(error)
   }
 
-  private async build(consumer: Consumer): Promise<void> {
+  private membership(consumer: Consumer): Membership {
+    const { clock, random, log } = this.options.bus
+    const { group } = this.options
+    const member: Membership = {
+      consumer,
+      commitOnce: null,
+      commits: new OffsetCommits({
+        commit: async (offsets) => member.commitOnce?.({ topics: byTopic(offsets) }),
+        // A rebalance ends in a join, and the records are delivered again; an absent coordinator comes back.
+        onFailed: (error) => log.debug({ group, error: messageOf(error) }, 'offsets were not committed'),
+        clock,
+        random,
+      }),
+    }
+    return member
+  }
+
+  private async build(member: Membership): Promise<void> {
+    const { consumer } = member
     const { topics, tailFrom, config } = this.options
     await consumer.connect()
     await consumer.subscribe({ topics: [...topics], fromBeginning: tailFrom === null })
@@ -146,19 +165,19 @@ export class KafkaSubscription implements Subscription {
       autoCommit: false,
       eachBatchAutoResolve: false,
       partitionsConsumedConcurrently: config.partitionsConcurrently,
-      eachBatch: (payload) => this.track(this.deliver(consumer, payload)),
+      eachBatch: (payload) => this.track(this.deliver(member, payload)),
     })
   }
 
   /** Ends the consumer after the batches in hand, with their offsets committed if a broker is there to take them. */
-  private async leave(consumer: Consumer): Promise<void> {
+  private async leave({ consumer, commits }: Membership): Promise<void> {
     while (this.inHand.size > 0) await Promise.allSettled(this.inHand)
     // A consumer that is gone cannot be resumed; its successor begins with nothing paused.
     for (const pause of this.pauses) pause.cancel()
     this.pauses.clear()
-    await this.withPatience(this.commitFinished(consumer))
+    await this.withPatience(commits.flush())
+    commits.cancel()
     await this.withPatience(consumer.disconnect().catch(() => {}))
-    this.finished.clear()
   }
 
   private async withPatience(work: Promise<void>): Promise<void> {
@@ -186,7 +205,10 @@ export class KafkaSubscription implements Subscription {
     }
   }
 
-  private async deliver(consumer: Consumer, payload: EachBatchPayload): Promise<void> {
+  private async deliver(member: Membership, payload: EachBatchPayload): Promise<void> {
+    const { consumer, commits } = member
+    const assignment = commits.currentAssignment
+    member.commitOnce = payload.commitOffsetsIfNecessary
     const { topic, partition, messages } = payload.batch
     const { batchRecordsMax } = this.options.config
     const id = positionId(topic, partition)
@@ -195,6 +217,8 @@ export class KafkaSubscription implements Subscription {
       const slice = messages.slice(i, i + batchRecordsMax)
       const records = slice.map((message) => recordOf(topic, partition, message))
       const failure = await this.handOver(payload, records)
+      // Whoever has the partition now begins at what is committed, and takes these again.
+      if (assignment !== commits.currentAssignment) return
       if (failure !== null) {
         this.pause(consumer, payload, failure)
         return
@@ -208,28 +232,7 @@ export class KafkaSubscription implements Subscription {
         this.options.tailFrom.set(id, next)
         continue
       }
-      this.finished.set(id, { topic, partition, offset: String(next) })
-      if (this.stopping.signal.aborted) await this.commitFinished(consumer)
-      else this.commitSoon(consumer)
-    }
-  }
-
-  private commitSoon(consumer: Consumer): void {
-    this.commitTimer ??= this.options.bus.clock.after(COMMIT_DELAY_MS, () => {
-      this.commitTimer = null
-      void this.commitFinished(consumer)
-    })
-  }
-
-  private async commitFinished(consumer: Consumer): Promise<void> {
-    const offsets = [...this.finished.values()]
-    if (offsets.length === 0) return
-    this.finished = new Map()
-    try {
-      await consumer.commitOffsets(offsets)
-    } catch (error) {
-      // A rebalance or a lost coordinator: both end in a join, and the records are delivered again.
-      this.options.bus.log.debug({ group: this.options.group, error: messageOf(error) }, 'offsets were not committed')
+      commits.finish({ topic, partition, offset: String(next) }, assignment)
     }
   }
 
@@ -273,27 +276,9 @@ export class KafkaSubscription implements Subscription {
   }
 }
 
-function recordOf(topic: string, partition: number, message: KafkaMessage): ConsumedRecord {
-  return {
+function byTopic(offsets: readonly FinishedOffset[]): TopicOffsets[] {
+  return [...Map.groupBy(offsets, ({ topic }) => topic)].map(([topic, partitions]) => ({
     topic,
-    partition,
-    offset: BigInt(message.offset),
-    key: message.key === null ? null : message.key.toString(),
-    value: message.value ?? EMPTY,
-    headers: headersOf(message.headers),
-    timestampMs: Number(message.timestamp),
-  }
-}
-
-const EMPTY = Buffer.alloc(0)
-
-/** Of a header that comes several times the last one counts. */
-function headersOf(headers: IHeaders | undefined): Readonly<Record<string, string>> {
-  const result: Record<string, string> = {}
-  for (const name in headers) {
-    const value = headers[name]
-    const last = Array.isArray(value) ? value[value.length - 1] : value
-    if (last !== undefined) result[name] = typeof last === 'string' ? last : last.toString()
-  }
-  return result
+    partitions: partitions.map(({ partition, offset }) => ({ partition, offset })),
+  }))
 }

@@ -6,6 +6,9 @@ import type { TopicDrift } from '../bus.ts'
 import type { TopicSpec } from '../catalogue.ts'
 import { describeFailure } from './produce-error.ts'
 
+/** What brokers begin a new segment after, unless a topic says otherwise. */
+const BROKERS_SEGMENT_MS = 7 * 86_400_000
+
 export interface Replication {
   readonly replicationFactor: number
   readonly minInsyncReplicas: number
@@ -31,11 +34,20 @@ export async function createTopics(
           { name: 'retention.ms', value: String(retentionMs) },
           { name: 'cleanup.policy', value: cleanup },
           { name: 'min.insync.replicas', value: String(minInsyncReplicas) },
+          ...segmentSetting(retentionMs),
         ],
       })),
     })
     return missing.map(({ topic }) => topic)
   })
+}
+
+/**
+ * A broker deletes whole segments, and the one that is written to never: with segments of a week a busy topic would keep
+ * a minute's records for a week. The broker looks for what may go every few minutes (log.retention.check.interval.ms).
+ */
+function segmentSetting(retentionMs: number): { name: string; value: string }[] {
+  return retentionMs < BROKERS_SEGMENT_MS ? [{ name: 'segment.ms', value: String(retentionMs) }] : []
 }
 
 /** What is missing, has fewer partitions or replicas than it should, or is kept for another time. */
@@ -53,6 +65,7 @@ export async function checkTopics(
       const found = metadata.find(({ name }) => name === topic)
       if (found === undefined) return [{ topic, setting: 'missing', expected: null, actual: null }]
       const drift: TopicDrift[] = []
+      const segmentMs = settings.get(topic)?.get('segment.ms') ?? null
       const compare = (
         setting: TopicDrift['setting'],
         expected: number,
@@ -65,6 +78,9 @@ export async function checkTopics(
       const replicas = Math.min(...found.partitions.map((partition) => partition.replicas.length))
       compare('partitions', partitions, found.partitions.length, true)
       compare('retentionMs', retentionMs, settings.get(topic)?.get('retention.ms') ?? null, false)
+      if (retentionMs < BROKERS_SEGMENT_MS && segmentMs !== null && segmentMs > retentionMs) {
+        drift.push({ topic, setting: 'segmentMs', expected: retentionMs, actual: segmentMs })
+      }
       compare('replicationFactor', replication.replicationFactor, replicas, true)
       const minInsync = settings.get(topic)?.get('min.insync.replicas') ?? null
       compare('minInsyncReplicas', replication.minInsyncReplicas, minInsync, true)
@@ -81,7 +97,7 @@ async function topicSettings(admin: Admin, topics: readonly string[]): Promise<M
     resources: topics.map((name) => ({
       type: kafkajs.ConfigResourceTypes.TOPIC,
       name,
-      configNames: ['retention.ms', 'min.insync.replicas'],
+      configNames: ['retention.ms', 'segment.ms', 'min.insync.replicas'],
     })),
   })
   for (const { resourceName, configEntries } of resources) {

@@ -18,5 +18,5 @@ export interface LearnedTime {
 export function cloudWallMs(learned: LearnedTime | null, monotonicMs: number): number | null {
   if (learned === null) return null
   const sinceMs = Math.max(0, monotonicMs - learned.atMs)
-  return Math.ceil(monotonicMs + learned.offsetMs + (sinceMs * DRIFT_PPM) / 1e6)
+  return Math.ceil(monotonicMs + learned.offsetMs + (sinceMs * DRIFT_PPM) / (1e6 - DRIFT_PPM))
 }

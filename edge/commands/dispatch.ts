@@ -65,7 +65,7 @@ export class CommandDispatch implements CommandRouteEvents {
   restore(image: InboxImage): void {
     const { teller, bootId } = this.options
     const now = this.options.now()
-    for (const each of image.loose) this.ids.hold(each)
+    for (const each of image.loose) this.ids.hold(each, null)
     const byPosition = new Map<number, OpenEntry>()
     for (const command of image.commands)
       byPosition.set(command.position, this.add(command, lifeOf(command.row, bootId, now)))
@@ -116,6 +116,7 @@ export class CommandDispatch implements CommandRouteEvents {
     const line = this.lineOf(device)
     if (line.route !== null) this.closed(device, line.route)
     line.route = route
+    this.ids.opened(route)
     this.advance(line)
   }
 
@@ -124,20 +125,22 @@ export class CommandDispatch implements CommandRouteEvents {
     if (line?.route !== route) return
     line.route = null
     if (line.current !== null) this.feed(line.current, { kind: 'closed' })
-    if (!route.durable) this.ids.forget(route.session)
+    this.ids.closed(route)
     this.dropIdle(line)
   }
 
-  received(device: DeviceAddress, route: CommandRoute, packetId: number): void {
+  received(_device: DeviceAddress, route: CommandRoute, packetId: number): void {
     const { session } = route
-    // Nobody knows it any more, so the client may let go of it [MQTT-4.3.3-1]. What was reported as over must not run, though.
-    if (!this.ids.isHeld(session, packetId)) route.release(packetId)
-    else this.handshake(device, route, { kind: 'received', session, packetId })
+    const holder = this.ids.holderOf(session, packetId)
+    // Nobody knows it any more, so the client may let go of it [MQTT-4.3.3-1].
+    if (holder === undefined) route.release(packetId)
+    // What was reported as over must not run; what waits for its own route is sent again there, and PUBREC comes again.
+    else if (holder?.line.route?.session === session) this.feed(holder, { kind: 'received', session, packetId })
   }
 
-  completed(device: DeviceAddress, route: CommandRoute, packetId: number): void {
-    const { session } = route
-    this.handshake(device, route, { kind: 'completed', session, packetId })
+  completed(_device: DeviceAddress, { session }: CommandRoute, packetId: number): void {
+    const holder = this.ids.holderOf(session, packetId)
+    if (holder?.line.route?.session === session) this.feed(holder, { kind: 'completed', session, packetId })
   }
 
   answered(device: DeviceAddress, payload: Uint8Array): void {
@@ -156,17 +159,12 @@ export class CommandDispatch implements CommandRouteEvents {
     if (entry !== undefined && state !== 'DELIVERED') this.feed(entry, { kind: 'told' })
   }
 
-  private handshake(device: DeviceAddress, route: CommandRoute, input: LifeInput): void {
-    const line = this.lines.get(keyOf(device))
-    if (line?.route === route && line.current !== null) this.feed(line.current, input)
-  }
-
   private add(command: Arrived, life: CommandLife): OpenEntry {
     const { position, commandId, siteId, serialNumber, expiresAtMs, timeoutMs } = command
     const line = this.lineOf({ siteId, serialNumber })
     const entry: OpenEntry = { position, commandId, expiresAtMs, timeoutMs, line, life, step: 0 }
     const handshake = handshakeOf(life)
-    if (handshake !== null) this.ids.hold(handshake)
+    if (handshake !== null) this.ids.hold(handshake, isOver(life) ? null : entry)
     this.entries.set(commandId, entry)
     this.tally.entered(life)
     if (isOver(life)) this.dropIdle(line)
@@ -216,7 +214,7 @@ export class CommandDispatch implements CommandRouteEvents {
     if (life !== before) {
       entry.life = life
       this.tally.moved(before, life)
-      this.holdIds(before, life)
+      this.holdIds(entry, before, life)
     }
     for (const effect of effects) this.perform(entry, effect)
     if (isOver(life) && !isOver(before)) this.over(entry)
@@ -252,7 +250,10 @@ export class CommandDispatch implements CommandRouteEvents {
       return
     }
     // The broker will say that the connection is gone; until then nothing more is tried there.
-    if (agreed) line.route = null
+    if (agreed && line.route !== null) {
+      this.ids.closed(line.route)
+      line.route = null
+    }
     this.feed(entry, dup ? { kind: 'closed' } : { kind: 'unwritten' })
     this.advance(line)
   }
@@ -263,12 +264,13 @@ export class CommandDispatch implements CommandRouteEvents {
     this.advance(line)
   }
 
-  private holdIds(before: CommandLife, after: CommandLife): void {
+  private holdIds(entry: OpenEntry, before: CommandLife, after: CommandLife): void {
     const was = handshakeOf(before)
     const is = handshakeOf(after)
     // What a command left open when it ended stays held.
     if (was !== null && is === null && after.phase !== 'ended') this.ids.free(was)
-    if (was === null && is !== null) this.ids.hold(is)
+    if (is !== null && isOver(after)) this.ids.hold(is, null)
+    else if (is !== null && was === null) this.ids.hold(is, entry)
   }
 }
 

@@ -4,19 +4,38 @@
  */
 
 import type { CommandRoute } from '../broker/command-outlet.ts'
+import type { OpenEntry } from './device-line.ts'
 import type { Handshake } from './life-state.ts'
 import { HELD_IDS_MAX, HELD_SESSIONS_MAX } from './limits.ts'
 
 export class HeldIds {
-  /** Sets, oldest first. */
-  private readonly bySession = new Map<string, Set<number>>()
+  /** Oldest first. */
+  private readonly bySession = new Map<string, Map<number, OpenEntry | null>>()
+  /** Open routes of each session: a local client has one for every device that it speaks for. */
+  private readonly routes = new Map<string, number>()
 
-  hold({ session, packetId }: Pick<Handshake, 'session' | 'packetId'>): void {
-    const ids = this.bySession.get(session) ?? new Set()
+  opened({ session }: CommandRoute): void {
+    this.routes.set(session, (this.routes.get(session) ?? 0) + 1)
+  }
+
+  closed({ session, durable }: CommandRoute): void {
+    const left = (this.routes.get(session) ?? 1) - 1
+    if (left > 0) {
+      this.routes.set(session, left)
+      return
+    }
+    this.routes.delete(session)
+    // The session is over, and with it what it had open [MQTT-3.1.2-6].
+    if (!durable) this.bySession.delete(session)
+  }
+
+  /** @param holder null when the command is over. */
+  hold({ session, packetId }: Pick<Handshake, 'session' | 'packetId'>, holder: OpenEntry | null): void {
+    const ids = this.bySession.get(session) ?? new Map()
     this.bySession.set(session, ids)
     ids.delete(packetId)
-    ids.add(packetId)
-    if (ids.size > HELD_IDS_MAX) ids.delete(oldestOf(ids))
+    ids.set(packetId, holder)
+    if (ids.size > HELD_IDS_MAX) ids.delete(oldestOf(ids.keys()))
     if (this.bySession.size > HELD_SESSIONS_MAX) this.bySession.delete(oldestOf(this.bySession.keys()))
   }
 
@@ -26,13 +45,9 @@ export class HeldIds {
     if (ids?.size === 0) this.bySession.delete(session)
   }
 
-  /** The session is over, and with it what it had open [MQTT-3.1.2-6]. */
-  forget(session: string): void {
-    this.bySession.delete(session)
-  }
-
-  isHeld(session: string, packetId: number): boolean {
-    return this.bySession.get(session)?.has(packetId) === true
+  /** The command that has the identifier; null when that one is over, undefined when none has it. */
+  holderOf(session: string, packetId: number): OpenEntry | null | undefined {
+    return this.bySession.get(session)?.get(packetId)
   }
 
   /** An identifier of the route that is not held; null while there is none. */
@@ -41,7 +56,7 @@ export class HeldIds {
     for (let tries = 0; tries <= HELD_IDS_MAX; tries++) {
       const id = route.newPacketId()
       if (id === 0) return null
-      if (!this.isHeld(route.session, id)) return id
+      if (this.holderOf(route.session, id) === undefined) return id
     }
     return null
   }
@@ -51,7 +66,7 @@ export class HeldIds {
   }
 }
 
-function oldestOf<T>(set: Iterable<T>): T {
-  const [oldest] = set
+function oldestOf<T>(keys: Iterable<T>): T {
+  const [oldest] = keys
   return oldest as T
 }

@@ -1,38 +1,14 @@
 /** A disk that is really full. */
 
-import { execFileSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect } from 'vitest'
+import { fillDisk, smallDisk, testWithSmallDisk } from '../../support/small-disk.ts'
 import { append, readRecords, startSpool, stopSpool, texts } from '../../support/spool.ts'
-import { tempDir } from '../../support/temp-dir.ts'
-
-const isRoot = process.getuid?.() === 0
-if (!isRoot) process.stderr.write('\nSKIPPED: a full disk needs root, to mount a small tmpfs\n')
-
-/** A disk of four mebibytes. */
-async function smallDisk(): Promise<string> {
-  const dir = join(await tempDir(), 'small')
-  mkdirSync(dir)
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', dir])
-  onTestFinished(() => void execFileSync('umount', ['-l', dir]))
-  return dir
-}
-
-function fill(dir: string): () => void {
-  try {
-    execFileSync('dd', ['if=/dev/zero', `of=${dir}/other`, 'bs=4k'], { stdio: 'ignore' })
-  } catch {
-    // dd stops when the disk is full.
-  }
-  return () => void execFileSync('rm', [`${dir}/other`])
-}
 
 const large = (n: number, bytes = 40_000) =>
   Buffer.concat([Buffer.from(`${n}:`), crypto.getRandomValues(new Uint8Array(Math.min(bytes, 65_536)))])
 const numbers = (records: readonly string[]) => records.map((text) => Number(text.split(':')[0]))
 
-test.skipIf(!isRoot)('the oldest telemetry makes room when the disk is full', async () => {
+testWithSmallDisk('the oldest telemetry makes room when the disk is full', async () => {
   const spool = await startSpool(await smallDisk())
   const acknowledged: number[] = []
   for (let n = 0; n < 200; n++) if ((await append(spool, [large(n)]))[0] === null) acknowledged.push(n)
@@ -43,11 +19,11 @@ test.skipIf(!isRoot)('the oldest telemetry makes room when the disk is full', as
   expect(spool.stats()).toMatchObject({ failing: null, evicted: { disk: 200 - kept.length } })
 })
 
-test.skipIf(!isRoot)('what finds no room is refused until there is room, and what was acknowledged stays', async () => {
+testWithSmallDisk('what finds no room is refused until there is room, and what was acknowledged stays', async () => {
   const dir = await smallDisk()
   const spool = await startSpool(dir)
   await append(spool, [large(0)])
-  const makeRoom = fill(dir)
+  const makeRoom = fillDisk(dir)
   const outcomes = []
   // Now small enough for the pages that giving up the first one frees, now not.
   for (let n = 1; n <= 30; n++) outcomes.push(...(await append(spool, [large(n, n % 3 === 0 ? 65_000 : 30_000)])))
@@ -64,7 +40,7 @@ test.skipIf(!isRoot)('what finds no room is refused until there is room, and wha
   await stopSpool(spool)
 
   // Starting on a full disk works too: what is there can be told, and stored once there is room.
-  const again = fill(dir)
+  const again = fillDisk(dir)
   const restarted = await startSpool(dir)
   expect(restarted.laneState()).toEqual(spool.laneState())
   again()

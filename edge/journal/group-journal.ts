@@ -227,6 +227,9 @@ export class GroupJournal<Change, Result = void> {
     this.retry?.cancel()
     const { waiting } = this.pending
     this.pending = { changes: [], waiting: [] }
+    // Nobody waits for what is not going to be written.
+    this.inFlightDone.resolve()
+    this.pendingDone.resolve()
     for (const each of waiting) each?.refused?.(this.reason)
     options.log.error({ path: options.path, changesMax: options.changesMax }, this.reason)
     options.onFailing?.(this.reason)

@@ -10,6 +10,7 @@
 import type { Readable } from 'node:stream'
 import type { ObservedTopics } from '../observed-topics.ts'
 import { createMemorySessions } from './memory-sessions.ts'
+import { NotedSubscriptions } from './noted-subscriptions.ts'
 import { OutgoingQueues } from './outgoing-queues.ts'
 import type { SessionJournal } from './session-journal.ts'
 import {
@@ -49,13 +50,13 @@ export class DurablePersistence {
   /** Clients with QoS 2 messages of theirs between PUBLISH and PUBREL. */
   private readonly receiving = new Map<string, Set<number>>()
   private readonly wills = new Set<string>()
-  /** The filters of each session that queue messages: those of QoS 1 and 2. */
-  private readonly filters = new Map<string, Set<string>>()
+  private readonly noted: NotedSubscriptions
   private engine: BrokerOfSessions | null = null
 
   constructor(options: DurablePersistenceOptions) {
     this.options = options
     const { journal, random, queueMax, sessionsMax, dropped } = options
+    this.noted = new NotedSubscriptions(options.observed)
     this.outgoing = new OutgoingQueues({ journal, queueMax, full: () => dropped('session-queue-full') })
     this.register = new SessionRegister({
       journal,
@@ -87,7 +88,7 @@ export class DurablePersistence {
     for (const { clientId, topic, options } of image.subscriptions) {
       const subscription: Subscription = { topic, ...JSON.parse(options) }
       await this.memory.addSubscriptions({ id: clientId }, [subscription])
-      this.observe(clientId, topic, subscription.qos > 0)
+      this.noted.note(clientId, topic, { options, queues: subscription.qos > 0 })
     }
     this.outgoing.restore(image.queued)
     for (const row of image.received) {
@@ -135,21 +136,22 @@ export class DurablePersistence {
 
   async addSubscriptions(client: ClientRef, subscriptions: Subscription[]): Promise<void> {
     const { journal, admits } = this.options
-    const admitted = subscriptions.filter(({ topic }) => admits(client, topic))
-    const stored = this.memory.addSubscriptions(client, admitted)
-    for (const { topic, ...options } of admitted) {
-      journal.append({ kind: 'subscribe', clientId: client.id, topic, options: JSON.stringify(options) })
-      this.observe(client.id, topic, options.qos > 0)
-    }
-    await Promise.all([stored, journal.durable()])
+    // The engine gives all subscriptions of a packet once for each of them: what is known already is not written again.
+    const fresh = subscriptions.filter(({ topic, ...options }) => {
+      if (!admits(client, topic)) return false
+      const text = JSON.stringify(options)
+      if (!this.noted.note(client.id, topic, { options: text, queues: options.qos > 0 })) return false
+      journal.append({ kind: 'subscribe', clientId: client.id, topic, options: text })
+      return true
+    })
+    await Promise.all([this.memory.addSubscriptions(client, fresh), journal.durable()])
   }
 
   async removeSubscriptions(client: ClientRef, topics: string[]): Promise<void> {
     const { journal } = this.options
     const removed = this.memory.removeSubscriptions(client, topics)
     for (const topic of topics) {
-      journal.append({ kind: 'unsubscribe', clientId: client.id, topic })
-      this.observe(client.id, topic, false)
+      if (this.noted.note(client.id, topic, null)) journal.append({ kind: 'unsubscribe', clientId: client.id, topic })
     }
     await Promise.all([removed, journal.durable()])
   }
@@ -268,23 +270,10 @@ export class DurablePersistence {
   private forgetSession(clientId: string): void {
     this.outgoing.forget(clientId)
     this.receiving.delete(clientId)
-    for (const filter of this.filters.get(clientId) ?? []) this.options.observed.remove(filter)
-    this.filters.delete(clientId)
+    this.noted.forget(clientId)
     // In memory both have taken effect when they return.
     void this.memory.cleanIncoming({ id: clientId })
     void this.memory.cleanSubscriptions({ id: clientId })
-  }
-
-  /** Keeps `observed` in step with the filters of a session. */
-  private observe(clientId: string, filter: string, queues: boolean): void {
-    const filters = getOrMake(this.filters, clientId, () => new Set<string>())
-    if (queues && !filters.has(filter)) {
-      filters.add(filter)
-      this.options.observed.add(filter)
-    } else if (!queues && filters.delete(filter)) {
-      this.options.observed.remove(filter)
-    }
-    if (filters.size === 0) this.filters.delete(clientId)
   }
 
   private receivingOf(clientId: string): Set<number> {

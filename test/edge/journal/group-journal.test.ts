@@ -89,4 +89,17 @@ describe('a journal', () => {
     await rm(inboxPath(dir), { recursive: true })
     await journal.close()
   })
+
+  test('lets go whoever waits when it gives up while the disk is busy', async () => {
+    const journal = journalIn(await tempDir(), { changesMax: 3, probe: false })
+    journal.append(receive('c0'))
+    // The first is on its way to the thread.
+    await Promise.resolve()
+    journal.append(receive('c1'))
+    const waiting = journal.durable()
+    for (let n = 2; n < 6; n++) journal.append(receive(`c${n}`))
+    expect(journal.failing).toBe('too much waits')
+    await waiting
+    await journal.close()
+  })
 })

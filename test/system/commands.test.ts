@@ -98,7 +98,12 @@ describeKafka('commands', () => {
       expect(answer.status).toBe(201)
       const { id } = answer.body
       expect(id).toMatch(/^cmd-[0-9a-f]{8}$/)
-      expect(answer.body).toMatchObject({ device_id: METER, name: 'reboot', payload: { force: true }, status: 'pending' })
+      expect(answer.body).toMatchObject({
+        device_id: METER,
+        name: 'reboot',
+        payload: { force: true },
+        status: 'pending',
+      })
 
       const event = await records('command.events', ({ key }) => key === id)
       expect(JSON.parse(event.payload)).toEqual({

@@ -14,6 +14,7 @@ import type { InboxChange, InboxOutcome } from './inbox-tables.ts'
 import { lifeOf, rowOf } from './life-row.ts'
 import { type CommandLife, handshakeOf, isAnswered, isDue, isOver, type Now, WAITING } from './life-state.ts'
 import type { LifeEffect, LifeFact, LifeInput } from './life-step.ts'
+import { TICK_ENDINGS_MAX } from './limits.ts'
 import { Tally } from './tally.ts'
 
 /** What is needed of the journal. */
@@ -103,7 +104,12 @@ export class CommandDispatch implements CommandRouteEvents {
   /** Ends what is overdue, and begins what could not be begun for want of a packet identifier. */
   tick(): void {
     const now = this.options.now()
-    for (const entry of this.entries.values()) if (isDue(entry.life, entry, now)) this.feed(entry, { kind: 'tick' })
+    let left = TICK_ENDINGS_MAX
+    for (const entry of this.entries.values()) {
+      if (!isDue(entry.life, entry, now)) continue
+      this.feed(entry, { kind: 'tick' })
+      if (--left === 0) break
+    }
     this.resume()
   }
 

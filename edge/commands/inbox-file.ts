@@ -3,6 +3,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { BusbarError } from '../../shared/errors.ts'
+import { systemRandom } from '../../shared/random.ts'
 import { openSqlite, type SqliteDatabase } from '../../shared/sqlite.ts'
 import { InboxTables, SCHEMA, SCHEMA_VERSION } from './inbox-tables.ts'
 
@@ -38,6 +39,9 @@ function prepared(database: SqliteDatabase, path: string): SqliteDatabase {
   if (version === 0) {
     database.transaction(() => {
       database.exec(SCHEMA)
+      // Positions begin at random, so that those of a damaged file's commands hardly ever come again.
+      const before = Math.floor(systemRandom.fraction() * 2 ** 48)
+      database.prepare("INSERT INTO sqlite_sequence VALUES ('commands', ?)").run(before)
       database.pragma(`user_version = ${SCHEMA_VERSION}`)
     })()
     syncDirectory(dirname(path))

@@ -6,6 +6,9 @@ export const FACTS_IN_FLIGHT_MAX = 256
 /** How often deadlines are looked at, milliseconds. That nothing goes out late is checked when it goes out. */
 export const TICK_MS = 1_000
 
+/** Commands that one such look ends; the others end with the next, so that the thread's messages stay small. */
+export const TICK_ENDINGS_MAX = 5_000
+
 /** How often finished ids that are old enough are removed, milliseconds. */
 export const PURGE_PERIOD_MS = 3_600_000
 

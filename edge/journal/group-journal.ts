@@ -79,7 +79,8 @@ export class GroupJournal<Change, Result = void> {
 
   /**
    * Takes a change that is tried once, in order with the others.
-   * @throws BusbarError JOURNAL_REFUSED, retryable, when it is not on disk; it will not come to be there later.
+   * @throws BusbarError JOURNAL_REFUSED, retryable, when it is not known to be on disk. It is not tried again; only when the
+   *   process dies between a sync that failed and the next commit may it be found there.
    */
   attempt(change: Change): Promise<Result> {
     if (this.reason !== null || this.state !== 'open') {

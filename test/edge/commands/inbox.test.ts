@@ -237,6 +237,20 @@ describe('delivering', () => {
 })
 
 describe('facts', () => {
+  test('thousands that expire at once are all told', async () => {
+    const site = await startInbox(await tempDir(), { inboxMax: 20_000 })
+    site.inbox.learnCloudTime(CLOUD_MS)
+    expect((await site.inbox.receive(commands(12_000))).stored).toHaveLength(12_000)
+    site.clock.advance(3_600_000)
+    await until(() => {
+      site.clock.advance(1000)
+      const { ended, untold } = site.inbox.stats()
+      return ended.EXPIRED === 12_000 && untold === 0
+    })
+    expect(new Set(site.facts()).size).toBe(12_000)
+    expect(site.inbox.stats()).toMatchObject({ waiting: 0, remembered: 12_000 })
+  })
+
   test('a spool that refuses is told again, in order', async () => {
     const site = await startInbox(await tempDir())
     site.inbox.learnCloudTime(CLOUD_MS)

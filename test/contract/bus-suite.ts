@@ -1,15 +1,11 @@
 /** What every bus does. Both implementations pass it; a topic of its own keeps each test apart on a shared broker. */
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import type { Bus, BusRecord, ConsumedBatch, ConsumedRecord } from '../../cloud/bus/bus.ts'
-import { deadLetterTopicOf, type TopicSpec } from '../../cloud/bus/catalogue.ts'
-import { RecordConsumer } from '../../cloud/bus/record-consumer.ts'
-import { openDatabase } from '../../cloud/database/database.ts'
-import { systemClock } from '../../shared/clock.ts'
-import { silentLogger } from '../../shared/log.ts'
-import { systemRandom } from '../../shared/random.ts'
-import { numbered, relayOver } from '../support/outbox-relay.ts'
+import type { Bus, BusRecord } from '../../cloud/bus/bus.ts'
+import type { TopicSpec } from '../../cloud/bus/catalogue.ts'
 import { until } from '../support/until.ts'
+import { DAY_MS, Sink, uniqueTopic } from './bus-fixtures.ts'
+import { busUsersSuite } from './bus-users-suite.ts'
 
 export interface BusHarness {
   /** A bus on the store that all buses of the suite share, not started. */
@@ -17,46 +13,10 @@ export interface BusHarness {
   dispose(): Promise<void>
 }
 
-const DAY_MS = 86_400_000
-const PARTITIONS = 3
-let topicNumber = 0
-
-function uniqueTopic(overrides: Partial<TopicSpec> = {}): TopicSpec {
-  return {
-    topic: `readings-${topicNumber++}-${process.pid}`,
-    key: 'serialNumber',
-    partitions: PARTITIONS,
-    retentionMs: DAY_MS,
-    cleanup: 'delete',
-    producers: [],
-    groups: [],
-    deadLetterTopic: null,
-    ...overrides,
-  }
-}
-
 const never = new AbortController().signal
 
 function readings(count: number, keys: number, from = 0): BusRecord[] {
   return Array.from({ length: count }, (_, i) => ({ key: `INV-${(from + i) % keys}`, value: String(from + i) }))
-}
-
-/** Collects records, and may be told to fail. */
-class Sink {
-  readonly records: ConsumedRecord[] = []
-  failing = false
-  rejected = 0
-  readonly onBatch = async (batch: ConsumedBatch): Promise<void> => {
-    if (this.failing) {
-      this.rejected++
-      throw new Error('the store is away')
-    }
-    this.records.push(...batch.records)
-  }
-
-  values(key?: string): string[] {
-    return this.records.filter((record) => key === undefined || record.key === key).map(({ value }) => String(value))
-  }
 }
 
 function expectOrderedByKey(sink: Sink, keys: number): void {
@@ -319,82 +279,7 @@ export function busSuite(setup: () => Promise<BusHarness>): void {
     })
   })
 
-  describe('a record consumer', () => {
-    test('dead-letters a poison record and goes on behind it, also after a restart', async () => {
-      const topic = `tasks-${topicNumber++}-${process.pid}`
-      const spec = uniqueTopic({ topic, partitions: 1, deadLetterTopic: deadLetterTopicOf(topic) })
-      const letterSpec = uniqueTopic({ topic: deadLetterTopicOf(topic), partitions: 1 })
-      const bus = await open([spec, letterSpec])
-      const handled: number[] = []
-      const consumer = (): RecordConsumer<{ n: number }> => {
-        const created = new RecordConsumer<{ n: number }>({
-          name: 'tasks',
-          bus,
-          group: 'tasks',
-          topic,
-          decode: ({ value }) => {
-            const n = Number(value)
-            return Number.isNaN(n) ? { unusable: 'NOT_A_NUMBER', message: `${value} is no number` } : { n }
-          },
-          handle: async (items) => {
-            if (items.some(({ value }) => value.n === 13)) throw new Error('thirteen')
-            handled.push(...items.map(({ value }) => value.n))
-          },
-          clock: systemClock,
-          random: systemRandom,
-          log: silentLogger,
-        })
-        onTestFinished(() => created.stop())
-        return created
-      }
-      const letters = new Sink()
-      await bus.subscribe({ group: 'letters', topics: [letterSpec.topic], onBatch: letters.onBatch })
-      const first = consumer()
-      await first.start()
-      const values = ['1', '{"not":"a number"}', '13', '2', '3']
-      await bus.publish(
-        topic,
-        values.map((value) => ({ key: 't', value })),
-      )
-      await until(() => letters.records.length === 2 && first.stats().handled === 3)
-      expect(letters.values().map((text) => JSON.parse(text).error)).toMatchObject([
-        { code: 'NOT_A_NUMBER', retryCount: 0 },
-        { code: 'HANDLER_FAILED', message: 'thirteen', retryCount: 3 },
-      ])
-      expect(letters.records[1]?.headers).toMatchObject({ originalTopic: topic, originalOffset: '2', source: 'tasks' })
-      await first.stop()
-      await consumer().start()
-      await bus.publish(topic, [{ key: 't', value: '4' }])
-      await until(() => handled.includes(4))
-      expect(handled).toEqual([1, 2, 3, 4])
-      expect(letters.records.length).toBe(2)
-    })
-  })
-
-  describe('an outbox relay', () => {
-    test('publishes what is stored, in the order of each key, and tells its owner', async () => {
-      const spec = uniqueTopic()
-      const bus = await open([spec])
-      const sink = new Sink()
-      await bus.subscribe({ group: 'outbox', topics: [spec.topic], onBatch: sink.onBatch })
-      const database = openDatabase({ url: 'memory:', clock: systemClock, log: silentLogger })
-      await database.start()
-      onTestFinished(() => database.stop())
-      const { outbox, relay, append } = relayOver(database, bus)
-      const told: string[] = []
-      outbox.onPublished('test', async (ids) => void told.push(...ids))
-      await relay.start()
-      const records = numbered(spec.topic, 1_200, 7)
-      for (let from = 0; from < records.length; from += 300) await append(records.slice(from, from + 300))
-      await until(() => relay.stats().published === 1_200 && sink.records.length === 1_200)
-      for (let key = 0; key < 7; key++) {
-        const numbers = sink.values(`key-${key}`).map(Number)
-        expect(numbers).toEqual([...numbers].sort((a, b) => a - b))
-      }
-      expect(told.length).toBe(1_200)
-      expect(relay.stats()).toMatchObject({ setAside: 0, failing: null })
-    })
-  })
+  busUsersSuite(open)
 
   describe('topics', () => {
     test('are created once and left alone afterwards', async () => {

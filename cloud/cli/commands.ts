@@ -87,6 +87,9 @@ async function send(name: string, flags: SendFlags, { api, terminal, clock }: Ap
   }
   const client = api(flags)
   let command = await client.post<CommandBody>('/api/v1/commands', request, flags.idempotencyKey)
+  if (command.delivery === null) {
+    terminal.err(`${flags.device} is not registered here: only consumers of command.events learn of this command\n`)
+  }
   if (!flags.wait) {
     if (flags.json) writeJson(terminal, command)
     else terminal.out(`${command.id}\n`)

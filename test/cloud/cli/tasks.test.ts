@@ -134,6 +134,12 @@ describe('busbar-cloud task and command', { timeout: 60_000 }, () => {
     expect(refused.stdout).toMatch(/delivery {2}failed\n/)
   })
 
+  it('says that a command goes to no device when none is registered', async () => {
+    const { code, stdout, stderr } = await run('command', 'send', 'reboot', '--device', 'NOBODY')
+    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^cmd-[0-9a-f]{8}\n$/) })
+    expect(stderr).toContain('NOBODY is not registered here')
+  })
+
   it('says what to do when there is no core, no such task, or something else listens', async () => {
     const absent = await busbar('cloud', ['task', 'list', '--url', 'http://127.0.0.1:1'])
     expect(absent.code).toBe(1)

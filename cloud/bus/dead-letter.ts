@@ -1,6 +1,7 @@
 /**
  * Dead letters: a record that no retry can mend is kept with the reason. A JSON object keeps its members, digit for digit,
- * and gets an `error`; anything else is kept byte for byte in `raw`, base64.
+ * and gets an `error`; anything else is kept byte for byte in `raw`, base64. No dead letter is larger than a broker takes:
+ * one that it refused would be tried for ever, and stop its partition.
  */
 
 import { isUtf8 } from 'node:buffer'
@@ -8,6 +9,10 @@ import type { BusRecord, ConsumedRecord } from './bus.ts'
 
 /** Bytes of `raw` before base64 in one record, well below what a broker takes; more is kept in several records. */
 export const RAW_BYTES_MAX = 512 * 1024
+/** A larger object is kept in `raw` as well. */
+const OBJECT_BYTES_MAX = 768 * 1024
+/** A message may quote the record; the rest of a longer one is left out. */
+const MESSAGE_LENGTH_MAX = 2_000
 
 export interface DeadLetterReason {
   /** Who gave it up: a consumer group, or `ingest`. */
@@ -38,7 +43,8 @@ export function deadLetters(record: ConsumedRecord, reason: DeadLetterReason): B
 /** What to publish to `deadLetterTopicOf(topic)`: one record, unless a raw value is larger than `RAW_BYTES_MAX`. */
 export function deadLettersOf(undeliverable: Undeliverable, reason: DeadLetterReason): BusRecord[] {
   const { topic, key, value } = undeliverable
-  const { source, code, message, retryCount, atMs } = reason
+  const { source, code, retryCount, atMs } = reason
+  const message = reason.message.slice(0, MESSAGE_LENGTH_MAX)
   const error = JSON.stringify({ code, message, timestamp: new Date(atMs).toISOString(), retryCount })
   const headers = { ...undeliverable.headers, source, originalTopic: topic }
   const members = membersOf(value)
@@ -56,9 +62,9 @@ export function deadLettersOf(undeliverable: Undeliverable, reason: DeadLetterRe
   })
 }
 
-/** The text between the braces of a JSON object, or null: for other values, and for one that would lose its `error`. */
+/** The text between the braces of a JSON object, or null: for other values, for large ones, and for one with an `error`. */
 function membersOf(value: Buffer): string | null {
-  if (!isUtf8(value)) return null
+  if (value.length > OBJECT_BYTES_MAX || !isUtf8(value)) return null
   const text = value.toString('utf8')
   try {
     const parsed: unknown = JSON.parse(text)

@@ -45,6 +45,15 @@ describe('dead letters', () => {
     expect(Buffer.concat(parts).equals(value)).toBe(true)
   })
 
+  it('are no larger than brokers take by default, whatever the record and the reason', () => {
+    const value = JSON.stringify({ a: 'x'.repeat(1_040_000) })
+    const letters = deadLetters(consumed(value), { ...reason, message: value })
+    expect(letters.length).toBe(2)
+    for (const letter of letters) expect((letter.value as string).length).toBeLessThan(900_000)
+    const parts = letters.map((letter) => Buffer.from(JSON.parse(letter.value as string).raw, 'base64'))
+    expect(Buffer.concat(parts).toString()).toBe(value)
+  })
+
   it.each(['{"a":1.0}', '{}', ' { "a" : 12345678901234567890 } '])('keep the members of %s as written', (value) => {
     const undeliverable = { topic: 'device-telemetry', key: null, value: Buffer.from(value), headers: { seq: '7' } }
     const [letter] = deadLettersOf(undeliverable, reason)

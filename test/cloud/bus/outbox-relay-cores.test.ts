@@ -121,7 +121,7 @@ await describeOnEveryDatabase('several outbox relays', (databases) => {
     for (let round = 0; round < 3; round++) {
       let begun = 0
       const core = startChild({
-        command: [bunPath, 'test/support/outbox-relay-process.ts', url, dir],
+        command: [bunPath, new URL('../../support/outbox-relay-process.ts', import.meta.url).pathname, url, dir],
         onLine: (line) => {
           if (line.startsWith('begun')) begun++
         },

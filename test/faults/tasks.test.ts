@@ -108,7 +108,7 @@ describeKafka('a task over many devices', () => {
     })
 
     it('orchestrator.responses has one outcome of every device', async () => {
-      const records = await readTopic(site.kafka.brokers, 'orchestrator.responses')
+      const records = await readTopic(site.kafka?.brokers ?? [], 'orchestrator.responses')
       const outcomes = new Map<string, Set<string>>()
       for (const { key, payload } of records) {
         const { taskId: of, deviceId, command_id, status } = JSON.parse(payload)

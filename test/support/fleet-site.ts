@@ -1,6 +1,6 @@
 /**
- * Many gateways with many meters behind several cores: real Kafka, real PostgreSQL, each gateway and core a process, and a
- * balancer between them that can be cut.
+ * Many gateways with many meters behind one core or several: each gateway and core a process, and a balancer between them that
+ * can be cut. One core runs on its embedded bus and SQLite, several on a real Kafka and a real PostgreSQL.
  */
 
 import { rm } from 'node:fs/promises'
@@ -25,7 +25,8 @@ export interface FleetSiteOptions {
 }
 
 export interface FleetSite {
-  readonly kafka: TestKafka
+  /** Null with one core. */
+  readonly kafka: TestKafka | null
   readonly cores: readonly CloudProcess[]
   readonly edges: readonly EdgeProcess[]
   readonly fleets: readonly MeterFleet[]
@@ -40,13 +41,14 @@ const CATCH_UP_MS = 120_000
 /** Resolves when every meter is registered and takes commands. */
 export async function startFleetSite(options: FleetSiteOptions): Promise<FleetSite> {
   const { gateways, metersPerGateway, behaviour } = options
-  const kafka = await startKafka()
-  const postgres = (await startPostgres()) as TestPostgres
-  const databaseUrl = await postgres.freshUrl()
+  const several = options.cores > 1
+  const kafka = several ? await startKafka() : null
+  const postgres = several ? ((await startPostgres()) as TestPostgres) : null
+  const backends =
+    kafka === null || postgres === null ? {} : { kafkaBrokers: kafka.brokers, databaseUrl: await postgres.freshUrl() }
   const cores: CloudProcess[] = []
   for (let i = 0; i < options.cores; i++) {
-    const config = options.cloudConfig === undefined ? {} : { config: options.cloudConfig }
-    cores.push(await startCloud({ kafkaBrokers: kafka.brokers, databaseUrl, ...config }))
+    cores.push(await startCloud({ ...backends, config: options.cloudConfig ?? {} }))
   }
   const link = await openLink({ targets: cores.map(({ ingestPort }) => ({ port: ingestPort })) })
   const edges: EdgeProcess[] = []
@@ -83,11 +85,11 @@ export async function startFleetSite(options: FleetSiteOptions): Promise<FleetSi
     serialNumbers,
     async stop() {
       await Promise.all(fleets.map((fleet) => fleet.stop()))
-      await Promise.all(edges.map((edge) => edge.kill('SIGKILL')))
+      for (const edge of edges) if (edge.running) await edge.kill('SIGKILL')
       await link.close()
       for (const core of cores) if (core.running) await core.kill('SIGKILL')
-      await kafka.stop()
-      await postgres.stop()
+      await kafka?.stop()
+      await postgres?.stop()
       for (const { dir } of [...edges, ...cores]) await rm(dir, { recursive: true, force: true })
     },
   }

@@ -153,7 +153,11 @@ const commands = section('Commands to devices, one by one and by task.', {
     true,
     'Take single commands for devices that are not registered; only consumers of command.events learn of those',
   ),
-  payloadBytesMax: bytes(16 * KiB, [256, 128 * KiB], 'Largest parameters of a command, as JSON; larger ones are refused'),
+  payloadBytesMax: bytes(
+    16 * KiB,
+    [256, 128 * KiB],
+    'Largest parameters of a command, as JSON; larger ones are refused',
+  ),
   expiryMs: milliseconds(
     86_400_000,
     [1_000, 2_592_000_000],

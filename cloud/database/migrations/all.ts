@@ -3,7 +3,7 @@
  */
 
 import type { Migration } from '../migrate.ts'
-import { commands } from './0002-commands.ts'
 import { registry } from './0001-registry.ts'
+import { commands } from './0002-commands.ts'
 
 export const MIGRATIONS: readonly Migration[] = [registry, commands]

@@ -66,7 +66,7 @@ export class CommandDispatch implements CommandRouteEvents {
   restore(image: InboxImage): void {
     const { teller, bootId } = this.options
     const now = this.options.now()
-    for (const each of image.loose) this.ids.hold(each, null)
+    for (const each of image.loose) this.ids.keep(each)
     const byPosition = new Map<number, OpenEntry>()
     for (const command of image.commands)
       byPosition.set(command.position, this.add(command, lifeOf(command.row, bootId, now)))
@@ -170,7 +170,8 @@ export class CommandDispatch implements CommandRouteEvents {
     const line = this.lineOf({ siteId, serialNumber })
     const entry: OpenEntry = { position, commandId, expiresAtMs, timeoutMs, line, life, step: 0 }
     const handshake = handshakeOf(life)
-    if (handshake !== null) this.ids.hold(handshake, isOver(life) ? null : entry)
+    // Another kind of session did not outlive the gateway; what is loose of those that did is in the image.
+    if (handshake?.resumable === true && !isOver(life)) this.ids.hold(handshake, entry)
     this.entries.set(commandId, entry)
     this.tally.entered(life)
     if (isOver(life)) this.dropIdle(line)
@@ -275,7 +276,7 @@ export class CommandDispatch implements CommandRouteEvents {
     const is = handshakeOf(after)
     // What a command left open when it ended stays held.
     if (was !== null && is === null && after.phase !== 'ended') this.ids.free(was)
-    if (is !== null && isOver(after)) this.ids.hold(is, null)
+    if (is !== null && isOver(after)) this.ids.end(is)
     else if (is !== null && was === null) this.ids.hold(is, entry)
   }
 }

@@ -8,9 +8,13 @@ import type { OpenEntry } from './device-line.ts'
 import type { Handshake } from './life-state.ts'
 import { HELD_IDS_MAX, HELD_SESSIONS_MAX } from './limits.ts'
 
+type HeldId = Pick<Handshake, 'session' | 'packetId'>
+
 export class HeldIds {
-  /** Oldest first. */
-  private readonly bySession = new Map<string, Map<number, OpenEntry | null>>()
+  /** Of commands under way, which bounds their number. */
+  private readonly underway = new Map<string, Map<number, OpenEntry>>()
+  /** Of commands that are over; oldest first. */
+  private readonly loose = new Map<string, Set<number>>()
   /** Open routes of each session: a local client has one for every device that it speaks for. */
   private readonly routes = new Map<string, number>()
 
@@ -25,29 +29,43 @@ export class HeldIds {
       return
     }
     this.routes.delete(session)
+    if (durable) return
     // The session is over, and with it what it had open [MQTT-3.1.2-6].
-    if (!durable) this.bySession.delete(session)
+    this.underway.delete(session)
+    this.loose.delete(session)
   }
 
-  /** @param holder null when the command is over. */
-  hold({ session, packetId }: Pick<Handshake, 'session' | 'packetId'>, holder: OpenEntry | null): void {
-    const ids = this.bySession.get(session) ?? new Map()
-    this.bySession.set(session, ids)
-    ids.delete(packetId)
+  hold({ session, packetId }: HeldId, holder: OpenEntry): void {
+    this.free({ session, packetId })
+    const ids = this.underway.get(session) ?? new Map<number, OpenEntry>()
+    this.underway.set(session, ids)
     ids.set(packetId, holder)
-    if (ids.size > HELD_IDS_MAX) ids.delete(oldestOf(ids.keys()))
-    if (this.bySession.size > HELD_SESSIONS_MAX) this.bySession.delete(oldestOf(this.bySession.keys()))
   }
 
-  free({ session, packetId }: Pick<Handshake, 'session' | 'packetId'>): void {
-    const ids = this.bySession.get(session)
-    ids?.delete(packetId)
-    if (ids?.size === 0) this.bySession.delete(session)
+  /** The command is over; its identifier stays held, unless its session is over, too. */
+  end(id: HeldId): void {
+    if (this.underway.get(id.session)?.has(id.packetId) === true) this.keep(id)
+  }
+
+  /** Holds an identifier of a command that is over. */
+  keep({ session, packetId }: HeldId): void {
+    this.free({ session, packetId })
+    const ids = this.loose.get(session) ?? new Set<number>()
+    this.loose.set(session, ids)
+    ids.add(packetId)
+    if (ids.size > HELD_IDS_MAX) ids.delete(oldestOf(ids))
+    if (this.loose.size > HELD_SESSIONS_MAX) this.loose.delete(oldestOf(this.loose.keys()))
+  }
+
+  free({ session, packetId }: HeldId): void {
+    remove(this.underway, session, packetId)
+    remove(this.loose, session, packetId)
   }
 
   /** The command that has the identifier; null when that one is over, undefined when none has it. */
   holderOf(session: string, packetId: number): OpenEntry | null | undefined {
-    return this.bySession.get(session)?.get(packetId)
+    const holder = this.underway.get(session)?.get(packetId)
+    return holder ?? (this.loose.get(session)?.has(packetId) === true ? null : undefined)
   }
 
   /** An identifier of the route that is not held; null while there is none. */
@@ -62,8 +80,19 @@ export class HeldIds {
   }
 
   clear(): void {
-    this.bySession.clear()
+    this.underway.clear()
+    this.loose.clear()
   }
+}
+
+function remove(
+  held: Map<string, { delete(packetId: number): boolean; readonly size: number }>,
+  session: string,
+  packetId: number,
+): void {
+  const ids = held.get(session)
+  ids?.delete(packetId)
+  if (ids?.size === 0) held.delete(session)
 }
 
 function oldestOf<T>(keys: Iterable<T>): T {

@@ -3,6 +3,7 @@
 import { type TObject, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { INSTANT_FORM } from '../../shared/instant.ts'
+import { isDeeper } from '../../shared/json-depth.ts'
 import { type SchemaError, schemaErrors, shortened } from '../../shared/schema-errors.ts'
 
 /** Something wrong with a request; `pointer` leads to the member of the body that has to change. */
@@ -110,17 +111,6 @@ function paramsProblems(name: string, params: unknown, rules: CommandRules, poin
   const nothingNeeded = (checker.Schema() as TObject).required === undefined
   if (params === null && nothingNeeded) return []
   return schemaErrors(checker, params).map((error) => ({ ...error, pointer: pointer + error.pointer }))
-}
-
-/** Without recursion: what is measured may be deeper than the stack. */
-function isDeeper(value: unknown, depthMax: number): boolean {
-  let level: unknown[] = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    const containers = level.filter((each) => typeof each === 'object' && each !== null) as object[]
-    if (containers.length > 0 && depth === depthMax) return true
-    level = containers.flatMap((each) => Object.values(each))
-  }
-  return false
 }
 
 const checkers = new Map<string, TypeCheck<TObject>>()

@@ -4,7 +4,7 @@ import { assertMoves, type CommandState, effectOf, isFinal, reportedState } from
 import type { CommandChange, CommandReport } from './device-command.ts'
 import type { CommandRow } from './device-command-rows.ts'
 
-/** What is stored of a reason, characters; PostgreSQL takes no NUL. */
+/** What is stored of a reason, characters; PostgreSQL takes neither a NUL nor half a surrogate pair. */
 const REASON_CHARS_MAX = 500
 
 export interface CommandStep {
@@ -142,5 +142,5 @@ function silenceReason(row: CommandRow): string {
 }
 
 function storable(reason: string | null): string | null {
-  return reason?.replaceAll('\0', '').slice(0, REASON_CHARS_MAX) ?? null
+  return reason?.replaceAll('\0', '').slice(0, REASON_CHARS_MAX).toWellFormed() ?? null
 }

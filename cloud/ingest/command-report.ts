@@ -1,6 +1,7 @@
 /** What records say of commands: the answers of devices, and the facts that the gateway itself has to tell. */
 
 import { COMMAND_FACT_STATES, parseCommandFact } from '../../shared/command-fact.ts'
+import { isDeeper } from '../../shared/json-depth.ts'
 import { COMMAND_ID_PATTERN } from '../../shared/limits.ts'
 import type { CommandReport } from '../gateways/gateways.ts'
 import { isRejection, type JsonObject, memberText, parseJsonObject, type Rejection } from './json-object.ts'
@@ -13,6 +14,9 @@ const ANSWERS = { SUCCESS: 'SUCCEEDED', FAILED: 'FAILED', REJECTED: 'REJECTED' }
 const SHOWN_LENGTH_MAX = 64
 /** Characters of a reason that are kept. */
 const REASON_LENGTH_MAX = 500
+/** Levels of arrays and objects in what a device answers with; whoever reads it may have a small stack. */
+const PAYLOAD_DEPTH_MAX = 64
+const TOO_DEEP = `what the device sent has more than ${PAYLOAD_DEPTH_MAX} levels of arrays and objects, and is not kept`
 
 /** The device's answer in a payload of `…/responses`, or why there is none. */
 export function readResponse(payload: Buffer): ReportedCommand | Rejection {
@@ -24,6 +28,10 @@ export function readResponse(payload: Buffer): ReportedCommand | Rejection {
   if (answer === undefined) {
     const message = `"status" must be ${Object.keys(ANSWERS).join(', ')}, and is ${shown(status)}: correct the device`
     return { code: 'BAD_RESPONSE_STATUS', message }
+  }
+  // The answer counts all the same: without it the command would have no end but a wrong one.
+  if (isDeeper(parsed.fields['payload'], PAYLOAD_DEPTH_MAX)) {
+    return { commandId, state: ANSWERS[answer], payload: null, reason: TOO_DEEP }
   }
   const sent = memberText(parsed.text, 'payload')
   return { commandId, state: ANSWERS[answer], payload: sent === 'null' ? null : sent, reason: null }
@@ -41,8 +49,8 @@ export function readCommandFact(payload: Buffer): ReportedCommand | Rejection {
     const message = `"state" must be ${known}, and is ${shown(state)}: a newer gateway may know more, update the cloud`
     return { code: 'BAD_COMMAND_STATE', message }
   }
-  // PostgreSQL stores no NUL.
-  const reason = fact.reason?.replaceAll('\0', '').slice(0, REASON_LENGTH_MAX) ?? null
+  // PostgreSQL stores neither a NUL nor half a surrogate pair, such as the cut may leave.
+  const reason = fact.reason?.replaceAll('\0', '').slice(0, REASON_LENGTH_MAX).toWellFormed() ?? null
   return { commandId, state: fact.state, payload: null, reason }
 }
 

@@ -2,6 +2,7 @@
 
 import { type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { isDeeper } from '../../shared/json-depth.ts'
 import { schemaErrors } from '../../shared/schema-errors.ts'
 import type { Unusable } from '../bus/record-consumer.ts'
 import { FINAL_STATES, type FinalState } from '../gateways/gateways.ts'
@@ -137,6 +138,8 @@ const ResponseSchema = Type.Object({
   status: Type.Union(Object.values(RESPONSE_STATUS).map((status) => Type.Literal(status))),
   responsePayload: Type.Optional(Type.Unknown()),
 })
+/** Levels of arrays and objects in a payload; it is written again, which takes the stack. */
+const PAYLOAD_DEPTH_MAX = 64
 const responseChecker = TypeCompiler.Compile(ResponseSchema)
 
 export function readResponse(value: Buffer): TaskResponse | Unusable {
@@ -144,6 +147,10 @@ export function readResponse(value: Buffer): TaskResponse | Unusable {
   if (parsed === undefined) return { unusable: 'NOT_JSON', message: 'the value is not JSON' }
   if (!responseChecker.Check(parsed)) return invalid(schemaErrors(responseChecker, parsed))
   const { taskId, command_id, status, responsePayload = {} } = parsed as Static<typeof ResponseSchema>
+  if (isDeeper(responsePayload, PAYLOAD_DEPTH_MAX)) {
+    const remedy = `at most ${PAYLOAD_DEPTH_MAX} levels of arrays and objects`
+    return invalid([{ pointer: '/responsePayload', remedy }])
+  }
   return {
     taskId,
     commandId: command_id,

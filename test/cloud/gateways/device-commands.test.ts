@@ -167,6 +167,9 @@ await describeOnEveryDatabase('commands on their way to devices', (underTest) =>
       await bring(c, 'a', 'SENT')
       await c.record(report('a', 'EXPIRED', { reason: `a\0b${'x'.repeat(10_000)}` }))
       expect(c.changes[0]?.reason).toMatch(/^abx{498}$/)
+      await bring(c, 'b', 'SENT')
+      await c.record(report('b', 'EXPIRED', { reason: `a${'😀'.repeat(300)}` }))
+      expect(c.changes.at(-1)?.reason?.isWellFormed()).toBe(true)
     })
 
     test('from two cores at once, in any order of ids, each step is taken once', async () => {

@@ -42,6 +42,16 @@ describe('the answer of a device', () => {
     expect(accepted(`{"payload":1,"commandId":"${ID}","status":"FAILED","payload":2}`).payload).toBe('2')
   })
 
+  test('counts without its payload when that is deeper than others can read', () => {
+    const nested = (levels: number) => '['.repeat(levels) + ']'.repeat(levels)
+    const answer = (levels: number) => accepted(`{"commandId":"${ID}","status":"SUCCESS","payload":${nested(levels)}}`)
+    expect(answer(64)).toMatchObject({ payload: nested(64), reason: null })
+    // Such a payload parses, and is too deep to be written again.
+    for (const levels of [65, 100_000]) {
+      expect(answer(levels)).toMatchObject({ state: 'SUCCEEDED', payload: null, reason: expect.stringContaining('64') })
+    }
+  })
+
   test.each([
     ['NOT_JSON', 'OK', 'not JSON'],
     ['NOT_AN_OBJECT', '[{"commandId":"x"}]', 'send one object'],
@@ -70,6 +80,9 @@ describe('the fact of a gateway', () => {
     expect(readCommandFact(Buffer.from(encodeCommandFact(fact)))).toMatchObject({
       reason: expect.stringMatching(/^ab{499}$/) as string,
     })
+    // The cut goes through a surrogate pair.
+    const cut = readCommandFact(Buffer.from(encodeCommandFact({ ...fact, reason: `a${'😀'.repeat(300)}` })))
+    expect((cut as { reason: string }).reason.isWellFormed()).toBe(true)
   })
 
   test('of a newer gateway is refused with the remedy', () => {

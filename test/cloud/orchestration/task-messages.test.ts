@@ -121,4 +121,13 @@ describe('orchestrator.responses', () => {
   ])('is unusable as %j: %s', (value, unusable) => {
     expect(readResponse(bytes(value))).toMatchObject({ unusable })
   })
+
+  it('is unusable with a payload that can be parsed, but is too deep to be written again', () => {
+    const deep = '['.repeat(100_000) + ']'.repeat(100_000)
+    const text = `{"taskId":"${KEY}","command_id":"x","deviceId":"y","status":"SUCCESS","responsePayload":${deep}}`
+    expect(readResponse(bytes(text))).toMatchObject({
+      unusable: 'VALUE_INVALID',
+      message: expect.stringContaining('64'),
+    })
+  })
 })

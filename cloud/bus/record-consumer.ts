@@ -35,8 +35,8 @@ export interface RecordConsumerOptions<T extends object> {
   /** Pure. What it throws makes the record unusable as well. */
   readonly decode: (record: ConsumedRecord) => T | Unusable
   /**
-   * Makes the effects of the items durable. A retryable BusbarError says that something it needs is away: the bus
-   * delivers the batch again later, and no try is used up. Anything else is the fault of an item.
+   * Makes the effects of the items durable. A retryable BusbarError, or a database that refuses us, says that something it
+   * needs is away: the bus delivers the batch again later, and no try is used up. Anything else is the fault of an item.
    */
   readonly handle: (items: readonly ConsumedItem<T>[]) => Promise<void>
   readonly clock: Clock
@@ -53,6 +53,8 @@ export interface RecordConsumerStats {
   readonly failing: string | null
 }
 
+/** Not retryable by itself, since an operator has to mend it, but no more an item's fault than what is. */
+const REFUSALS_OF_ALL = new Set(['DATABASE_REFUSED'])
 /** How often an item is tried by itself. */
 const TRIES = 3
 const TRY_PAUSE_MS = 100
@@ -225,7 +227,7 @@ export class RecordConsumer<T extends object> implements Part {
 }
 
 function isAway(error: unknown): boolean {
-  return error instanceof BusbarError && error.retryable
+  return error instanceof BusbarError && (error.retryable || REFUSALS_OF_ALL.has(error.code))
 }
 
 function giveUp<T>({ item, tries }: Attempted<T>, { error }: { error: unknown }): GivenUp {

@@ -167,6 +167,23 @@ describe('a consumer of records', () => {
     expect(performance.now() - startedMs).toBeLessThan(10_000)
   })
 
+  test('a database that refuses us, until somebody mends that, is the fault of no value', async () => {
+    const bus = await embeddedBus()
+    const letters = await readTopics(bus, [DEAD_LETTERS])
+    let refused = true
+    let calls = 0
+    const tasks = consumer(bus, async () => {
+      calls++
+      if (refused) throw new BusbarError('wrong password', { code: 'DATABASE_REFUSED', hint: 'check database.url' })
+    })
+    await publish(bus, ['0', '1', '2'])
+    await tasks.start()
+    await until(() => calls >= 5)
+    refused = false
+    await until(() => tasks.stats().handled === 3)
+    expect(letters.records).toEqual([])
+  })
+
   test('while something it needs is away the batch comes again, and no try is used up', async () => {
     const bus = await embeddedBus()
     const letters = await readTopics(bus, [DEAD_LETTERS])

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { COMMAND_EVENTS, TASK_REQUESTED } from '../../../cloud/bus/catalogue.ts'
+import { lockClaims } from '../../../cloud/bus/outbox-rows.ts'
 import { bunPath, startChild } from '../../support/child.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { embeddedBus, numbered, relayOver } from '../../support/outbox-relay.ts'
@@ -54,6 +55,41 @@ await describeOnEveryDatabase('several outbox relays', (databases) => {
       }
     }
   })
+
+  test.skipIf(databases.postgres === null)(
+    'a core that waited for its turn to claim longer than a lease has a whole lease all the same',
+    async () => {
+      const url = await databases.freshUrl()
+      const other = await databases.open({ url })
+      const bus = await embeddedBus()
+      const published: string[] = []
+      const slow = {
+        publish: async (_topic: string, records: Parameters<typeof bus.publish>[1]) => {
+          published.push(...records.map(({ value }) => String(value)))
+          await pause(400)
+        },
+      }
+      // Renewed too seldom to help.
+      const lease = { leaseMs: 3_000, pollMs: 20 }
+      const first = relayOver(await databases.open({ url }), slow, lease)
+      const second = relayOver(await databases.open({ url }), slow, lease)
+      await first.append(numbered(COMMAND_EVENTS, 5, 5))
+      const release = Promise.withResolvers<void>()
+      const holding = other.transaction(async (transaction) => {
+        await lockClaims('postgres')?.execute(transaction)
+        await first.relay.start()
+        await release.promise
+      })
+      await pause(3_200)
+      release.resolve()
+      await holding
+      await until(() => published.length > 0)
+      await second.relay.start()
+      await until(() => first.relay.stats().published === 5)
+      expect(published).toHaveLength(5)
+      expect(second.relay.stats().published).toBe(0)
+    },
+  )
 
   test('do not take what another one is still publishing, however long that takes', async () => {
     const url = await databases.freshUrl()

@@ -169,13 +169,12 @@ export class OutboxRelay implements Part {
   /** Begins to publish what is due; true when there may be more. */
   private async claim(): Promise<boolean> {
     const { clock, rowsMax = 500, sizeMax = 4 * 1024 ** 2 } = this.options
-    const nowMs = clock.wallMs()
     const withoutTopics = [...new Set([...this.lanes.keys(), ...this.troubles.waiting()])]
     let rows: OutboxRow[]
     try {
       rows = await this.store.claim({
-        nowMs,
-        leaseUntilMs: nowMs + this.leaseMs,
+        clock,
+        leaseMs: this.leaseMs,
         failuresMax: this.failuresMax,
         rowsMax,
         sizeMax,

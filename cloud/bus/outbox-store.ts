@@ -1,6 +1,7 @@
 /** What the relay does with the outbox's table, each in one transaction. */
 
 import { sql } from 'kysely'
+import type { Clock } from '../../shared/clock.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Outbox } from './outbox.ts'
 import {
@@ -32,6 +33,11 @@ export interface Settlement {
   readonly unsent: readonly OutboxRow[]
 }
 
+export interface ClaimRequest extends Omit<Claim, 'coreId' | 'nowMs' | 'leaseUntilMs'> {
+  readonly clock: Clock
+  readonly leaseMs: number
+}
+
 export interface OutboxCounts {
   /** Due and not published. */
   readonly waiting: number
@@ -49,14 +55,22 @@ export class OutboxStore {
     this.coreId = coreId
   }
 
-  /** Leased rows, by id. */
-  async claim(claim: Omit<Claim, 'coreId'>): Promise<OutboxRow[]> {
+  /** Leased rows, by id. The lease begins when it is this core's turn to claim, however long that took. */
+  async claim({ clock, leaseMs, ...claim }: ClaimRequest): Promise<OutboxRow[]> {
     const { database, coreId } = this
-    const { rows } = await database.transaction(async (transaction) => {
-      await lockClaims(database.dialect)?.execute(transaction)
-      return claimRows(database.dialect, { ...claim, coreId }).execute(transaction)
+    const { dialect } = database
+    const { rows, claimedAtMs } = await database.transaction(async (transaction) => {
+      await lockClaims(dialect)?.execute(transaction)
+      const nowMs = clock.wallMs()
+      const claimed = { claimedAtMs: clock.monotonicMs() }
+      const claiming = claimRows(dialect, { ...claim, coreId, nowMs, leaseUntilMs: nowMs + leaseMs })
+      return { ...claimed, ...(await claiming.execute(transaction)) }
     })
-    return rows.sort((a, b) => a.id - b.id)
+    if (clock.monotonicMs() - claimedAtMs < leaseMs) return rows.sort((a, b) => a.id - b.id)
+    // Frozen or starved for so long: another core may be publishing them by now.
+    const ids = rows.map(({ id }) => id)
+    await releaseRows(dialect, ids, coreId).execute(database.kysely)
+    return []
   }
 
   /** Resolves with how many of the leases are still this core's. */

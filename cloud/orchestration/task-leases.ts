@@ -93,8 +93,8 @@ export class TaskLeases {
       .where((e) => isFree(e, nowMs))
       .orderBy('id')
       .limit(TASKS_PER_CLAIM)
-      // A core that was quicker has them when the lock is ours; then they are not free any more and not among these.
-      .$if(dialect === 'postgres', (query) => query.forUpdate())
+      // Whoever has a lock is taking it, or froze while it ran it: that one is for later, the others are not to wait for it.
+      .$if(dialect === 'postgres', (query) => query.forUpdate().skipLocked())
       .execute()
     if (free.length === 0) return []
     const ids = free.map((task) => task.id)

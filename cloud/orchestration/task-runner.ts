@@ -144,7 +144,10 @@ export class TaskRunner {
     const dueAtMs = this.clock.monotonicMs()
     for (const [id, held] of this.held) {
       if (this.stopping.signal.aborted) return
-      if (held.nextAtMs <= dueAtMs) await this.takeTurn(id, held)
+      if (held.nextAtMs > dueAtMs) continue
+      await this.takeTurn(id, held)
+      // However many tasks have their turn: who is alive keeps them all.
+      await this.renewLeases()
     }
   }
 
@@ -190,14 +193,11 @@ export class TaskRunner {
 
   /** Leases, new tasks, and tasks that another core has changed. */
   private async poll(): Promise<void> {
-    const { leaseMs, log } = this.options
+    const { log } = this.options
     await this.tellMoved()
+    await this.renewLeases()
     const wallMs = this.clock.wallMs()
     const monotonicMs = this.clock.monotonicMs()
-    if (monotonicMs - this.renewedAtMs >= leaseMs / 3) {
-      await this.leases.renew(wallMs)
-      this.renewedAtMs = monotonicMs
-    }
     await this.leases.beginExpired(wallMs)
     const takenOver = await this.leases.claim(wallMs, this.stopping.signal)
     this.counts.takenOver += takenOver
@@ -210,6 +210,13 @@ export class TaskRunner {
       if (held === undefined) this.held.set(id, { memory: NO_MEMORY, nextAtMs: monotonicMs, updatedAtMs })
       else if (held.updatedAtMs !== updatedAtMs) held.nextAtMs = Math.min(held.nextAtMs, monotonicMs)
     }
+  }
+
+  private async renewLeases(): Promise<void> {
+    const nowMs = this.clock.monotonicMs()
+    if (nowMs - this.renewedAtMs < this.options.leaseMs / 3) return
+    await this.leases.renew(this.clock.wallMs())
+    this.renewedAtMs = nowMs
   }
 
   private async tellMoved(): Promise<void> {

@@ -26,6 +26,33 @@ await describeOnEveryDatabase('tasks on several cores', (database) => {
     expect(other.orchestration.stats().takenOver).toBe(1)
   })
 
+  it.skipIf(database.postgres === null)(
+    'is taken over though the core that froze holds the lock of another task',
+    async () => {
+      const { bus, url, core } = await startTaskCore(database, { settings: { leaseMs: 400 } })
+      const serials = await registerMeters(core.registry, 20)
+      const frozen = await create(core, { deviceIds: serials.slice(0, 10), options: { concurrency: 5 } })
+      await create(core, { deviceIds: serials.slice(10), options: { concurrency: 5 } })
+      await until(() => core.orchestration.stats().issuedCommands === 10)
+      await core.kill()
+      const holder = await database.open({ url })
+      const thaw = Promise.withResolvers<void>()
+      const locked = Promise.withResolvers<void>()
+      const holding = holder.transaction(async (transaction) => {
+        await core.tasks.store.lock(frozen.taskId, transaction)
+        locked.resolve()
+        await thaw.promise
+      })
+      await locked.promise
+      const other = taskCore(await database.open({ url }), bus, { settings: { leaseMs: 400 } })
+      await other.start()
+      await until(() => other.orchestration.stats().takenOver === 1)
+      thaw.resolve()
+      await holding
+      await until(() => other.orchestration.stats().takenOver === 2)
+    },
+  )
+
   it('is given up by a core that stops, so that another one goes on at once', async () => {
     const { bus, url, core } = await startTaskCore(database, { settings: { leaseMs: 60_000 } })
     const serials = await registerMeters(core.registry, 20)

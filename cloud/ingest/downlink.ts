@@ -7,15 +7,18 @@ import type { UplinkCall } from './uplink-call.ts'
 
 export class GatewayDownlink implements Downlink {
   private readonly call: Pick<UplinkCall, 'send' | 'end'>
-  /** Handed over in this session and not answered; whoever hands over bounds their number. */
-  private readonly unanswered = new Set<string>()
+  /**
+   * Handed over in this session and not answered, and how often: of a command that went down twice the second answer counts
+   * as well, since the first may say that it was refused. Whoever hands over bounds their number.
+   */
+  private readonly unanswered = new Map<string, number>()
 
   constructor(call: Pick<UplinkCall, 'send' | 'end'>) {
     this.call = call
   }
 
   sendCommands(commands: readonly Command[]): void {
-    for (const { commandId } of commands) this.unanswered.add(commandId)
+    for (const { commandId } of commands) this.unanswered.set(commandId, (this.unanswered.get(commandId) ?? 0) + 1)
     this.call.send({ message: { $case: 'commands', value: { commands: [...commands] } } })
   }
 
@@ -29,7 +32,14 @@ export class GatewayDownlink implements Downlink {
 
   /** Those of `receipts` that answer what was handed over in this session; others say nothing, least of all of other gateways. */
   answered({ stored, refused }: CommandReceipts): CommandReceipts {
-    const isAnswer = (commandId: string): boolean => this.unanswered.delete(commandId)
+    const isAnswer = (commandId: string): boolean => this.takeAnswer(commandId)
     return { stored: stored.filter(isAnswer), refused: refused.filter(isAnswer) }
+  }
+
+  private takeAnswer(commandId: string): boolean {
+    const times = this.unanswered.get(commandId) ?? 0
+    if (times > 1) this.unanswered.set(commandId, times - 1)
+    else this.unanswered.delete(commandId)
+    return times > 0
   }
 }

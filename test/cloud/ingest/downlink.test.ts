@@ -72,6 +72,21 @@ describe('receipts', () => {
     await until(() => receipted.length === 3)
   })
 
+  test('of a command that went down twice are passed on twice: it was refused, then stored', async () => {
+    const { connect, receipted } = await listeningCore()
+    const { session, receipt } = await connect()
+    session.downlink.sendCommands([plainCommand('a')])
+    session.downlink.sendCommands([plainCommand('a')])
+    receipt([], ['a'])
+    receipt(['a'])
+    receipt(['a'])
+    await until(() => receipted.length === 2)
+    expect(receipted.map(({ stored, refused }) => [stored, refused])).toEqual([
+      [[], ['a']],
+      [['a'], []],
+    ])
+  })
+
   test('say nothing of what this session was not given: not of the last one, not of another gateway', async () => {
     const { connect, receipted } = await listeningCore()
     const before = await connect()

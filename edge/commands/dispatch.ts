@@ -47,6 +47,9 @@ export class CommandDispatch implements CommandRouteEvents {
   private readonly entries = new Map<string, OpenEntry>()
   private readonly lines = new Map<string, DeviceLine>()
   private readonly ids = new HeldIds()
+  private restored = false
+  /** Facts on their way to the disk, which are told when they are there. */
+  private factsStoring = 0
   readonly tally = new Tally()
 
   constructor(options: DispatchOptions) {
@@ -58,6 +61,11 @@ export class CommandDispatch implements CommandRouteEvents {
     return this.entries.size
   }
 
+  /** Facts that the spool does not have. */
+  get untold(): number {
+    return this.factsStoring + this.options.teller.untold
+  }
+
   has(commandId: string): boolean {
     return this.entries.has(commandId)
   }
@@ -66,6 +74,7 @@ export class CommandDispatch implements CommandRouteEvents {
   restore(image: InboxImage): void {
     const { teller, bootId } = this.options
     const now = this.options.now()
+    this.restored = true
     for (const each of image.loose) this.ids.keep(each)
     const byPosition = new Map<number, OpenEntry>()
     for (const command of image.commands)
@@ -138,8 +147,8 @@ export class CommandDispatch implements CommandRouteEvents {
   received(_device: DeviceAddress, route: CommandRoute, packetId: number): void {
     const { session } = route
     const holder = this.ids.holderOf(session, packetId)
-    // Nobody knows it any more, so the client may let go of it [MQTT-4.3.3-1].
-    if (holder === undefined) route.release(packetId)
+    // Nobody knows it any more, so the client may let go of it [MQTT-4.3.3-1]. Before the disk was read nobody can say that.
+    if (holder === undefined && this.restored) route.release(packetId)
     // What was reported as over must not run; what waits for its own route is sent again there, and PUBREC comes again.
     else if (holder?.line.route?.session === session) this.feed(holder, { kind: 'received', session, packetId })
   }
@@ -240,8 +249,9 @@ export class CommandDispatch implements CommandRouteEvents {
     const { position, life } = entry
     const step = ++entry.step
     const fetch = life.phase === 'claiming' || life.phase === 'repeating'
-    const row = rowOf(life, bootId, now())
-    journal.append({ kind: 'step', position, row, fact, fetch }, (outcome) => {
+    if (fact !== null) this.factsStoring++
+    journal.append({ kind: 'step', position, row: rowOf(life, bootId, now()), fact, fetch }, (outcome) => {
+      if (fact !== null) this.factsStoring--
       if (this.entries.get(entry.commandId) !== entry) return
       if (fact !== null && !isAnswered(entry.life)) this.options.teller.tell(storedFact(entry, fact))
       if (step === entry.step) this.feed(entry, { kind: 'stored', payload: outcome.payload ?? null })

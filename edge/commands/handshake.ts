@@ -55,7 +55,9 @@ function reopened(life: Underway, route: Extract<LifeInput, { kind: 'opened' }>,
     // [MQTT-3.1.2-6]: what it knew of the handshake is gone with its session.
     return via.resumable ? { life: { ...life, via: { ...via, resumable: false } }, effects: NOTHING } : unchanged(life)
   }
-  const attached = { ...life, attached: true, sinceMs: now.monotonicMs }
+  // After it expired no return gives it more time: a device that never finishes would otherwise keep it for ever.
+  const sinceMs = isExpired(terms, now) ? life.sinceMs : now.monotonicMs
+  const attached = { ...life, attached: true, sinceMs }
   if (phase === 'received') return { life: attached, effects: [{ kind: 'release', packetId: via.packetId }] }
   if (phase === 'receiving') return { life: attached, effects: NOTHING }
   // With a lower QoS nobody would notice that it comes twice.

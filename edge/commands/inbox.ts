@@ -114,14 +114,14 @@ export class CommandInbox implements Part {
   }
 
   stats(): CommandInboxStats {
-    const { dispatch, teller, journal } = this.running ?? {}
+    const { dispatch, journal } = this.running ?? {}
     const tally = dispatch?.tally ?? new Tally()
     return {
       waiting: tally.count('waiting', 'claiming'),
       sent: tally.count('published', 'repeating', 'receiving', 'received', 'answered'),
       delivered: tally.count('delivered'),
       remembered: this.remembered + tally.endedCount,
-      untold: teller?.untold ?? 0,
+      untold: dispatch?.untold ?? 0,
       stored: this.stored,
       refused: this.refused,
       deliveries: tally.deliveries,

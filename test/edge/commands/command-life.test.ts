@@ -136,6 +136,16 @@ describe('the life of a command', () => {
     expect(isDue(changed, TERMS, at(1_000))).toBe(true)
   })
 
+  test('a device that comes back again and again and never finishes has until the command expires', () => {
+    const held = [durable, stored, received, stored] as const
+    const flapping = (ms: number) => [{ kind: 'closed' }, [durable, at(ms)]] as const
+    const early = live([...held, ...flapping(9_500)] as never).life
+    expect(isDue(early, TERMS, at(10_499))).toBe(false)
+    const { life, effects } = live([...held, ...flapping(9_500), ...flapping(10_200)] as never)
+    expect(effects.at(-1)).toEqual([release])
+    expect(isDue(life, TERMS, at(10_500))).toBe(true)
+  })
+
   test('an answer before PUBREC ends it, and the handshake is finished when the answer is on disk', () => {
     const early = [durable, stored, { kind: 'answered' }] as const
     expect(live([...early, received, stored, completed]).effects.slice(2)).toEqual([[store], [], [release], [store]])

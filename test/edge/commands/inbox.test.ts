@@ -1,4 +1,4 @@
-import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { inboxPath, openInbox } from '../../../edge/commands/inbox-file.ts'
@@ -222,6 +222,32 @@ describe('delivering', () => {
     await until(() => site.facts().length > 0)
     expect(site.factsInFull()).toEqual([{ commandId: 'c0', state: 'CANCELLED', reason: 'its parameters are not JSON' }])
     expect(route.frames).toEqual([])
+  })
+
+  test('PUBREC of a command that is not read from the disk yet is not answered', async () => {
+    const dir = await tempDir()
+    const before = await startInbox(dir)
+    before.inbox.learnCloudTime(CLOUD_MS)
+    await before.inbox.receive(commands(1))
+    const lost = before.open()
+    await until(() => lost.frames.includes('publish 1 c0'))
+    await before.stop()
+    const aside = join(await tempDir(), 'commands.db')
+    await rename(inboxPath(dir), aside)
+    await mkdir(inboxPath(dir))
+    const site = await startInbox(dir)
+    const route = site.open()
+    site.outlet.events.received(DEVICE, route, 1)
+    expect(route.frames).toEqual([])
+    await rm(inboxPath(dir), { recursive: true })
+    await rename(aside, inboxPath(dir))
+    await until(() => {
+      site.clock.advance(1000)
+      return site.inbox.stats().failing === null && site.inbox.stats().sent === 1
+    })
+    await until(() => route.frames.includes('again 1 c0'))
+    site.outlet.events.received(DEVICE, route, 1)
+    await until(() => route.frames.includes('release 1'))
   })
 
   test('a connection that is gone took nothing: the command goes out on the next one', async () => {

@@ -16,9 +16,13 @@ describe('database URLs', () => {
     (url) => expect(parseDatabaseUrl(url)).toEqual({ dialect: 'postgres', connectionString: url }),
   )
 
+  it('memory: is a database of the process alone', () => {
+    expect(parseDatabaseUrl('memory:')).toEqual({ dialect: 'sqlite', path: ':memory:' })
+  })
+
   it.each([
-    ['', 'neither sqlite nor postgres'],
-    ['mysql://db/busbar', 'neither sqlite nor postgres'],
+    ['', 'none of sqlite, memory and postgres'],
+    ['mysql://db/busbar', 'none of sqlite, memory and postgres'],
     ['sqlite:', 'names no file'],
     ['sqlite://host/file.db', 'has no host'],
     ['postgres://', 'names no host'],

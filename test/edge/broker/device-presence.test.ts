@@ -22,13 +22,15 @@ async function siteWithDevice(): Promise<{ site: Site; login: Login }> {
 
 /** A gateway on what is on disk now, as after a power cut; it gives devices a moment to return. */
 async function afterPowerCut(site: Site): Promise<Site> {
-  await until(async () => {
-    const dir = await tempDir()
-    await cp(site.dir, dir, { recursive: true })
-    return loadSessions(dir, silentLogger).present.length === 1
+  const dir = await until(async () => {
+    const copy = await tempDir()
+    // The rollback journal may go away while it is copied.
+    const copied = await cp(site.dir, copy, { recursive: true }).then(
+      () => true,
+      () => false,
+    )
+    return copied && loadSessions(copy, silentLogger).present.length === 1 ? copy : null
   })
-  const dir = await tempDir()
-  await cp(site.dir, dir, { recursive: true })
   return startSite({ dir, insecure: false, limits: { willGraceMs: 200 } })
 }
 

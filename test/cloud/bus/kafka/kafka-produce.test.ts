@@ -226,21 +226,21 @@ describeKafka('three brokers', () => {
   test('a follower that does not answer in time is told by the leader, who is not given up', {
     timeout: TIMEOUT_MS,
   }, async () => {
-    const { topic, bus } = await open({ partitions: 3, replicas: 3 }, { requestTimeoutMs: 1_200 })
-    const keys = keysOf(3)
-    await bus.publish(
-      topic,
-      keys.map((key) => ({ key, value: 'before' })),
-    )
+    const { topic } = await open({ partitions: 3, replicas: 3 })
     const leader = (await leadersOf(topic))[0] as number
-    const frozen = leader % 3
-    kafka.freeze(frozen)
+    const key = keysOf(3)[0] as string
+    // Asked first, the leader is also who tells about the topic, so nothing but replication waits for the other one.
+    const brokers = kafka.brokers.map((_, node) => kafka.brokers[(leader - 1 + node) % 3] as string)
+    const bus = await connect(topic, 3, { brokers, requestTimeoutMs: 1_200 })
+    await bus.publish(topic, [{ key, value: 'before' }])
+    const follower = leader % 3
+    kafka.freeze(follower)
     try {
-      await bus.publish(topic, [{ key: keys[0] as string, value: 'meanwhile' }])
+      await bus.publish(topic, [{ key, value: 'meanwhile' }])
     } finally {
-      kafka.thaw(frozen)
+      kafka.thaw(follower)
     }
-    const { failures } = bus.stats()
-    expect(failures.moved, JSON.stringify(failures)).toBeGreaterThan(0)
+    // Each of these was the leader's answer; 'away' would be our own patience.
+    expect(bus.stats().failures).toEqual({ moved: expect.any(Number) })
   })
 })

@@ -46,6 +46,8 @@ export class ChangePoller {
   /** Our wall clock at the last look. */
   private lookedAtMs = 0
   private isPrimed = false
+  /** How often it was put to rest: a look that was under way then says nothing of the time after it. */
+  private rests = 0
   private isFailing = false
   /** Texts by id, the one seen last at the end. */
   private readonly seen = new Map<string, string>()
@@ -77,6 +79,7 @@ export class ChangePoller {
     this.polling?.cancel()
     this.polling = null
     this.isPrimed = false
+    this.rests++
     this.seen.clear()
   }
 
@@ -100,6 +103,7 @@ export class ChangePoller {
   }
 
   private async look(onChanges: ChangePollerOptions['onChanges']): Promise<void> {
+    const { rests } = this
     const nowMs = this.options.clock.wallMs()
     const isFar = !this.isPrimed || this.looks % LOOKS_BETWEEN_FAR === 0
     const beforeMs = this.isPrimed ? Math.min(nowMs, this.lookedAtMs) : nowMs
@@ -115,6 +119,7 @@ export class ChangePoller {
       sinceMs = last.changedAtMs
       afterId = last.id
     }
+    if (rests !== this.rests) return
     // Only now: after a failure the next look reaches back as far as this one.
     this.lookedAtMs = nowMs
     this.looks++

@@ -108,6 +108,23 @@ test('more changes of one moment than a page holds are all seen', async () => {
   expect(seen).toHaveLength(1_700)
 })
 
+test('who comes long after a look that went on while the last one left is told nothing of what was between', async () => {
+  const { write, join, pass, seen, poller, clock, asked } = watched()
+  await join()
+  const before = asked()
+  clock.advance(300)
+  // That look has asked, and has no answer yet.
+  while (asked() === before) await Promise.resolve()
+  poller.rest()
+  await pass(1_000)
+  clock.advance(3_600_000)
+  for (let i = 0; i < 50; i++) write(`c-${i}`, 'SENT')
+  clock.advance(60_000)
+  await join()
+  await pass(1_000)
+  expect(seen).toEqual([])
+})
+
 test('nothing is missed while the service cannot answer, however long that is', async () => {
   const { write, join, pass, seen, fail } = watched()
   await join()

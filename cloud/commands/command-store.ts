@@ -99,7 +99,8 @@ export class CommandStore {
     if (deviceId !== undefined) query = query.where('device_id', '=', deviceId)
     if (siteId !== undefined) query = query.where('site_id', '=', siteId)
     if (registeredDeviceId !== undefined) query = query.where('registered_device_id', '=', registeredDeviceId)
-    if (status !== undefined) query = query.where('status', '=', status)
+    // Literally, because SQLite finds the index of those that are pending by it.
+    if (status !== undefined) query = query.where('status', '=', sql.lit(status))
     if (deliveryState !== undefined) query = query.where('delivery_state', '=', deliveryState)
     if (createdAfterMs !== undefined) query = query.where('created_at_ms', '>=', createdAfterMs)
     if (createdBeforeMs !== undefined) query = query.where('created_at_ms', '<', createdBeforeMs)

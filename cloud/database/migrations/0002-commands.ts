@@ -104,6 +104,16 @@ export const commands: Migration = {
       .execute()
     await schema.createIndex('commands_created').on('commands').columns(['created_at_ms', 'id']).execute()
     await schema.createIndex('commands_device').on('commands').columns(['device_id', 'created_at_ms', 'id']).execute()
+    // For lists of what is rare among very many: those of a site, of a registered device, those that are not sent.
+    for (const column of ['site_id', 'registered_device_id'] as const) {
+      await schema.createIndex(`commands_${column}`).on('commands').columns([column, 'created_at_ms', 'id']).execute()
+    }
+    await schema
+      .createIndex('commands_pending')
+      .on('commands')
+      .columns(['created_at_ms', 'id'])
+      .where(sql.ref('status'), '=', sql.lit('pending'))
+      .execute()
     await schema.createIndex('commands_updated').on('commands').columns(['updated_at_ms']).execute()
 
     await schema
@@ -150,12 +160,13 @@ export const commands: Migration = {
       .addColumn('command_id', 'text')
       .addColumn('ready_at_ms', 'bigint', (column) => column.notNull())
       .addColumn('reason', 'text')
-      .addColumn('response', 'text')
       .addColumn('finished_at_ms', 'bigint')
       .addColumn('late_state', 'text')
-      .addColumn('late_response', 'text')
       .addColumn('late_at_ms', 'bigint')
       .addColumn('updated_at_ms', 'bigint', (column) => column.notNull())
+      // Last, since they may be large; see the outbox.
+      .addColumn('response', 'text')
+      .addColumn('late_response', 'text')
       .addPrimaryKeyConstraint('task_devices_key', ['task_id', 'position'])
       .execute()
     await schema
@@ -172,8 +183,6 @@ export const commands: Migration = {
       )
       .addColumn('topic', 'text', (column) => column.notNull())
       .addColumn('key', 'text')
-      .addColumn('value', 'text', (column) => column.notNull())
-      .addColumn('headers', 'text')
       .addColumn('owner', 'text')
       .addColumn('owner_id', 'text')
       .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
@@ -183,6 +192,9 @@ export const commands: Migration = {
       .addColumn('sent_at_ms', 'bigint')
       .addColumn('failures', 'integer', (column) => column.notNull().defaultTo(0))
       .addColumn('error', 'text')
+      // Last: on SQLite what stands behind a large value is read through all of it, and these are large.
+      .addColumn('headers', 'text')
+      .addColumn('value', 'text', (column) => column.notNull())
       .execute()
     await schema
       .createIndex('outbox_unsent')

@@ -7,6 +7,7 @@ import type { NewTaskDevice } from './task-store.ts'
 
 /** Rows of one statement. */
 const ROWS_PER_STATEMENT = 500
+const POSITIONS_PER_STATEMENT = 2_000
 /** Final states that another round tries to mend. */
 const FAILED_STATES = ['FAILED', 'REJECTED', 'TIMED_OUT', 'EXPIRED', 'CANCELLED'] as const
 
@@ -33,25 +34,29 @@ export async function reopenFailed(
   nowMs: number,
   transaction: Transaction<Database>,
 ): Promise<{ readonly serialNumber: string; readonly siteId: number | null }[]> {
-  await transaction
-    .updateTable('task_devices')
-    .set({
-      state: 'QUEUED',
-      outcome: null,
-      attempt: 0,
-      command_id: null,
-      ready_at_ms: nowMs,
-      reason: null,
-      response: null,
-      finished_at_ms: null,
-      late_state: null,
-      late_response: null,
-      late_at_ms: null,
-      updated_at_ms: nowMs,
-    })
-    .where('task_id', '=', taskId)
-    .where('state', 'in', FAILED_STATES)
-    .execute()
+  for await (const [from, to] of positionRanges(taskId, transaction)) {
+    await transaction
+      .updateTable('task_devices')
+      .set({
+        state: 'QUEUED',
+        outcome: null,
+        attempt: 0,
+        command_id: null,
+        ready_at_ms: nowMs,
+        reason: null,
+        response: null,
+        finished_at_ms: null,
+        late_state: null,
+        late_response: null,
+        late_at_ms: null,
+        updated_at_ms: nowMs,
+      })
+      .where('task_id', '=', taskId)
+      .where('position', '>=', from)
+      .where('position', '<', to)
+      .where('state', 'in', FAILED_STATES)
+      .execute()
+  }
   for (let start = 0; start < resolved.length; start += ROWS_PER_STATEMENT) {
     const rows = resolved.slice(start, start + ROWS_PER_STATEMENT).map(({ serialNumber, siteId, deviceId, reason }) => {
       return { serial_number: serialNumber, site_id: siteId, device_id: deviceId, reason }
@@ -71,4 +76,17 @@ export async function reopenFailed(
     .orderBy('position')
     .execute()
   return reopened.map((row) => ({ serialNumber: row.serial_number, siteId: row.site_id }))
+}
+
+/** All positions, some thousands at a time; other work has its turn in between, since SQLite answers at once. */
+async function* positionRanges(taskId: string, transaction: Transaction<Database>): AsyncGenerator<[number, number]> {
+  const { last } = await transaction
+    .selectFrom('task_devices')
+    .select((e) => e.fn.max('position').as('last'))
+    .where('task_id', '=', taskId)
+    .executeTakeFirstOrThrow()
+  for (let from = 0; from <= (last ?? -1); from += POSITIONS_PER_STATEMENT) {
+    yield [from, from + POSITIONS_PER_STATEMENT]
+    await new Promise((resolve) => setImmediate(resolve))
+  }
 }

@@ -69,6 +69,8 @@ export class TaskStore {
         select cast(${task.id} as text), position, serial_number, site_id, device_id, reason, 'QUEUED', 0,
           cast(${task.start_at_ms} as bigint), cast(${task.updated_at_ms} as bigint)
         from ${given}`.execute(transaction)
+      // SQLite answers at once, so without this nothing else would be done until all of them are in.
+      await new Promise((resolve) => setImmediate(resolve))
     }
     return true
   }

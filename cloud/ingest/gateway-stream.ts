@@ -208,14 +208,15 @@ export class GatewayStream {
   }
 
   private async deliver(batch: Batch): Promise<void> {
-    const { delivery, gatewayId, epoch, credit } = this.options
+    const { delivery, gatewayId, epoch, credit, clock } = this.options
     const origin = { gatewayId, epoch, savedStatuses: this.savedStatuses }
     this.received = await delivery.deliver(origin, batch, this.received, this.aborted.signal)
     if (this.aborted.signal.aborted) return
     // Durable on the bus and in the database: the gateway may delete it.
+    const wallClockMs = Math.round(clock.wallMs())
     for (const lane of LANES) {
       const ranges = batch.ranges[lane]
-      if (ranges.length > 0) this.send({ $case: 'ack', value: { lane: wireLaneOf(lane), ranges } })
+      if (ranges.length > 0) this.send({ $case: 'ack', value: { lane: wireLaneOf(lane), ranges, wallClockMs } })
     }
     this.options.onDelivered(batch.newestWallMs)
     credit.finished(batch.dataBytes)

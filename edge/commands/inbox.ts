@@ -12,7 +12,7 @@ import type { Part } from '../../shared/lifecycle.ts'
 import { workerUrl } from '../../shared/worker-url.ts'
 import { GroupJournal } from '../journal/group-journal.ts'
 import { type Boot, presentBoot } from '../spool/boot.ts'
-import { cloudWallMs, type LearnedTime } from './cloud-time.ts'
+import { cloudWallMs, confirmed, type LearnedTime } from './cloud-time.ts'
 import { commandPayload } from './command-payload.ts'
 import { CommandDispatch } from './dispatch.ts'
 import { FactTeller, type StoredFact } from './fact-teller.ts'
@@ -104,13 +104,20 @@ export class CommandInbox implements Part {
   learnCloudTime(offsetMs: number): void {
     const { running } = this
     if (running === null) return
-    const { boot, journal, dispatch } = running
-    this.learned = {
-      offsetMs: Math.ceil(offsetMs - boot.monotonicBaseMs),
-      atMs: Math.floor(this.options.clock.monotonicMs() + boot.monotonicBaseMs),
-    }
-    if (journal.failing === null) journal.append({ kind: 'learn', bootId: boot.id, learned: this.learned })
-    dispatch.resume()
+    const { monotonicBaseMs } = running.boot
+    this.learn(running, {
+      offsetMs: Math.ceil(offsetMs - monotonicBaseMs),
+      atMs: Math.floor(this.options.clock.monotonicMs() + monotonicBaseMs),
+    })
+  }
+
+  /** The cloud's wall clock said `wallMs` at some moment between `sinceMs` of this process's monotonic clock and now. */
+  confirmCloudTime(wallMs: number, sinceMs: number): void {
+    const { running, learned } = this
+    if (running === null || learned === null) return
+    const { boot } = running
+    const after = confirmed(learned, wallMs, sinceMs + boot.monotonicBaseMs, this.now(boot).monotonicMs)
+    if (after !== learned) this.learn(running, after)
   }
 
   stats(): CommandInboxStats {
@@ -193,6 +200,12 @@ export class CommandInbox implements Part {
     this.remembered = image.remembered
     if (this.learned === null && image.learned?.bootId === boot.id) this.learned = image.learned
     dispatch.restore(image)
+  }
+
+  private learn({ boot, journal, dispatch }: Running, learned: LearnedTime): void {
+    this.learned = learned
+    if (journal.failing === null) journal.append({ kind: 'learn', bootId: boot.id, learned })
+    dispatch.resume()
   }
 
   private now(boot: Boot): Now {

@@ -47,6 +47,8 @@ const BURST_ITEMS_MAX = 64
 export interface Outstanding {
   readonly item: SpoolItem
   readonly feed: FeedName
+  /** When it was sent, monotonic milliseconds. */
+  readonly sentAt: number
 }
 
 export interface Flow {
@@ -113,7 +115,7 @@ export function openFlow(
 }
 
 /** The flow after `items` were sent, and those items; empty when nothing can go now. */
-export function sendBurst(flow: Flow, rules: FlowRules): { flow: Flow; sent: readonly Outstanding[] } {
+export function sendBurst(flow: Flow, rules: FlowRules, now: number): { flow: Flow; sent: readonly Outstanding[] } {
   if (!flow.writable || nextFeed(flow, rules) === null) return { flow, sent: [] }
   const sent: Outstanding[] = []
   let current = flow
@@ -123,7 +125,7 @@ export function sendBurst(flow: Flow, rules: FlowRules): { flow: Flow; sent: rea
     if (feed === null) break
     const item = head(current.feeds[feed]) as SpoolItem
     const cost = creditCost(item)
-    sent.push({ item, feed })
+    sent.push({ item, feed, sentAt: now })
     bytes += cost
     current = {
       ...current,
@@ -214,20 +216,23 @@ export function hasUnsent(flow: Flow, name: FeedName): boolean {
   return head(feed) !== null || feed.reading || hasMore(feed, flow.next[feed.lane])
 }
 
-/** The flow after the cloud acknowledged `ranges` of `lane`, and the items that are acknowledged by it. */
+/** The flow after the cloud acknowledged `ranges` of `lane`, what is acknowledged by it, and when the last of that was sent. */
 export function settle(
   flow: Flow,
   lane: Lane,
   ranges: readonly SequenceRange[],
-): { flow: Flow; acknowledged: readonly SpoolItem[] } {
+): { flow: Flow; acknowledged: readonly SpoolItem[]; sentAt: number } {
   const acknowledged: SpoolItem[] = []
-  const outstanding = flow.outstanding.filter(({ item }) => {
+  let sentAt = 0
+  const outstanding = flow.outstanding.filter(({ item, sentAt: at }) => {
     const last = lastSequence(item)
     if (item.lane !== lane || !containsRange(ranges, { first: item.firstSequence, last })) return true
     acknowledged.push(item)
+    sentAt = Math.max(sentAt, at)
     return false
   })
-  return acknowledged.length === 0 ? { flow, acknowledged } : { flow: { ...flow, outstanding }, acknowledged }
+  const after = acknowledged.length === 0 ? flow : { ...flow, outstanding }
+  return { flow: after, acknowledged, sentAt }
 }
 
 /** The flow after records up to `next` of `lane` became durable in the spool. */

@@ -75,13 +75,14 @@ function acknowledged(
     effects.push({ kind: 'odd', oddity: 'unknownLane' })
     return state
   }
-  const { flow, acknowledged: items } = flows.settle(state.flow, lane, ack.ranges)
+  const { flow, acknowledged: items, sentAt } = flows.settle(state.flow, lane, ack.ranges)
   if (items.length === 0) {
     effects.push({ kind: 'odd', oddity: 'strayAck' })
     return state
   }
   const records = items.reduce((sum, item) => sum + (item.kind === 'block' ? item.recordCount : 0), 0)
   effects.push({ kind: 'acknowledge', lane, ranges: flows.rangesOf(items), records })
+  if (ack.wallClockMs !== undefined) effects.push({ kind: 'cloudTime', cloudWallMs: ack.wallClockMs, since: sentAt })
   // Progress, and not merely a connection, is what makes the next backoff short again.
   return { ...state, flow, attempt: 0 }
 }

@@ -54,6 +54,8 @@ export interface UplinkInbox {
   cancel(commandIds: readonly string[]): void
   /** @param offsetMs cloud's wall clock less our monotonic one, milliseconds; never too small, so nothing goes out late. */
   learnCloudTime(offsetMs: number): void
+  /** The cloud's wall clock said `cloudWallMs` at some moment between `sinceMs` on our monotonic clock and now. */
+  confirmCloudTime(cloudWallMs: number, sinceMs: number): void
 }
 
 export interface UplinkOptions {

@@ -152,6 +152,12 @@ export type SessionEffect =
       /** When Hello was sent, monotonic: the cloud's clock said `cloudWallMs` at that moment or later. */
       readonly helloAt: number
     }
+  | {
+      readonly kind: 'cloudTime'
+      readonly cloudWallMs: number
+      /** When that was sent to which this is the answer, monotonic: the clock said `cloudWallMs` at that moment or later. */
+      readonly since: number
+    }
   | { readonly kind: 'odd'; readonly oddity: Oddity }
 
 export interface SessionStep {

@@ -191,7 +191,7 @@ function admitted(state: Flowing, input: SessionInput, now: number, rules: Sessi
 /** Reads, sends and reports whatever is due. */
 function proceed(state: Flowing, effects: SessionEffect[], now: number, rules: SessionRules): SessionStep {
   const idle = state.flow.outstanding.length === 0
-  const { flow: afterSends, sent } = flows.sendBurst(state.flow, rules)
+  const { flow: afterSends, sent } = flows.sendBurst(state.flow, rules, now)
   for (const { item } of sent)
     effects.push({
       kind: 'send',

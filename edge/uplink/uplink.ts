@@ -142,6 +142,9 @@ export class Uplink implements Part {
           this.options.inbox?.learnCloudTime(effect.cloudWallMs - effect.helloAt)
           this.options.log.info({ address: this.options.address, strictOrder: effect.strictOrder }, 'uplink connected')
           break
+        case 'cloudTime':
+          this.options.inbox?.confirmCloudTime(effect.cloudWallMs, effect.since)
+          break
         case 'odd':
           this.options.log.debug({ oddity: effect.oddity }, 'unexpected message from the cloud')
           break

@@ -69,6 +69,7 @@ describe('commands', () => {
     const received: string[] = []
     const cancelled: string[] = []
     const offsets: number[] = []
+    const confirmed: number[] = []
     const inbox: UplinkInbox = {
       receive: (commands) => {
         const ids = commands.map(({ commandId }) => commandId)
@@ -77,12 +78,13 @@ describe('commands', () => {
       },
       cancel: (ids) => void cancelled.push(...ids),
       learnCloudTime: (offsetMs) => void offsets.push(offsetMs),
+      confirmCloudTime: (wallMs, sinceMs) => void confirmed.push(wallMs - sinceMs),
     }
     const spool = await startSpool(await tempDir())
     const uplink = await startUplink(spool, core.port, { inbox })
     await until(() => sessions.length === 1)
     const downlink = () => sessions.at(-1)?.downlink as OpenSession['downlink']
-    return { core, uplink, sessions, receipts, received, cancelled, offsets, downlink }
+    return { core, spool, uplink, sessions, receipts, received, cancelled, offsets, confirmed, downlink }
   }
 
   test('reach the inbox, and what it answers reaches the cloud', async () => {
@@ -99,6 +101,16 @@ describe('commands', () => {
     const trueOffsetMs = systemClock.wallMs() - systemClock.monotonicMs()
     expect(offsetMs).toBeGreaterThan(trueOffsetMs - 2)
     expect(offsetMs).toBeLessThan(trueOffsetMs + 5_000)
+  })
+
+  test('are judged by a time of the cloud that each acknowledgement tells anew', async () => {
+    const { spool, confirmed } = await withInbox(async () => ({ stored: [], refused: [] }))
+    expect(confirmed).toEqual([])
+    await append(spool, ['{"powerKw": 45.2}'])
+    await until(() => confirmed.length > 0)
+    const trueOffsetMs = systemClock.wallMs() - systemClock.monotonicMs()
+    expect(confirmed[0]).toBeGreaterThan(trueOffsetMs - 2)
+    expect(confirmed[0]).toBeLessThan(trueOffsetMs + 5_000)
   })
 
   test('that the inbox fails to take are refused, so that they are handed over again', async () => {

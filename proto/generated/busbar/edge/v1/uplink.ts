@@ -235,6 +235,8 @@ export interface BacklogReport {
 export interface Ack {
   lane: Lane;
   ranges: SequenceRange[];
+  /** The cloud's wall clock, Unix milliseconds, so that the gateway knows it well however long the session lasts. */
+  wallClockMs?: number | undefined;
 }
 
 /** Credit lets the gateway send more block data. */
@@ -1345,7 +1347,7 @@ export const BacklogReport: MessageFns<BacklogReport> = {
 };
 
 function createBaseAck(): Ack {
-  return { lane: 0, ranges: [] };
+  return { lane: 0, ranges: [], wallClockMs: undefined };
 }
 
 export const Ack: MessageFns<Ack> = {
@@ -1355,6 +1357,9 @@ export const Ack: MessageFns<Ack> = {
     }
     for (const v of message.ranges) {
       SequenceRange.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.wallClockMs !== undefined) {
+      writer.uint32(24).int64(message.wallClockMs);
     }
     return writer;
   },
@@ -1388,6 +1393,14 @@ export const Ack: MessageFns<Ack> = {
             message.ranges.push(SequenceRange.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.wallClockMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1407,6 +1420,7 @@ export const Ack: MessageFns<Ack> = {
     const message = createBaseAck();
     message.lane = object.lane ?? 0;
     message.ranges = object.ranges?.map((e) => SequenceRange.fromPartial(e)) || [];
+    message.wallClockMs = object.wallClockMs ?? undefined;
     return message;
   },
 };

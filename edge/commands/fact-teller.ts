@@ -38,6 +38,7 @@ export class FactTeller {
   private nextToken = 0
   private attempt = 0
   private retry: Timer | null = null
+  private stopping = false
   private idle = Promise.withResolvers<void>()
 
   constructor(options: FactTellerOptions) {
@@ -65,8 +66,9 @@ export class FactTeller {
     this.waiting.delete(`${position} TIMED_OUT`)
   }
 
-  /** Resolves when the spool has settled all it was given. */
+  /** Resolves when the spool has settled all it was given; what it refuses from now on is left for the next start. */
   async settled(): Promise<void> {
+    this.stopping = true
     this.retry?.cancel()
     while (this.inFlight.size > 0) await this.idle.promise
   }
@@ -93,6 +95,7 @@ export class FactTeller {
       this.pump()
       return
     }
+    if (this.stopping) return
     const { clock, random } = this.options
     this.waiting = new Map([...this.refused.map((fact) => [keyOf(fact), fact] as const), ...this.waiting])
     this.refused = []

@@ -83,7 +83,7 @@ export class CommandInbox implements Part {
     if (running === null || !this.loaded || this.stopping !== null) return this.refuse(commands)
     const { dispatch, journal } = running
     const room = Math.max(0, this.options.inboxMax - dispatch.size - this.arriving.size)
-    for (const { commandId } of commands) this.arriving.set(commandId, false)
+    for (const { commandId } of commands) if (!this.arriving.has(commandId)) this.arriving.set(commandId, false)
     try {
       const outcome = await journal.attempt({ kind: 'receive', commands: commands.map(newCommand), room })
       return this.admit(dispatch, commands, outcome)

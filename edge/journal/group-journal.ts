@@ -209,9 +209,10 @@ export class GroupJournal<Change, Result = void> {
     this.pendingDone.resolve()
     this.pendingDone = Promise.withResolvers()
     const dropped = [...takeAttempts(group), ...takeAttempts(this.pending)]
-    if (group.changes.length === 0 && this.pending.changes.length === 0 && options.probe !== undefined) {
-      group.changes.push(options.probe)
-      group.waiting.push(null)
+    // An empty group would succeed on a disk that refuses all others.
+    if (group.changes.length === 0) {
+      this.inFlight = this.pending.changes.length > 0 ? this.pending : probing(options.probe)
+      this.pending = { changes: [], waiting: [] }
     }
     this.retry = options.clock.after(fullJitterMs(this.attempts++, BACKOFF, options.random), () => {
       this.retry = null
@@ -235,6 +236,10 @@ export class GroupJournal<Change, Result = void> {
     options.log.error({ path: options.path, changesMax: options.changesMax }, this.reason)
     options.onFailing?.(this.reason)
   }
+}
+
+function probing<Change, Result>(probe: Change | undefined): Group<Change, Result> {
+  return probe === undefined ? { changes: [], waiting: [] } : { changes: [probe], waiting: [null] }
 }
 
 function joined<Change, Result>(a: Group<Change, Result>, b: Group<Change, Result>): Group<Change, Result> {

@@ -182,6 +182,8 @@ describe('delivering', () => {
     const route = site.open()
     const receiving = site.inbox.receive(commands(3))
     site.inbox.cancel(['c0', 'c2', 'nobody knows it'])
+    // Another session hands it over again.
+    void site.inbox.receive(commands(1))
     expect(await receiving).toEqual({ stored: ids(3), refused: [] })
     await until(() => route.frames.includes('publish 2 c1') && site.facts().length === 2)
     expect(site.facts()).toEqual(['c0 CANCELLED', 'c2 CANCELLED'])
@@ -311,6 +313,22 @@ describe('facts', () => {
     const later = await startInbox(copy)
     expect(later.inbox.stats()).toMatchObject({ untold: 0, remembered: 1 })
     held.release()
+  })
+
+  test('a spool that refuses while the gateway stops is left alone after', async () => {
+    const site = await startInbox(await tempDir())
+    site.spool.held = true
+    await site.inbox.receive(commands(1))
+    site.inbox.cancel(['c0'])
+    await until(() => site.spool.waitingCount === 1)
+    const stopping = site.stop()
+    site.spool.failing = true
+    site.spool.release()
+    await stopping
+    site.spool.held = true
+    site.clock.advance(60_000)
+    expect(site.spool.waitingCount).toBe(0)
+    expect(site.inbox.stats().untold).toBe(1)
   })
 
   test('an answer that comes before its deadline was told wins over it', async () => {

@@ -14,12 +14,19 @@ import { until } from '../../support/until.ts'
 
 type Journal = GroupJournal<InboxChange, InboxOutcome>
 
-function journalIn(dir: string, options: { changesMax?: number; probe?: boolean; events?: string[] } = {}): Journal {
+interface JournalIn {
+  readonly changesMax?: number
+  readonly probe?: boolean
+  readonly events?: string[]
+  readonly startThread?: () => Worker
+}
+
+function journalIn(dir: string, options: JournalIn = {}): Journal {
   const { changesMax = 1000, probe = true, events = [] } = options
   return new GroupJournal<InboxChange, InboxOutcome>({
     path: inboxPath(dir),
     changesMax,
-    startThread: () => new Worker(workerUrl('edge/commands/inbox-worker.ts')),
+    startThread: options.startThread ?? (() => new Worker(workerUrl('edge/commands/inbox-worker.ts'))),
     texts: { refused: 'refused', stored: 'stored', gaveUp: 'too much waits' },
     ...(probe ? { probe: { kind: 'probe' } } : {}),
     onFailing: (failing) => void events.push(failing === null ? 'works' : 'fails'),
@@ -66,6 +73,28 @@ describe('a journal', () => {
     expect(found.admitted?.[0]?.position).toBe(0)
     await journal.close()
     await expect(journal.attempt(receive('late'))).rejects.toThrow(/stopping/)
+  })
+
+  test('tries what waits when all that failed was tried once', async () => {
+    const groups: (readonly InboxChange[])[] = []
+    const events: string[] = []
+    const thread = {
+      onmessage: (_event: unknown): void => undefined,
+      postMessage: ({ changes = [] }: { changes?: InboxChange[] }) => void groups.push(changes),
+      terminate: () => undefined,
+    }
+    const answer = (error: string | null) => thread.onmessage({ data: { error, results: [], damagedFile: null } })
+    const journal = journalIn(await tempDir(), { events, startThread: () => thread as never })
+    const once = journal.attempt(receive('once'))
+    await until(() => groups.length === 1)
+    journal.append(receive('kept'))
+    answer('disk full')
+    await expect(once).rejects.toThrow('disk full')
+    await until(() => groups.length === 2)
+    // An empty group would succeed on a disk that is full.
+    expect(groups[1]).toEqual([receive('kept')])
+    answer(null)
+    expect(events).toEqual(['fails', 'works'])
   })
 
   test('a file that is damaged while it is used is set aside, and the changes go to its successor', async () => {

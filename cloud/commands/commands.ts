@@ -203,7 +203,10 @@ export class CommandService implements Part {
     const { clock, settings, log } = this.options
     const beforeMs = clock.wallMs() - settings.keptDays * DAY_MS
     try {
-      while (!this.stopped && (await this.store.purge(beforeMs)) > 0);
+      while (!this.stopped && (await this.store.purge(beforeMs)) > 0) {
+        // SQLite answers at once, so that without this nothing else would be done until all of it is gone.
+        await new Promise((resolve) => setImmediate(resolve))
+      }
     } catch (error) {
       log.warn({ error: messageOf(error) }, 'old commands could not be removed; tried again in an hour')
     }

@@ -93,6 +93,7 @@ export class HandOver {
       for (const receipt of group) {
         if (this.receipts.get(receipt.commandId) === receipt) this.receipts.delete(receipt.commandId)
       }
+      await othersTurn()
     }
   }
 
@@ -114,6 +115,7 @@ export class HandOver {
         (command) => command.commandId,
         (group) => this.handOver(group),
       )
+      await othersTurn()
     }
     return true
   }
@@ -258,6 +260,11 @@ export class HandOver {
       }
     }
   }
+}
+
+/** SQLite answers at once, so that without this nothing else would be done between two groups. */
+function othersTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve))
 }
 
 function byIssue(a: OutgoingCommand, b: OutgoingCommand): number {

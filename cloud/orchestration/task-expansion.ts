@@ -103,7 +103,8 @@ export class TaskExpansion {
     const { settings, clock, registry } = this.options
     const nowMs = clock.wallMs()
     // Counted from when it was asked for: what lay on the topic for a week is not begun now.
-    const askedAtMs = Math.min(nowMs, record.timestampMs)
+    // A record without a time, which Kafka gives as -1, was asked for when it came.
+    const askedAtMs = record.timestampMs > 0 ? Math.min(nowMs, record.timestampMs) : nowMs
     const read = readOptions(value.options, askedAtMs, settings)
     const problems = [
       ...checkCommand(value.commandType, value.commandParams, settings, {

@@ -29,6 +29,8 @@ export async function purgeTasks(kysely: Kysely<Database>, beforeMs: number, sig
           .where('position', '>=', from)
           .where('position', '<', from + DEVICES_PER_STEP)
           .execute()
+        // SQLite answers at once, so that without this nothing else would be done until all of it is gone.
+        await new Promise((resolve) => setImmediate(resolve))
       }
       if (signal.aborted) return removed
       await kysely.deleteFrom('tasks').where('id', '=', id).where('finished_at_ms', '<', beforeMs).execute()

@@ -146,8 +146,9 @@ export class TaskRunner {
       if (this.stopping.signal.aborted) return
       if (held.nextAtMs > dueAtMs) continue
       await this.takeTurn(id, held)
-      // However many tasks have their turn: who is alive keeps them all.
+      // However many tasks have their turn: who is alive keeps them all, and on SQLite other work goes on in between.
       await this.renewLeases()
+      await new Promise((resolve) => setImmediate(resolve))
     }
   }
 

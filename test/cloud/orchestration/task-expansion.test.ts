@@ -1,0 +1,34 @@
+import { expect, it } from 'vitest'
+import { TaskExpansion } from '../../../cloud/orchestration/task-expansion.ts'
+import { systemClock } from '../../../shared/clock.ts'
+import { describeOnEveryDatabase } from '../../support/databases.ts'
+import { embeddedBus } from '../../support/outbox-relay.ts'
+import { registerMeters, TASK_SETTINGS, taskCore } from './support/task-core.ts'
+
+await describeOnEveryDatabase('the expansion of task.requested', (database) => {
+  it.each([
+    ['a record without a time', -1],
+    ['a record from the future', Date.now() + 3_600_000],
+  ])('counts %s from when it came', async (_, timestampMs) => {
+    const core = taskCore(await database.open(), await embeddedBus())
+    const deviceIds = await registerMeters(core.registry, 2)
+    const { store } = core.tasks
+    const expansion = new TaskExpansion({
+      database: core.database,
+      store,
+      registry: core.registry,
+      settings: TASK_SETTINGS,
+      clock: systemClock,
+      onExpanded: () => undefined,
+    })
+    const taskId = '689dce4358cba50614cee678'
+    const asked = { commandType: 'REBOOT', commandParams: null, requestedBy: 'somebody', siteId: undefined }
+    const beganMs = Date.now()
+    await expansion.handle([{ record: { timestampMs }, value: { ...asked, taskId, deviceIds, round: 1, options: {} } }])
+    const task = await store.get(taskId)
+    expect(task).toMatchObject({ state: 'RUNNING', source: 'topic', deviceCount: 2 })
+    expect(task?.startAtMs).toBeGreaterThanOrEqual(beganMs)
+    expect(task?.startAtMs).toBeLessThanOrEqual(Date.now())
+    expect(task?.expiresAtMs).toBe((task?.startAtMs ?? 0) + TASK_SETTINGS.expiryMs)
+  })
+})

@@ -197,7 +197,8 @@ export class CommandInbox implements Part {
   private load(text: string, boot: Boot, dispatch: CommandDispatch): void {
     const image = parseImage(text)
     this.loaded = true
-    this.remembered = image.remembered
+    // Those with a fact untold end, and count, once more.
+    this.remembered = image.remembered - image.commands.filter(({ row }) => row.phase === 'ended').length
     if (this.learned === null && image.learned?.bootId === boot.id) this.learned = image.learned
     dispatch.restore(image)
   }

@@ -309,6 +309,7 @@ describe('facts', () => {
     const after = await startInbox(copy)
     await until(() => after.inbox.stats().untold === 0)
     expect(after.facts()).toEqual(['c0 CANCELLED'])
+    expect(after.inbox.stats().remembered).toBe(1)
     await after.stop()
     const later = await startInbox(copy)
     expect(later.inbox.stats()).toMatchObject({ untold: 0, remembered: 1 })

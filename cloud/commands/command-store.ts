@@ -92,6 +92,8 @@ export class CommandStore {
     if (after !== null) {
       // Those that come meanwhile are newer, so they shift nothing.
       const { createdAtMs, id } = readKey(after, request.cursor)
+      // The first of the two lets SQLite begin where the page does.
+      query = query.where('created_at_ms', '<=', createdAtMs)
       query = query.where((e) =>
         e.or([e('created_at_ms', '<', createdAtMs), e.and([e('created_at_ms', '=', createdAtMs), e('id', '<', id)])]),
       )
@@ -112,6 +114,8 @@ export class CommandStore {
     const rows = await this.database.kysely
       .selectFrom('commands')
       .selectAll()
+      // Without it SQLite would read the whole index.
+      .where('updated_at_ms', '>=', sinceMs)
       .where((e) =>
         e.or([e('updated_at_ms', '>', sinceMs), e.and([e('updated_at_ms', '=', sinceMs), e('id', '>', afterId)])]),
       )

@@ -93,6 +93,8 @@ export class TaskStore {
     if (after !== null) {
       // Those that come meanwhile are newer, so they shift nothing.
       const { createdAtMs, id } = readKey(after, request.cursor)
+      // The first of the two lets SQLite begin where the page does.
+      query = query.where('created_at_ms', '<=', createdAtMs)
       query = query.where((e) =>
         e.or([e('created_at_ms', '<', createdAtMs), e.and([e('created_at_ms', '=', createdAtMs), e('id', '<', id)])]),
       )
@@ -110,6 +112,8 @@ export class TaskStore {
     const rows = await this.database.kysely
       .selectFrom('tasks')
       .selectAll()
+      // Without it SQLite would read the whole index.
+      .where('updated_at_ms', '>=', sinceMs)
       .where((e) =>
         e.or([e('updated_at_ms', '>', sinceMs), e.and([e('updated_at_ms', '=', sinceMs), e('id', '>', afterId)])]),
       )

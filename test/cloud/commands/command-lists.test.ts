@@ -37,7 +37,22 @@ test('are found without reading all the others', { timeout: 60_000 }, async () =
       expect((await store.list(filter)).items, JSON.stringify(filter)).toEqual([])
       expect(performance.now() - began, JSON.stringify(filter)).toBeLessThan(scanMs / 2)
     }
+    const walks: [string, () => Promise<{ length: number }>, number][] = [
+      ['the latest changes', () => store.changedSince(COMMANDS - 4, 500, ''), 5],
+      ['no change', () => store.changedSince(COMMANDS + 1, 500, ''), 0],
+      ['the last page', async () => (await store.list({ cursor: cursorOf('51/cmd-00000033'), limit: 100 })).items, 50],
+    ]
+    for (const [what, walk, count] of walks) {
+      const began = performance.now()
+      expect(await walk(), what).toHaveLength(count)
+      expect(performance.now() - began, what).toBeLessThan(scanMs / 2)
+    }
   } finally {
     await database.stop()
   }
 })
+
+/** As `next` of the page before would be. */
+function cursorOf(key: string): string {
+  return Buffer.from(JSON.stringify(key)).toString('base64url')
+}

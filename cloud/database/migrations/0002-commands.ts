@@ -25,7 +25,6 @@ export const commands: Migration = {
       .addColumn('site_id', 'integer', (column) => column.notNull())
       .addColumn('serial_number', 'text', (column) => column.notNull())
       .addColumn('name', 'text', (column) => column.notNull())
-      .addColumn('params', 'text', (column) => column.notNull())
       .addColumn('state', 'text', (column) => column.notNull())
       .addColumn('issued_at_ms', 'bigint', (column) => column.notNull())
       .addColumn('expires_at_ms', 'bigint', (column) => column.notNull())
@@ -42,6 +41,8 @@ export const commands: Migration = {
       .addColumn('finished_at_ms', 'bigint')
       .addColumn('late_at_ms', 'bigint')
       .addColumn('updated_at_ms', 'bigint', (column) => column.notNull())
+      // Last, since they may be large; see the outbox.
+      .addColumn('params', 'text', (column) => column.notNull())
       .execute()
     // Each of these holds only what one question of the dispatcher is about, so it stays small, however many commands
     // there were: what its gateways are to be handed, what may have to go another way, what is to be asked back, what is

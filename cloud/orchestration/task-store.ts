@@ -21,6 +21,8 @@ import { stepsOf, type TaskState } from './task-state.ts'
 
 /** Rows of one statement. */
 const ROWS_PER_STATEMENT = 500
+/** Tasks whose devices are counted by one statement. */
+const TASKS_PER_COUNT = 10
 
 export interface NewTaskDevice {
   readonly serialNumber: string
@@ -212,22 +214,27 @@ export class TaskStore {
       .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
   }
 
-  private async views(rows: readonly TaskRow[], kysely: Kysely<Database> = this.database.kysely): Promise<TaskView[]> {
-    if (rows.length === 0) return []
-    const counted = await kysely
+  private countStates(taskIds: readonly string[], kysely: Kysely<Database>) {
+    return kysely
       .selectFrom('task_devices')
       .select((e) => ['task_id', 'state', e.fn.countAll<number>().as('devices')])
-      .where(
-        sql<boolean>`task_id in ${givenTexts(
-          this.database.dialect,
-          rows.map((row) => row.id),
-        )}`,
-      )
+      .where(sql<boolean>`task_id in ${givenTexts(this.database.dialect, taskIds)}`)
       .groupBy(['task_id', 'state'])
       .execute()
+  }
+
+  private async views(rows: readonly TaskRow[], kysely: Kysely<Database> = this.database.kysely): Promise<TaskView[]> {
+    if (rows.length === 0) return []
     const none = Object.fromEntries(COMMAND_STATES.map((state) => [state, 0]))
     const tallies = new Map(rows.map((row) => [row.id, { ...none } as Record<string, number>]))
-    for (const { task_id, state, devices } of counted) (tallies.get(task_id) as Record<string, number>)[state] = devices
+    for (let start = 0; start < rows.length; start += TASKS_PER_COUNT) {
+      // Every device is counted, on SQLite while nothing else is done.
+      if (start > 0) await new Promise((resolve) => setImmediate(resolve))
+      const ids = rows.slice(start, start + TASKS_PER_COUNT).map((row) => row.id)
+      for (const { task_id, state, devices } of await this.countStates(ids, kysely)) {
+        ;(tallies.get(task_id) as Record<string, number>)[state] = devices
+      }
+    }
     return rows.map((row) => toTaskView(row, tallies.get(row.id) as unknown as Tally))
   }
 }

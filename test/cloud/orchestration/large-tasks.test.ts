@@ -25,4 +25,12 @@ await describeOnEveryDatabase('a task of many devices', (database) => {
     expect(again).toMatchObject({ round: 2, tally: { QUEUED: 10_000 } })
     counting = false
   })
+  it('is listed with its tally among many others', async () => {
+    const core = taskCore(await database.open(), await embeddedBus())
+    const serials = await registerMeters(core.registry, 25)
+    for (let count = 1; count <= 25; count++) await create(core, { deviceIds: serials.slice(0, count) })
+    const { items } = await core.tasks.list({ limit: 100 })
+    expect(items.map((task) => task.tally.QUEUED).sort((a, b) => a - b)).toEqual(serials.map((_, index) => index + 1))
+    expect(items.every((task) => task.tally.QUEUED === task.deviceCount)).toBe(true)
+  })
 })

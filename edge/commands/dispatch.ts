@@ -179,8 +179,8 @@ export class CommandDispatch implements CommandRouteEvents {
     const line = this.lineOf({ siteId, serialNumber })
     const entry: OpenEntry = { position, commandId, expiresAtMs, timeoutMs, line, life, step: 0 }
     const handshake = handshakeOf(life)
-    // Another kind of session did not outlive the gateway; what is loose of those that did is in the image.
-    if (handshake?.resumable === true && !isOver(life)) this.ids.hold(handshake, entry)
+    // What is over is in the image as loose.
+    if (handshake !== null && !isOver(life)) this.ids.hold(handshake, entry)
     this.entries.set(commandId, entry)
     this.tally.entered(life)
     if (isOver(life)) this.dropIdle(line)

@@ -52,8 +52,8 @@ export function underway(life: Underway, input: LifeInput, terms: Terms, now: No
 function reopened(life: Underway, route: Extract<LifeInput, { kind: 'opened' }>, terms: Terms, now: Now): Step {
   const { via, phase } = life
   if (route.session !== via.session) {
-    // [MQTT-3.1.2-6]: what it knew of the handshake is gone with its session.
-    return via.resumable ? { life: { ...life, via: { ...via, resumable: false } }, effects: NOTHING } : unchanged(life)
+    // [MQTT-3.1.2-6]: what it knew of the handshake is gone with its session. On disk, since a crash may bring the old session back.
+    return via.resumable ? { life: { ...life, via: { ...via, resumable: false } }, effects: STORE } : unchanged(life)
   }
   // After it expired no return gives it more time: a device that never finishes would otherwise keep it for ever.
   const sinceMs = isExpired(terms, now) ? life.sinceMs : now.monotonicMs

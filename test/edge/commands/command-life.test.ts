@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { transition } from '../../../edge/commands/command-life.ts'
+import { rowOf } from '../../../edge/commands/life-row.ts'
 import {
   type CommandLife,
   isAnswered,
@@ -83,7 +84,10 @@ describe('the life of a command', () => {
     expect(live([...lost, durable, stored]).effects.slice(3)).toEqual([[store], [again]])
     expect(live([...lost, durable, [stored, at(10_000)]]).effects[4]).toEqual([])
     expect(live([...lost, [durable, at(10_000)]]).effects[3]).toEqual([])
-    expect(live([...lost, { ...durable, session: 'another' }, stored]).effects.slice(3)).toEqual([[], []])
+    // For good: the session before may be found again when the gateway died before it could note that it is over.
+    const elsewhere = live([...lost, { ...durable, session: 'another' }, stored])
+    expect(elsewhere.effects.slice(3)).toEqual([[store], []])
+    expect(rowOf(elsewhere.life, 'boot', EARLY)).toMatchObject({ phase: 'published', via: { resumable: false } })
     expect(live([...lost, { ...durable, qos: 1 }, stored]).effects.slice(3)).toEqual([[], []])
     expect(live([clean, stored, { kind: 'closed' }, clean, stored]).effects.slice(3)).toEqual([[], []])
     const weak = { ...durable, qos: 1 } as const

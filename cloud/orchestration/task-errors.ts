@@ -37,7 +37,10 @@ export function cannotCancel({ id, state, finished_at_ms }: Ended): TaskConflict
 
 export function cannotRetry({ id, state, finished_at_ms }: Ended): TaskConflictError {
   if (finished_at_ms !== null) {
-    return new TaskConflictError(`No device of task ${id} failed.`, 'There is nothing to try again.')
+    return new TaskConflictError(
+      `Task ${id} has nothing to try again: no device failed.`,
+      'A device that succeeded too late counts as done.',
+    )
   }
   return new TaskConflictError(
     `Task ${id} is ${state}: it can be tried again when it has ended.`,

@@ -55,6 +55,8 @@ export async function reopenFailed(
       .where('position', '>=', from)
       .where('position', '<', to)
       .where('state', 'in', FAILED_STATES)
+      // One whose success came too late has done it; another command would do it twice.
+      .where((e) => e.or([e('late_state', 'is', null), e('late_state', '!=', 'SUCCEEDED')]))
       .execute()
   }
   for (let start = 0; start < resolved.length; start += ROWS_PER_STATEMENT) {

@@ -56,9 +56,9 @@ await describeOnEveryDatabase('several outbox relays', (databases) => {
     }
   })
 
-  test.skipIf(databases.postgres === null)(
-    'a core that waited for its turn to claim longer than a lease has a whole lease all the same',
-    async () => {
+  // SQLite has one writer, so there nobody can hold a lock while another one works.
+  if (databases.postgres !== null) {
+    test('a core that waited for its turn to claim longer than a lease has a whole lease all the same', async () => {
       const url = await databases.freshUrl()
       const other = await databases.open({ url })
       const bus = await embeddedBus()
@@ -88,8 +88,8 @@ await describeOnEveryDatabase('several outbox relays', (databases) => {
       await until(() => first.relay.stats().published === 5)
       expect(published).toHaveLength(5)
       expect(second.relay.stats().published).toBe(0)
-    },
-  )
+    })
+  }
 
   test('do not take what another one is still publishing, however long that takes', async () => {
     const url = await databases.freshUrl()

@@ -26,9 +26,9 @@ await describeOnEveryDatabase('tasks on several cores', (database) => {
     expect(other.orchestration.stats().takenOver).toBe(1)
   })
 
-  it.skipIf(database.postgres === null)(
-    'is taken over though the core that froze holds the lock of another task',
-    async () => {
+  // SQLite has one writer, so there nobody can hold a lock while another one works.
+  if (database.postgres !== null) {
+    it('is taken over though the core that froze holds the lock of another task', async () => {
       const { bus, url, core } = await startTaskCore(database, { settings: { leaseMs: 400 } })
       const serials = await registerMeters(core.registry, 20)
       const frozen = await create(core, { deviceIds: serials.slice(0, 10), options: { concurrency: 5 } })
@@ -50,8 +50,8 @@ await describeOnEveryDatabase('tasks on several cores', (database) => {
       thaw.resolve()
       await holding
       await until(() => other.orchestration.stats().takenOver === 2)
-    },
-  )
+    })
+  }
 
   it('is given up by a core that stops, so that another one goes on at once', async () => {
     const { bus, url, core } = await startTaskCore(database, { settings: { leaseMs: 60_000 } })

@@ -389,28 +389,30 @@ await describeOnEveryDatabase('the dispatcher of commands', (underTest) => {
     expect(session.downlink.ids).toEqual(['a'])
   })
 
-  test('a database that went away and came back finds everything as it should be', async (context) => {
-    const { postgres } = underTest
-    if (postgres === null) return context.skip('SQLite goes away only with its core')
-    const [core] = await cores(1)
-    const session = await core.connect('g1', silentDownlink())
-    await core.issue(newCommand('a'))
-    await until(() => session.downlink.ids.length === 1)
-    await postgres.kill()
-    core.gateways.receipted('g1', session.sessionId, { stored: ['a'], refused: [] })
-    await someTurns()
-    await postgres.restart()
-    session.downlink.answer = 'stored'
-    await until(() =>
-      core.issue(newCommand('b')).then(
-        () => true,
-        () => false,
-      ),
-    )
-    await until(async () => (await core.row('b')).stored_at_ms !== null)
-    expect((await core.row('a')).stored_at_ms).not.toBeNull()
-    expect(session.downlink.ids).toEqual(['a', 'b'])
-  })
+  const { postgres } = underTest
+  // SQLite goes away only with its core.
+  if (postgres !== null) {
+    test('a database that went away and came back finds everything as it should be', async () => {
+      const [core] = await cores(1)
+      const session = await core.connect('g1', silentDownlink())
+      await core.issue(newCommand('a'))
+      await until(() => session.downlink.ids.length === 1)
+      await postgres.kill()
+      core.gateways.receipted('g1', session.sessionId, { stored: ['a'], refused: [] })
+      await someTurns()
+      await postgres.restart()
+      session.downlink.answer = 'stored'
+      await until(() =>
+        core.issue(newCommand('b')).then(
+          () => true,
+          () => false,
+        ),
+      )
+      await until(async () => (await core.row('b')).stored_at_ms !== null)
+      expect((await core.row('a')).stored_at_ms).not.toBeNull()
+      expect(session.downlink.ids).toEqual(['a', 'b'])
+    })
+  }
 
   test('10,000 commands over 10 gateways end, each handed over once', async () => {
     const database = await underTest.open()

@@ -10,7 +10,7 @@ import { ORCHESTRATOR_RESPONSES } from '../bus/catalogue.ts'
 import type { Outbox, OutboxRecord } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
-import type { Database, Dialect } from '../database/schema.ts'
+import type { Database } from '../database/schema.ts'
 import {
   type ChangeListener,
   type CommandChange,
@@ -18,6 +18,7 @@ import {
   type FinalState,
   isFinal,
 } from '../gateways/gateways.ts'
+import { takeLateSuccesses, writeLate } from './task-late-answers.ts'
 import { encodeResponse, type NewResponse } from './task-messages.ts'
 import { nextAttemptAtMs } from './task-plan.ts'
 import { OPEN_STATES, optionsOf, type TaskRow } from './task-row.ts'
@@ -32,7 +33,7 @@ export interface OutcomeTools {
 }
 
 /** A device whose command it is. */
-interface Target {
+export interface Target {
   readonly task_id: string
   readonly position: number
   readonly command_id: string
@@ -48,8 +49,15 @@ type Tasks = ReadonlyMap<string, Pick<TaskRow, 'id' | 'state' | 'options' | 'exp
 interface Sorted {
   readonly progress: { readonly command_id: string; readonly state: CommandState }[]
   readonly again: Moved[]
-  readonly ended: (Moved & { readonly target: Target; readonly outcome: FinalState; readonly atMs: number })[]
+  readonly ended: Ended[]
   readonly late: CommandChange[]
+}
+
+/** A device whose last command has come to its end. */
+export interface Ended extends Moved {
+  readonly target: Target
+  readonly outcome: FinalState
+  readonly atMs: number
 }
 
 interface Moved {
@@ -67,13 +75,15 @@ export function responseRecord(response: NewResponse): OutboxRecord {
 export function outcomeListener(tools: OutcomeTools): ChangeListener {
   return async (changes, transaction) => {
     const nowMs = tools.clock.wallMs()
+    const { dialect } = tools.database
     const targets = await targetsOf(tools, changes, transaction)
     const tasks = await tasksOf(tools, targets, transaction)
     const sorted = sort(changes, targets, tasks, { ...tools, nowMs })
     await writeProgress(tools, sorted.progress, nowMs, transaction)
     await writeNextAttempts(tools, sorted.again, nowMs, transaction)
-    await writeOutcomes(tools, sorted.ended, nowMs, transaction)
-    await writeLate(tools, sorted.late, targets, nowMs, transaction)
+    const mended = await takeLateSuccesses(dialect, sorted.late, targets, transaction)
+    await writeOutcomes(tools, [...sorted.ended, ...mended], nowMs, transaction)
+    await writeLate(dialect, sorted.late, targets, nowMs, transaction)
     const moved = new Set(changes.flatMap(({ taskId }) => (taskId === null ? [] : [taskId])))
     if (moved.size > 0) tools.onMoved([...moved])
   }
@@ -190,7 +200,7 @@ async function writeNextAttempts(
 
 async function writeOutcomes(
   { database, outbox }: OutcomeTools,
-  ended: Sorted['ended'],
+  ended: readonly Ended[],
   nowMs: number,
   transaction: Transaction<Database>,
 ): Promise<void> {
@@ -220,64 +230,6 @@ async function writeOutcomes(
     }),
   )
   await outbox.append(records, transaction)
-}
-
-/** The first one stays. */
-async function writeLate(
-  { database }: OutcomeTools,
-  late: readonly CommandChange[],
-  targets: ReadonlyMap<string, Target>,
-  nowMs: number,
-  transaction: Transaction<Database>,
-): Promise<void> {
-  const positions = await positionsOf(
-    database.dialect,
-    late.filter((change) => !targets.has(change.commandId)),
-    transaction,
-  )
-  const rows = late.flatMap(({ commandId, taskId, deviceId, to, payload, atMs }) => {
-    const position = targets.get(commandId)?.position ?? positions.get(`${taskId}/${deviceId}`)
-    if (taskId === null || position === undefined) return []
-    return [{ task_id: taskId, position, late_state: to, late_response: payload, late_at_ms: atMs }]
-  })
-  if (rows.length === 0) return
-  const given = givenRows(
-    database.dialect,
-    { task_id: 'text', position: 'integer', late_state: 'text', late_response: 'text', late_at_ms: 'bigint' },
-    rows,
-  )
-  await sql`
-    update task_devices set
-      late_state = given.late_state, late_response = given.late_response, late_at_ms = given.late_at_ms,
-      updated_at_ms = cast(${nowMs} as bigint)
-    from ${given}
-    where task_devices.task_id = given.task_id and task_devices.position = given.position
-      and task_devices.late_at_ms is null`.execute(transaction)
-}
-
-/** An answer to an earlier attempt is found by its device, since the device's row has the id of the last one. */
-async function positionsOf(
-  dialect: Dialect,
-  changes: readonly CommandChange[],
-  transaction: Transaction<Database>,
-): Promise<Map<string, number>> {
-  const positions = new Map<string, number>()
-  for (const [taskId, group] of Map.groupBy(changes, (change) => change.taskId)) {
-    if (taskId === null) continue
-    const given = givenRows(
-      dialect,
-      { device_id: 'integer' },
-      group.map((change) => ({ device_id: change.deviceId })),
-    )
-    const rows = await transaction
-      .selectFrom('task_devices')
-      .select(['position', 'device_id'])
-      .where('task_id', '=', taskId)
-      .where(sql<boolean>`device_id in (select given.device_id from ${given})`)
-      .execute()
-    for (const { position, device_id } of rows) positions.set(`${taskId}/${device_id}`, position)
-  }
-  return positions
 }
 
 /** PostgreSQL stores no NUL. */

@@ -236,7 +236,7 @@ describe('a task over REST', () => {
     expect(again.body).toMatchObject({ round: 2, state: 'REQUESTED', finished_at: null })
     await ended(core, taskId)
     expect((await ask('GET', `/${taskId}`)).body).toMatchObject({ state: 'COMPLETED', tally: { SUCCEEDED: 3 } })
-    expect((await ask('POST', `/${taskId}/retry`)).body.detail).toContain('No device')
+    expect((await ask('POST', `/${taskId}/retry`)).body.detail).toContain('no device failed')
     expect((await ask('POST', `/${taskId}/cancel`, '[]')).status).toBe(422)
     expect((await ask('POST', `/${'0'.repeat(24)}/cancel`)).status).toBe(404)
     expect((await ask('GET', `/${'0'.repeat(24)}/devices`)).status).toBe(404)

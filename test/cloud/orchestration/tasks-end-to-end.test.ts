@@ -218,31 +218,6 @@ await describeOnEveryDatabase('tasks over many devices', (database) => {
     await expect(core.tasks.retry(taskId)).rejects.toThrow('no device failed')
   })
 
-  it('shows a late answer beside the result, does not change it, and does not try a late success again', async () => {
-    const { bus, core } = await startTaskCore(database)
-    const [serialNumber = ''] = await registerMeters(core.registry, 1)
-    const reader = await readTopics(bus, [ORCHESTRATOR_RESPONSES])
-    const { executed } = deviceSide(core, () => ({ state: 'TIMED_OUT', reason: 'no answer' }))
-    const { taskId } = await create(core, { deviceIds: [serialNumber] })
-    expect((await ended(core, taskId)).tally.TIMED_OUT).toBe(1)
-    const [commandId = ''] = executed.get(serialNumber) ?? []
-    const late = reportOf(
-      commandId,
-      { siteId: 1, serialNumber },
-      { state: 'SUCCEEDED', payload: { dlmsResultCode: 0 } },
-    )
-    await core.database.transaction((transaction) => core.deviceCommands.record([late], transaction))
-    expect((await allDevices(core, taskId))[0]).toMatchObject({
-      state: 'TIMED_OUT',
-      reason: 'no answer',
-      response: null,
-      late: { state: 'SUCCEEDED', response: { dlmsResultCode: 0 } },
-    })
-    await until(() => responses(reader).length >= 1)
-    expect(responses(reader).map((response) => response.status)).toEqual(['TIMEOUT'])
-    await expect(core.tasks.retry(taskId)).rejects.toThrow('nothing to try again')
-  })
-
   it('starts when it is scheduled', async () => {
     const { core } = await startTaskCore(database)
     const serials = await registerMeters(core.registry, 3)

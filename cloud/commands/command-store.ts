@@ -5,8 +5,9 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows } from '../database/given-rows.ts'
 import type { CommandsTable, Database, Dialect } from '../database/schema.ts'
 import type { CommandState } from '../gateways/gateways.ts'
-import { InvalidRegistrationError } from '../registry/errors.ts'
+import { changedAfter, newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import { COMMAND_ID_PATTERN } from './command-event.ts'
 import type { DeliveryUpdate } from './delivery.ts'
 
 /** Rows of one statement. */
@@ -89,15 +90,7 @@ export class CommandStore {
       .orderBy('created_at_ms', 'desc')
       .orderBy('id', 'desc')
       .limit(limit + 1)
-    if (after !== null) {
-      // Those that come meanwhile are newer, so they shift nothing.
-      const { createdAtMs, id } = readKey(after, request.cursor)
-      // The first of the two lets SQLite begin where the page does.
-      query = query.where('created_at_ms', '<=', createdAtMs)
-      query = query.where((e) =>
-        e.or([e('created_at_ms', '<', createdAtMs), e.and([e('created_at_ms', '=', createdAtMs), e('id', '<', id)])]),
-      )
-    }
+    if (after !== null) query = query.where(olderThan(after, request.cursor, COMMAND_ID_PATTERN))
     if (deviceId !== undefined) query = query.where('device_id', '=', deviceId)
     if (siteId !== undefined) query = query.where('site_id', '=', siteId)
     if (registeredDeviceId !== undefined) query = query.where('registered_device_id', '=', registeredDeviceId)
@@ -106,7 +99,7 @@ export class CommandStore {
     if (deliveryState !== undefined) query = query.where('delivery_state', '=', deliveryState)
     if (createdAfterMs !== undefined) query = query.where('created_at_ms', '>=', createdAfterMs)
     if (createdBeforeMs !== undefined) query = query.where('created_at_ms', '<', createdBeforeMs)
-    return toPage(await query.execute(), limit, keyOf, toView)
+    return toPage(await query.execute(), limit, newestFirstKey, toView)
   }
 
   /** See `CommandService.changedSince`. */
@@ -114,11 +107,7 @@ export class CommandStore {
     const rows = await this.database.kysely
       .selectFrom('commands')
       .selectAll()
-      // Without it SQLite would read the whole index.
-      .where('updated_at_ms', '>=', sinceMs)
-      .where((e) =>
-        e.or([e('updated_at_ms', '>', sinceMs), e.and([e('updated_at_ms', '=', sinceMs), e('id', '>', afterId)])]),
-      )
+      .where(changedAfter(sinceMs, afterId))
       .orderBy('updated_at_ms')
       .orderBy('id')
       .limit(limit)
@@ -216,16 +205,6 @@ const DELIVERY_COLUMNS = {
   late_response: 'text',
   late_at_ms: 'bigint',
 } as const
-
-function keyOf(row: Row): string {
-  return `${row.created_at_ms}/${row.id}`
-}
-
-function readKey(key: string, cursor: string | undefined): { createdAtMs: number; id: string } {
-  const parts = /^(\d{1,15})\/(cmd-[0-9a-f]{8})$/.exec(key)
-  if (parts !== null) return { createdAtMs: Number(parts[1]), id: parts[2] as string }
-  throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
-}
 
 function toView(row: Row): CommandView {
   return {

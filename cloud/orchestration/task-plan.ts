@@ -13,15 +13,8 @@ import { nextTaskState, type RunnableState, type TaskEvent } from './task-state.
 export type Results = Readonly<Record<FinalState, number>>
 export const NO_RESULTS: Results = { SUCCEEDED: 0, FAILED: 0, REJECTED: 0, TIMED_OUT: 0, EXPIRED: 0, CANCELLED: 0 }
 
-/** A task at one moment. Devices are counted once: waiting, in flight, reported or, finally, tallied. */
-export interface TaskSnapshot {
-  /** Unix milliseconds. */
-  readonly nowMs: number
-  /** For the rate. */
-  readonly monotonicMs: number
-  readonly state: RunnableState
-  readonly options: TaskOptions
-  readonly expiresAtMs: number
+/** Devices are counted once: waiting, in flight, reported or, finally, tallied. */
+export interface TaskCounts {
   /** Devices without a command, those that cannot get one left out. */
   readonly waiting: number
   /** Those of them whose next attempt may begin. */
@@ -38,6 +31,17 @@ export interface TaskSnapshot {
   readonly results: Results
   /** Commands issued in this round. */
   readonly issued: number
+}
+
+/** A task at one moment. */
+export interface TaskSnapshot extends TaskCounts {
+  /** Unix milliseconds. */
+  readonly nowMs: number
+  /** For the rate. */
+  readonly monotonicMs: number
+  readonly state: RunnableState
+  readonly options: TaskOptions
+  readonly expiresAtMs: number
   /** Of the turn before; null at the first one of this runner. */
   readonly bucket: RateBucket | null
 }

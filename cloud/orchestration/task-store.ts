@@ -5,8 +5,9 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database, TasksTable } from '../database/schema.ts'
 import { COMMAND_STATES, type CommandState } from '../gateways/gateways.ts'
-import { InvalidRegistrationError } from '../registry/errors.ts'
+import { changedAfter, newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import { TASK_ID } from './task-messages.ts'
 import {
   OPEN_STATES,
   type Tally,
@@ -92,20 +93,12 @@ export class TaskStore {
       .orderBy('created_at_ms', 'desc')
       .orderBy('id', 'desc')
       .limit(limit + 1)
-    if (after !== null) {
-      // Those that come meanwhile are newer, so they shift nothing.
-      const { createdAtMs, id } = readKey(after, request.cursor)
-      // The first of the two lets SQLite begin where the page does.
-      query = query.where('created_at_ms', '<=', createdAtMs)
-      query = query.where((e) =>
-        e.or([e('created_at_ms', '<', createdAtMs), e.and([e('created_at_ms', '=', createdAtMs), e('id', '<', id)])]),
-      )
-    }
+    if (after !== null) query = query.where(olderThan(after, request.cursor, TASK_ID))
     if (state !== undefined) query = query.where('state', '=', state)
     if (requestedBy !== undefined) query = query.where('requested_by', '=', requestedBy)
     if (createdAfterMs !== undefined) query = query.where('created_at_ms', '>=', createdAfterMs)
     if (createdBeforeMs !== undefined) query = query.where('created_at_ms', '<', createdBeforeMs)
-    const page = toPage(await query.execute(), limit, keyOf, (row) => row as TaskRow)
+    const page = toPage(await query.execute(), limit, newestFirstKey, (row) => row as TaskRow)
     return { ...page, items: await this.views(page.items) }
   }
 
@@ -114,11 +107,7 @@ export class TaskStore {
     const rows = await this.database.kysely
       .selectFrom('tasks')
       .selectAll()
-      // Without it SQLite would read the whole index.
-      .where('updated_at_ms', '>=', sinceMs)
-      .where((e) =>
-        e.or([e('updated_at_ms', '>', sinceMs), e.and([e('updated_at_ms', '=', sinceMs), e('id', '>', afterId)])]),
-      )
+      .where(changedAfter(sinceMs, afterId))
       .orderBy('updated_at_ms')
       .orderBy('id')
       .limit(limit)
@@ -257,14 +246,4 @@ function hasNoOpenDevice(e: ExpressionBuilder<Database, 'tasks'>) {
         .where('task_devices.state', 'in', OPEN_STATES),
     ),
   )
-}
-
-function keyOf(row: { readonly created_at_ms: number; readonly id: string }): string {
-  return `${row.created_at_ms}/${row.id}`
-}
-
-function readKey(key: string, cursor: string | undefined): { createdAtMs: number; id: string } {
-  const parts = /^(\d{1,15})\/([0-9a-f]{24})$/i.exec(key)
-  if (parts !== null) return { createdAtMs: Number(parts[1]), id: parts[2] as string }
-  throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
 }

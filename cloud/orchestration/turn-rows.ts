@@ -4,22 +4,10 @@ import { type RawBuilder, sql, type Transaction } from 'kysely'
 import { type GivenColumn, givenRows } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import { FINAL_STATES, type FinalState } from '../gateways/gateways.ts'
-import { NO_RESULTS, type Results } from './task-plan.ts'
+import { NO_RESULTS, type TaskCounts } from './task-plan.ts'
 
 /** Devices that one turn moves. */
 export const DEVICES_PER_TURN = 500
-
-/** Devices of a task counted as its plan needs them. */
-export interface TaskCounts {
-  readonly waiting: number
-  readonly ready: number
-  readonly nextReadyAtMs: number | null
-  readonly unreachable: number
-  readonly inFlight: number
-  readonly reported: number
-  readonly results: Results
-  readonly issued: number
-}
 
 /** A device without a command. */
 export interface WaitingDevice {

@@ -1,7 +1,6 @@
 /** Commands to single devices over REST. */
 
 import { type Static, Type } from '@sinclair/typebox'
-import { readInstant } from '../../../shared/instant.ts'
 import {
   type CommandProblem,
   CommandRefusedError,
@@ -20,8 +19,10 @@ import {
   NewCommandSchema,
 } from '../schemas/command.ts'
 import {
+  CREATED_QUERY,
   closed,
-  InstantSchema,
+  createdRange,
+  instant,
   PAGE_QUERY,
   pageBody,
   pageSchema,
@@ -50,14 +51,7 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
             site_id: Type.Optional(SiteIdSchema),
             status: Type.Optional(CommandStatusSchema),
             delivery_state: Type.Optional(CommandStateSchema),
-            created_after: Type.Optional({
-              ...InstantSchema,
-              description: `At that time or later. ${InstantSchema.description}`,
-            }),
-            created_before: Type.Optional({
-              ...InstantSchema,
-              description: `Before that time. ${InstantSchema.description}`,
-            }),
+            ...CREATED_QUERY,
           },
           closed,
         ),
@@ -72,8 +66,7 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
           siteId: query.site_id,
           status: query.status,
           deliveryState: query.delivery_state,
-          createdAfterMs: instant(query.created_after),
-          createdBeforeMs: instant(query.created_before),
+          ...createdRange(query),
         })
         return { status: 200, body: pageBody(page, commandBody) }
       },
@@ -156,11 +149,6 @@ function judgeable(body: unknown): Partial<NewCommand> {
 
 function isGiven(body: unknown, member: string): boolean {
   return typeof body === 'object' && body !== null && Object.hasOwn(body, member)
-}
-
-/** The schema has seen to it that it is one. */
-function instant(text: string | undefined): number | undefined {
-  return text === undefined ? undefined : (readInstant(text) ?? undefined)
 }
 
 function inBody(problems: readonly CommandProblem[]): InvalidInput[] {

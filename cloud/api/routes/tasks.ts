@@ -1,7 +1,6 @@
 /** Tasks over many devices over REST. */
 
 import { type Static, Type } from '@sinclair/typebox'
-import { readInstant } from '../../../shared/instant.ts'
 import {
   type NewTask,
   TaskConflictError,
@@ -14,7 +13,7 @@ import { type InvalidInput, notFound, Problem } from '../http/problem.ts'
 import { defineRoute, type Reply, type Route } from '../http/route.ts'
 import { soundMembers } from '../http/validation.ts'
 import { CommandStateSchema } from '../schemas/command.ts'
-import { closed, InstantSchema, NameSchema, PAGE_QUERY, pageBody, pageSchema } from '../schemas/common.ts'
+import { CREATED_QUERY, closed, createdRange, NameSchema, PAGE_QUERY, pageBody, pageSchema } from '../schemas/common.ts'
 import {
   NewTaskSchema,
   TaskCancellationSchema,
@@ -50,14 +49,7 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
             ...PAGE_QUERY,
             state: Type.Optional(TaskStateSchema),
             requested_by: Type.Optional(NameSchema),
-            created_after: Type.Optional({
-              ...InstantSchema,
-              description: `At that time or later. ${InstantSchema.description}`,
-            }),
-            created_before: Type.Optional({
-              ...InstantSchema,
-              description: `Before that time. ${InstantSchema.description}`,
-            }),
+            ...CREATED_QUERY,
           },
           closed,
         ),
@@ -70,8 +62,7 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
           cursor: query.cursor,
           state: query.state,
           requestedBy: query.requested_by,
-          createdAfterMs: instant(query.created_after),
-          createdBeforeMs: instant(query.created_before),
+          ...createdRange(query),
         })
         return { status: 200, body: pageBody(page, taskBody) }
       },
@@ -231,9 +222,4 @@ function judgeable(body: unknown): Partial<NewTask> {
     commandParams: command_params,
     options,
   }
-}
-
-/** The schema has seen to it that it is one. */
-function instant(text: string | undefined): number | undefined {
-  return text === undefined ? undefined : (readInstant(text) ?? undefined)
 }

@@ -1,7 +1,7 @@
 /** Values that occur in several resources. */
 
 import { type TSchema, Type } from '@sinclair/typebox'
-import { INSTANT_FORM } from '../../../shared/instant.ts'
+import { INSTANT_FORM, readInstant } from '../../../shared/instant.ts'
 import { SERIAL_NUMBER_PATTERN } from '../../../shared/mqtt-topics.ts'
 import { PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX } from '../../registry/page.ts'
 
@@ -82,4 +82,26 @@ export function pageBody<T>(
   view: (item: T) => unknown,
 ) {
   return { items: page.items.map(view), nextCursor: page.next }
+}
+
+/** Query members of listings by the time of creation; see `createdRange`. */
+export const CREATED_QUERY = {
+  created_after: Type.Optional({
+    ...InstantSchema,
+    description: `At that time or later. ${InstantSchema.description}`,
+  }),
+  created_before: Type.Optional({
+    ...InstantSchema,
+    description: `Before that time. ${InstantSchema.description}`,
+  }),
+}
+
+/** Both ends as Unix milliseconds. */
+export function createdRange(query: { readonly created_after?: string; readonly created_before?: string }) {
+  return { createdAfterMs: instant(query.created_after), createdBeforeMs: instant(query.created_before) }
+}
+
+/** Unix milliseconds of a text that matches InstantSchema. */
+export function instant(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : (readInstant(text) ?? undefined)
 }

@@ -16,8 +16,11 @@ import { type StatementWatch, WatchedDriver } from './watched-driver.ts'
 
 /** Object identifier of int8, the type of sequences, times and counts. */
 const INT8 = 20
-/** A core that froze inside a transaction lets go of its locks after this long, milliseconds. */
-const IDLE_IN_TRANSACTION_MS = 60_000
+/**
+ * A core that froze inside a transaction lets go of its locks after this long, milliseconds: others wait for them to take its
+ * work over. Longer than any pause of a core that works.
+ */
+const IDLE_IN_TRANSACTION_MS = 5_000
 const SESSION_SETTINGS = `
   select set_config('idle_in_transaction_session_timeout', $1, false), set_config('statement_timeout', $2, false)`
 

@@ -7,6 +7,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
+import { aborted } from '../../shared/waiting.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Tasks } from '../orchestration/orchestration.ts'
@@ -135,11 +136,7 @@ export class Api implements Part {
     // No more come in while those in hand are answered.
     const answered = server.stop(false)
     await this.hub.stop()
-    const aborted = new Promise<void>((resolve) => {
-      if (deadline.aborted) resolve()
-      else deadline.addEventListener('abort', () => resolve(), { once: true })
-    })
-    await Promise.race([answered, aborted])
+    await Promise.race([answered, aborted(deadline)])
     await server.stop(true)
     app.server = null
   }

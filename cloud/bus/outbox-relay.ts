@@ -12,6 +12,7 @@ import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import { fullJitterMs } from '../../shared/retry.ts'
+import { aborted } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Bus } from './bus.ts'
 import type { Outbox } from './outbox.ts'
@@ -255,11 +256,4 @@ export class OutboxRelay implements Part {
 function describe(error: unknown): string {
   const hint = error instanceof BusbarError ? error.hint : undefined
   return hint === undefined ? messageOf(error) : `${messageOf(error)}. ${hint}`
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

@@ -4,6 +4,7 @@ import { type Insertable, type RawBuilder, type Selectable, sql, type Transactio
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows } from '../database/given-rows.ts'
 import type { CommandsTable, Database, Dialect } from '../database/schema.ts'
+import { parsedText } from '../database/stored-text.ts'
 import type { CommandState } from '../gateways/gateways.ts'
 import { changedAfter, newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
@@ -213,7 +214,7 @@ function toView(row: Row): CommandView {
     siteId: row.site_id,
     registeredDeviceId: row.registered_device_id,
     name: row.name,
-    payload: parsed(row.payload),
+    payload: parsedText(row.payload),
     status: row.status as CommandStatus,
     createdAtMs: row.created_at_ms,
     sentAtMs: row.sent_at_ms,
@@ -231,14 +232,10 @@ function toDelivery(row: Row): CommandDelivery | null {
     reason: row.delivery_reason,
     deliveredAtMs: row.delivered_at_ms,
     finishedAtMs: row.finished_at_ms,
-    response: parsed(row.response),
+    response: parsedText(row.response),
     late:
       lateState === null || lateAtMs === null
         ? null
-        : { state: lateState as CommandState, response: parsed(row.late_response), atMs: lateAtMs },
+        : { state: lateState as CommandState, response: parsedText(row.late_response), atMs: lateAtMs },
   }
-}
-
-function parsed(text: string | null): unknown {
-  return text === null ? null : JSON.parse(text)
 }

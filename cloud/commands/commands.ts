@@ -6,6 +6,7 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import { COMMAND_EVENTS } from '../bus/catalogue.ts'
 import type { Outbox } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
@@ -205,7 +206,7 @@ export class CommandService implements Part {
     try {
       while (!this.stopped && (await this.store.purge(beforeMs)) > 0) {
         // SQLite answers at once, so that without this nothing else would be done until all of it is gone.
-        await new Promise((resolve) => setImmediate(resolve))
+        await nextTurn()
       }
     } catch (error) {
       log.warn({ error: messageOf(error) }, 'old commands could not be removed; tried again in an hour')

@@ -1,11 +1,9 @@
 /** What becomes of a command by each thing that can happen to it. Pure: a row and the time in, the row after it out. */
 
+import { storableReason } from '../database/stored-text.ts'
 import { assertMoves, type CommandState, effectOf, isFinal, reportedState } from './command-state.ts'
 import type { CommandChange, CommandReport } from './device-command.ts'
 import type { CommandRow } from './device-command-rows.ts'
-
-/** What is stored of a reason, characters; PostgreSQL takes neither a NUL nor half a surrogate pair. */
-const REASON_CHARS_MAX = 500
 
 export interface CommandStep {
   readonly row: CommandRow
@@ -90,7 +88,7 @@ export function reported(row: CommandRow, reports: readonly CommandReport[], now
     if (effect === 'unchanged' || (late && after.late_at_ms !== null)) continue
     const { payload } = report
     const atMs = Math.round(report.receivedAtMs)
-    changes.push({ ...changeOf(after, to, atMs), late, payload, reason: storable(report.reason) })
+    changes.push({ ...changeOf(after, to, atMs), late, payload, reason: storableReason(report.reason) })
     after = late ? { ...after, late_at_ms: nowMs } : arrivedAt(after, to, atMs, nowMs)
   }
   return changes.length === 0 ? null : { row: after, changes }
@@ -139,8 +137,4 @@ function silenceReason(row: CommandRow): string {
   if (row.state === 'DELIVERED') return 'the device has it and did not answer, and its gateway told nothing more'
   if (row.stored_at_ms !== null) return `gateway ${row.gateway_id} has it and told nothing of it in time`
   return `gateway ${row.gateway_id} was sent it and never said that it has it`
-}
-
-function storable(reason: string | null): string | null {
-  return reason?.replaceAll('\0', '').slice(0, REASON_CHARS_MAX).toWellFormed() ?? null
 }

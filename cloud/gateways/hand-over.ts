@@ -7,6 +7,7 @@
 import type { Clock } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { askedBack, type CommandStep, handedOver, refused, stored } from './command-step.ts'
 import { CommandWindows } from './command-windows.ts'
@@ -93,7 +94,8 @@ export class HandOver {
       for (const receipt of group) {
         if (this.receipts.get(receipt.commandId) === receipt) this.receipts.delete(receipt.commandId)
       }
-      await othersTurn()
+      // SQLite answers at once: without this nothing else would be done between two groups.
+      await nextTurn()
     }
   }
 
@@ -115,7 +117,7 @@ export class HandOver {
         (command) => command.commandId,
         (group) => this.handOver(group),
       )
-      await othersTurn()
+      await nextTurn()
     }
     return true
   }
@@ -260,11 +262,6 @@ export class HandOver {
       }
     }
   }
-}
-
-/** SQLite answers at once, so that without this nothing else would be done between two groups. */
-function othersTurn(): Promise<void> {
-  return new Promise((resolve) => void setImmediate(resolve))
 }
 
 function byIssue(a: OutgoingCommand, b: OutgoingCommand): number {

@@ -3,6 +3,7 @@
 import { COMMAND_FACT_STATES, parseCommandFact } from '../../shared/command-fact.ts'
 import { isDeeper } from '../../shared/json-depth.ts'
 import { COMMAND_ID_PATTERN } from '../../shared/limits.ts'
+import { storableReason } from '../database/stored-text.ts'
 import type { CommandReport } from '../gateways/gateways.ts'
 import { isRejection, type JsonObject, memberText, parseJsonObject, type Rejection } from './json-object.ts'
 
@@ -12,8 +13,6 @@ export type ReportedCommand = Pick<CommandReport, 'commandId' | 'state' | 'paylo
 const ANSWERS = { SUCCESS: 'SUCCEEDED', FAILED: 'FAILED', REJECTED: 'REJECTED' } as const
 /** Characters of a value that a message shows. */
 const SHOWN_LENGTH_MAX = 64
-/** Characters of a reason that are kept. */
-const REASON_LENGTH_MAX = 500
 /** Levels of arrays and objects in what a device answers with; whoever reads it may have a small stack. */
 const PAYLOAD_DEPTH_MAX = 64
 const TOO_DEEP = `what the device sent has more than ${PAYLOAD_DEPTH_MAX} levels of arrays and objects, and is not kept`
@@ -49,9 +48,7 @@ export function readCommandFact(payload: Buffer): ReportedCommand | Rejection {
     const message = `"state" must be ${known}, and is ${shown(state)}: a newer gateway may know more, update the cloud`
     return { code: 'BAD_COMMAND_STATE', message }
   }
-  // PostgreSQL stores neither a NUL nor half a surrogate pair, such as the cut may leave.
-  const reason = fact.reason?.replaceAll('\0', '').slice(0, REASON_LENGTH_MAX).toWellFormed() ?? null
-  return { commandId, state: fact.state, payload: null, reason }
+  return { commandId, state: fact.state, payload: null, reason: storableReason(fact.reason) }
 }
 
 function parseReport(payload: Buffer): JsonObject | Rejection {

@@ -10,6 +10,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import { BLOCK_BODY_BYTES_MAX } from '../../shared/limits.ts'
 import type { Logger } from '../../shared/log.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import { checkBlock, checkGap, type Placement, wireLaneOf } from './admission.ts'
 import { Batch } from './batch.ts'
 import { BatchFiller } from './batch-filler.ts'
@@ -187,7 +188,7 @@ export class GatewayStream {
     else await this.filler.addBlock(item.block, item.placement, this.pending)
     this.gathered.shift()
     if (clock.monotonicMs() < this.sliceEndsAt) return
-    await new Promise<void>((resolve) => setImmediate(resolve))
+    await nextTurn()
     this.sliceEndsAt = clock.monotonicMs() + SLICE_MS
   }
 

@@ -9,6 +9,7 @@ import { sleep } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import { randomHex } from '../../shared/random.ts'
+import { aborted } from '../../shared/waiting.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { IngestCounters, type IngestStats } from './counters.ts'
 import { CreditPool } from './credit-pool.ts'
@@ -269,12 +270,5 @@ function requireCommonName(call: ServerCall, gatewayId: string): void {
   throw new RefusalError({
     code: status.PERMISSION_DENIED,
     details: `hello.gateway_id is ${gatewayId} but the certificate is for ${String(commonName)}: use the gateway's own`,
-  })
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
   })
 }

@@ -1,6 +1,7 @@
 /** Tasks that ended long ago are removed with their devices, in small steps: a step that fails leaves the rest for the next. */
 
 import type { Kysely } from 'kysely'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { Database } from '../database/schema.ts'
 
 /** Tasks looked up, and devices removed, by one statement. */
@@ -30,7 +31,7 @@ export async function purgeTasks(kysely: Kysely<Database>, beforeMs: number, sig
           .where('position', '<', from + DEVICES_PER_STEP)
           .execute()
         // SQLite answers at once, so that without this nothing else would be done until all of it is gone.
-        await new Promise((resolve) => setImmediate(resolve))
+        await nextTurn()
       }
       if (signal.aborted) return removed
       await kysely.deleteFrom('tasks').where('id', '=', id).where('finished_at_ms', '<', beforeMs).execute()

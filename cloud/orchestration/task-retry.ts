@@ -1,6 +1,7 @@
 /** A task is opened again for the devices that failed: what of them is in the database. */
 
 import { type Kysely, sql, type Transaction } from 'kysely'
+import { nextTurn } from '../../shared/waiting.ts'
 import { givenRows } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import type { NewTaskDevice } from './task-store.ts'
@@ -89,6 +90,6 @@ async function* positionRanges(taskId: string, transaction: Transaction<Database
     .executeTakeFirstOrThrow()
   for (let from = 0; from <= (last ?? -1); from += POSITIONS_PER_STATEMENT) {
     yield [from, from + POSITIONS_PER_STATEMENT]
-    await new Promise((resolve) => setImmediate(resolve))
+    await nextTurn()
   }
 }

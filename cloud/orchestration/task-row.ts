@@ -2,6 +2,7 @@
 
 import type { Selectable } from 'kysely'
 import type { TaskDevicesTable, TasksTable } from '../database/schema.ts'
+import { parsedText } from '../database/stored-text.ts'
 import { COMMAND_STATES, type CommandState, isFinal } from '../gateways/gateways.ts'
 import type { TaskOptions } from './task-options.ts'
 import type { TaskState } from './task-state.ts'
@@ -96,21 +97,16 @@ export function toTaskDeviceView(row: TaskDeviceRow): TaskDeviceView {
     commandId: row.command_id,
     readyAtMs: waiting ? row.ready_at_ms : null,
     reason: row.reason,
-    response: parsed(row.response),
+    response: parsedText(row.response),
     finishedAtMs: row.finished_at_ms,
     late:
       row.late_state === null || row.late_at_ms === null
         ? null
-        : { state: row.late_state as CommandState, response: parsed(row.late_response), atMs: row.late_at_ms },
+        : { state: row.late_state as CommandState, response: parsedText(row.late_response), atMs: row.late_at_ms },
     updatedAtMs: row.updated_at_ms,
   }
 }
 
 export function optionsOf(row: Pick<TaskRow, 'options'>): TaskOptions {
   return JSON.parse(row.options) as TaskOptions
-}
-
-/** Reads JSON text of the database. */
-function parsed(text: string | null): unknown {
-  return text === null ? null : JSON.parse(text)
 }

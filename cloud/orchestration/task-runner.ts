@@ -8,6 +8,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import { fullJitterMs } from '../../shared/retry.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import { TaskLeases } from './task-leases.ts'
 import { NO_MEMORY, type TurnMemory, type TurnResult, type TurnTools, takeTurn } from './task-turn.ts'
 
@@ -148,7 +149,7 @@ export class TaskRunner {
       await this.takeTurn(id, held)
       // However many tasks have their turn: who is alive keeps them all, and on SQLite other work goes on in between.
       await this.renewLeases()
-      await new Promise((resolve) => setImmediate(resolve))
+      await nextTurn()
     }
   }
 

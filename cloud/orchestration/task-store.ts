@@ -1,6 +1,7 @@
 /** Tasks in the database: made, listed, and moved from state to state. */
 
 import { type ExpressionBuilder, type Insertable, type Kysely, sql, type Transaction, type Updateable } from 'kysely'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database, TasksTable } from '../database/schema.ts'
@@ -73,7 +74,7 @@ export class TaskStore {
           cast(${task.start_at_ms} as bigint), cast(${task.updated_at_ms} as bigint)
         from ${given}`.execute(transaction)
       // SQLite answers at once, so without this nothing else would be done until all of them are in.
-      await new Promise((resolve) => setImmediate(resolve))
+      await nextTurn()
     }
     return true
   }
@@ -218,7 +219,7 @@ export class TaskStore {
     const tallies = new Map(rows.map((row) => [row.id, { ...none } as Record<string, number>]))
     for (let start = 0; start < rows.length; start += TASKS_PER_COUNT) {
       // Every device is counted, on SQLite while nothing else is done.
-      if (start > 0) await new Promise((resolve) => setImmediate(resolve))
+      if (start > 0) await nextTurn()
       const ids = rows.slice(start, start + TASKS_PER_COUNT).map((row) => row.id)
       for (const { task_id, state, devices } of await this.countStates(ids, kysely)) {
         ;(tallies.get(task_id) as Record<string, number>)[state] = devices

@@ -5,6 +5,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { isDuplicate } from '../database/failure.ts'
 import type { Database, DevicesTable } from '../database/schema.ts'
+import { storableReason } from '../database/stored-text.ts'
 import {
   type DeviceKey,
   type DeviceStatus,
@@ -21,8 +22,6 @@ import { invalidName, invalidSerialNumber, invalidSiteId } from './text-fields.t
 
 /** Rows of one statement; both databases take many more parameters. */
 const ROWS_PER_STATEMENT = 500
-/** Longest reason of a status that is kept, characters. */
-const REASON_CHARS_MAX = 500
 
 export interface Device extends DeviceKey {
   readonly id: number
@@ -204,7 +203,7 @@ export class DeviceStore {
     for (let start = 0; start < latest.length; start += ROWS_PER_STATEMENT) {
       const rows = latest.slice(start, start + ROWS_PER_STATEMENT).map(
         ({ deviceId, status, atMs, reason }) => sql`(
-          cast(${deviceId} as integer), cast(${status} as text), cast(${atMs} as bigint), cast(${storable(reason)} as text))`,
+          cast(${deviceId} as integer), cast(${status} as text), cast(${atMs} as bigint), cast(${storableReason(reason)} as text))`,
       )
       // Both databases name the columns of a VALUES list column1, column2, …
       await sql`
@@ -230,11 +229,6 @@ export class DeviceStore {
       updated_at_ms: nowMs,
     }
   }
-}
-
-/** PostgreSQL stores no NUL, and nobody reads more. */
-function storable(reason: string | null | undefined): string | null {
-  return reason?.replaceAll('\0', '').slice(0, REASON_CHARS_MAX) ?? null
 }
 
 function toDevice(row: Selectable<DevicesTable>): Device {

@@ -7,6 +7,7 @@ import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { Bus, ConsumedBatch, ConsumedRecord, Subscription } from '../bus/bus.ts'
 import { ANALYTICS_GROUP, DEVICE_STATUS, DEVICE_TELEMETRY, deadLetterTopicOf } from '../bus/catalogue.ts'
 import { deadLetters } from '../bus/dead-letter.ts'
@@ -195,8 +196,4 @@ export class LatestValues implements Part {
     this.counts.unusableRecords += unusable.length
     log.warn({ topic, records: unusable.length, reason: unusable[0]?.[1].unusable }, 'records dead-lettered')
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => void setImmediate(resolve))
 }

@@ -11,6 +11,7 @@ import type { Clock, Timer } from '../../shared/clock.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import { Admission } from './admission.ts'
 import type { CommandOutlet } from './command-outlet.ts'
 import { CommandRoutes } from './command-routes.ts'
@@ -258,7 +259,7 @@ export class Broker implements Part {
     this.routes.close()
     await connections.settle(deadline)
     // The engine queues for absent sessions in the turns after it acknowledged.
-    for (let turn = 0; turn < ENGINE_TURNS; turn++) await new Promise((resolve) => setImmediate(resolve))
+    for (let turn = 0; turn < ENGINE_TURNS; turn++) await nextTurn()
     // The gateway leaves, not its devices: their wills stay stored, and are published if they do not come back.
     connections.keepWills()
     await engine.close()

@@ -9,6 +9,7 @@
 import type { Command } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Timer } from '../../shared/clock.ts'
 import type { Part } from '../../shared/lifecycle.ts'
+import { aborted } from '../../shared/waiting.ts'
 import { workerUrl } from '../../shared/worker-url.ts'
 import { GroupJournal } from '../journal/group-journal.ts'
 import { type Boot, presentBoot } from '../spool/boot.ts'
@@ -67,11 +68,7 @@ export class CommandInbox implements Part {
     if (this.starting === null) return
     await this.starting
     this.stopping ??= this.close()
-    const aborted = new Promise<void>((resolve) => {
-      if (deadline.aborted) resolve()
-      else deadline.addEventListener('abort', () => resolve(), { once: true })
-    })
-    await Promise.race([this.stopping, aborted])
+    await Promise.race([this.stopping, aborted(deadline)])
   }
 
   /**

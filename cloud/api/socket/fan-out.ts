@@ -1,6 +1,7 @@
 /** Hands events to the clients that want them: each event once to each client, in order, other work let in between. */
 
 import type { Clock } from '../../../shared/clock.ts'
+import { nextTurn } from '../../../shared/waiting.ts'
 import type { Channel } from './channels.ts'
 import type { LiveClient } from './live-client.ts'
 import type { SubscriptionIndex } from './subscription-index.ts'
@@ -30,7 +31,7 @@ export class FanOut {
   /** Never rejects: an event nobody can use must not make its source send it again. */
   async send<T>(channel: Channel, items: readonly T[], eventOf: (item: T) => LiveEvent): Promise<void> {
     for (let first = 0; first < items.length; first += SLICE_EVENTS) {
-      if (first > 0) await new Promise((resolve) => setImmediate(resolve))
+      if (first > 0) await nextTurn()
       if (this.index.size === 0) return
       this.sendSlice(channel, items.slice(first, first + SLICE_EVENTS).map(eventOf))
     }

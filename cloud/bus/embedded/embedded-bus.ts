@@ -6,6 +6,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BusbarError } from '../../../shared/errors.ts'
+import { aborted } from '../../../shared/waiting.ts'
 import type {
   BatchHandler,
   Bus,
@@ -100,12 +101,8 @@ export class EmbeddedBus implements Bus {
       await this.queue.flush()
       await this.log.call({ kind: 'close' })
     })()
-    const aborted = new Promise<void>((resolve) => {
-      if (deadline.aborted) resolve()
-      else deadline.addEventListener('abort', () => resolve(), { once: true })
-    })
     try {
-      await Promise.race([finished, aborted])
+      await Promise.race([finished, aborted(deadline)])
     } finally {
       finished.catch(() => {})
       this.log.terminate()

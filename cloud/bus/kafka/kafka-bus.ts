@@ -2,6 +2,7 @@
 
 import type { Kafka } from 'kafkajs'
 import { randomHex } from '../../../shared/random.ts'
+import { aborted } from '../../../shared/waiting.ts'
 import type {
   BatchHandler,
   Bus,
@@ -54,12 +55,8 @@ export class KafkaBus implements Bus {
     if (this.state !== 'running') return
     this.state = 'stopped'
     const consumersStopped = Promise.all([...this.subscriptions].map((subscription) => subscription.stop()))
-    const aborted = new Promise<void>((resolve) => {
-      if (deadline.aborted) resolve()
-      else deadline.addEventListener('abort', () => resolve(), { once: true })
-    })
     // Handlers may publish while they finish, so the producer stops after them.
-    await Promise.race([consumersStopped, aborted])
+    await Promise.race([consumersStopped, aborted(deadline)])
     await this.producer.stop(deadline)
   }
 

@@ -7,6 +7,7 @@ import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, h
 import { sleep, type Timer } from '../../../shared/clock.ts'
 import { BusbarError } from '../../../shared/errors.ts'
 import { fullJitterMs } from '../../../shared/retry.ts'
+import { aborted, nextTurn } from '../../../shared/waiting.ts'
 import type { BusRecord, BusStats, DependencyHealth } from '../bus.ts'
 import { Partitioner } from '../partitioner.ts'
 import { busStopped, publishTimeout, topicMissing } from '../topic-errors.ts'
@@ -96,7 +97,7 @@ export class KafkaProducer implements BatchSender {
     const closed = this.closedOnAbort()
     while (this.publishing > 0) {
       await this.routes.idle()
-      await new Promise((resolve) => setImmediate(resolve))
+      await nextTurn()
     }
     this.aborted.abort()
     await closed
@@ -282,10 +283,7 @@ export class KafkaProducer implements BatchSender {
 
   /** Closing the connections is what ends requests in flight. */
   private async closedOnAbort(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      if (this.aborted.signal.aborted) resolve()
-      else this.aborted.signal.addEventListener('abort', () => resolve(), { once: true })
-    })
+    await aborted(this.aborted.signal)
     await this.client.close()
   }
 }

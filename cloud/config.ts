@@ -25,6 +25,7 @@ import {
 } from '../shared/config/keys.ts'
 import { type CrossProblem, loadConfig } from '../shared/config/load.ts'
 import { BLOCK_BODY_BYTES_MAX } from '../shared/limits.ts'
+import { alerts, consumers, deadLetters, notifications, status, telemetry } from './config-analytics.ts'
 
 export const CLOUD_ENV_PREFIX = 'BUSBAR_CLOUD_'
 /** Names the config file where no --config does. */
@@ -226,6 +227,12 @@ export const CloudConfigSchema = Type.Object({
   registry,
   commands,
   tasks,
+  telemetry,
+  status,
+  alerts,
+  notifications,
+  consumers,
+  deadLetters,
   log: logSection,
   shutdown: shutdownSection,
 })
@@ -273,6 +280,9 @@ function crossProblems(config: CloudConfig): CrossProblem[] {
   require((kafka.tls.certFile === '') === (kafka.tls.keyFile === ''), kafka.tls.certFile === ''
     ? 'kafka.tls.certFile'
     : 'kafka.tls.keyFile', 'is required because the other of certFile and keyFile is set')
+  const { webhook } = config.notifications
+  require(webhook.url === '' ||
+    webhook.secret !== '', 'notifications.webhook.secret', 'is required because notifications.webhook.url is set')
   require(kafka.sasl.mechanism === 'none' ||
     kafka.sasl.username !== '', 'kafka.sasl.username', 'is required because kafka.sasl.mechanism is set')
   return problems

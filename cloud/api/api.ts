@@ -46,6 +46,8 @@ export interface ApiOptions {
   readonly commands?: Commands
   /** Without it there are no routes for tasks. */
   readonly tasks?: Tasks
+  /** Of the services that bring their own. */
+  readonly routes?: readonly Route[]
   /** Keeps the idempotency keys. */
   readonly database: Pick<DatabaseHandle, 'kysely'>
   readonly bus: Pick<Bus, 'tail'>
@@ -142,7 +144,7 @@ export class Api implements Part {
   }
 
   private declareRoutes(): Route[] {
-    const { registry, latest, commands, tasks, dependencies, metrics, clock, version } = this.options
+    const { registry, latest, commands, tasks, routes = [], dependencies, metrics, clock, version } = this.options
     const { limits } = this
     const described = [
       ...siteRoutes({ registry }),
@@ -151,6 +153,7 @@ export class Api implements Part {
       ...latestRoutes({ registry, latest }),
       ...(commands === undefined ? [] : commandRoutes({ commands })),
       ...(tasks === undefined ? [] : taskRoutes({ tasks })),
+      ...routes,
       liveRoute({ full: () => this.hub.full, upgrade: (request) => this.upgrade(request) }),
       ...healthRoutes({ dependencies, metrics, clock, version, timeoutMs: limits.healthTimeoutMs }),
     ]

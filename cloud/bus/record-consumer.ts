@@ -31,7 +31,7 @@ export interface RecordConsumerOptions<T extends object> {
   readonly name: string
   readonly bus: Pick<Bus, 'subscribe' | 'publish'>
   readonly group: string
-  readonly topic: string
+  readonly topics: readonly string[]
   /** Pure. What it throws makes the record unusable as well. */
   readonly decode: (record: ConsumedRecord) => T | Unusable
   /**
@@ -39,6 +39,8 @@ export interface RecordConsumerOptions<T extends object> {
    * needs is away: the bus delivers the batch again later, and no try is used up. Anything else is the fault of an item.
    */
   readonly handle: (items: readonly ConsumedItem<T>[]) => Promise<void>
+  /** See SubscribeOptions. Default 0. */
+  readonly gatherMs?: number
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
@@ -89,8 +91,8 @@ export class RecordConsumer<T extends object> implements Part {
 
   /** @throws BusbarError TOPIC_MISSING */
   async start(): Promise<void> {
-    const { bus, group, topic } = this.options
-    this.subscribing ??= bus.subscribe({ group, topics: [topic], onBatch: (batch) => this.consume(batch) })
+    const { bus, group, topics, gatherMs = 0 } = this.options
+    this.subscribing ??= bus.subscribe({ group, topics, gatherMs, onBatch: (batch) => this.consume(batch) })
     await this.subscribing
   }
 
@@ -207,7 +209,12 @@ export class RecordConsumer<T extends object> implements Part {
   }
 
   private async deadLetter(givenUp: readonly GivenUp[]): Promise<void> {
-    const { bus, group, topic, clock, log } = this.options
+    const { bus, group, clock, log } = this.options
+    const [
+      {
+        record: { topic },
+      },
+    ] = givenUp as [GivenUp]
     const atMs = clock.wallMs()
     const letters = givenUp.flatMap(({ record, ...reason }): BusRecord[] => {
       return deadLetters(record, { source: group, ...reason, atMs })

@@ -4,6 +4,9 @@
  */
 
 import type { ColumnType, Generated } from 'kysely'
+import type { AnalyticsTables } from './schema-analytics.ts'
+
+export * from './schema-analytics.ts'
 
 /** Written once. */
 type Immutable<T> = ColumnType<T, T, never>
@@ -55,6 +58,10 @@ export interface DevicesTable {
   status: string | null
   status_at_ms: number | null
   status_reason: string | null
+  /** How long nothing may be heard of it before it counts as OFFLINE; null for the default, 0 for ever. */
+  silent_after_ms: number | null
+  /** Set while it is OFFLINE because nothing was heard of it. */
+  silent_since_ms: number | null
   created_at_ms: Immutable<number>
   updated_at_ms: number
 }
@@ -80,6 +87,9 @@ export interface GatewayGapsTable {
   /** When the gateway gave them up, its clock. */
   at_ms: Immutable<number>
   recorded_at_ms: Immutable<number>
+  /** When the first and the last of them were received, the gateway's clock; null of a gateway that does not tell. */
+  from_ms: Immutable<number | null>
+  to_ms: Immutable<number | null>
 }
 
 export interface LatestValuesTable {
@@ -93,6 +103,8 @@ export interface LatestValuesTable {
   event_at_ms: number
   /** When the edge received that reading. */
   received_at_ms: number
+  /** When anything was last heard of the device, our clock; null before the first record that tells. */
+  heard_at_ms: number | null
 }
 
 /** Answers of requests that carried an idempotency key. */
@@ -263,7 +275,7 @@ export interface OutboxTable {
   error: string | null
 }
 
-export interface Database {
+export interface Database extends AnalyticsTables {
   schema_migrations: SchemaMigrationsTable
   sites: SitesTable
   gateways: GatewaysTable

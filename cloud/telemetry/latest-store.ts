@@ -111,6 +111,7 @@ function toRow(device: DeviceFields): LatestRow {
     telemetry: encodeFields(device.fields),
     event_at_ms: device.eventAtMs,
     received_at_ms: device.receivedAtMs,
+    heard_at_ms: null,
   }
 }
 

@@ -13,8 +13,8 @@ import { ANALYTICS_GROUP, DEVICE_STATUS, DEVICE_TELEMETRY, deadLetterTopicOf } f
 import { deadLetters } from '../bus/dead-letter.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { StatusChange } from '../registry/device.ts'
+import { type Reading, readReading, readStatusEvent, type UnusableEvent } from '../registry/device-event.ts'
 import type { Registry } from '../registry/registry.ts'
-import { type Reading, readReading, readStatusChange, receivedAtMs, type Unusable } from './device-event.ts'
 import { GatheredWrites } from './gathered-writes.ts'
 import { type DeviceFields, type FieldDrops, mergeFields, mergeReading } from './latest-fields.ts'
 import { type DeviceLatest, LatestStore } from './latest-store.ts'
@@ -125,22 +125,22 @@ export class LatestValues implements Part {
     this.counts.records += batch.records.length
   }
 
-  private async read(batch: ConsumedBatch, arrived: Gathered): Promise<[ConsumedRecord, Unusable][]> {
+  private async read(batch: ConsumedBatch, arrived: Gathered): Promise<[ConsumedRecord, UnusableEvent][]> {
     const { recordsPerTurn = 500 } = this.options
-    const unusable: [ConsumedRecord, Unusable][] = []
+    const unusable: [ConsumedRecord, UnusableEvent][] = []
     for (let i = 0; i < batch.records.length; i++) {
       if (i > 0 && i % recordsPerTurn === 0) await nextTurn()
       const record = batch.records[i] as ConsumedRecord
-      const event = batch.topic === DEVICE_STATUS ? readStatusChange(record) : readReading(record)
+      const event = batch.topic === DEVICE_STATUS ? readStatusEvent(record) : readReading(record)
       if ('unusable' in event) unusable.push([record, event])
       else if ('status' in event) arrived.statuses.push(event)
-      else this.takeReading(arrived.devices, event, record)
+      else this.takeReading(arrived.devices, event)
     }
     return unusable
   }
 
-  private takeReading(devices: Map<number, DeviceFields>, reading: Reading, record: ConsumedRecord): void {
-    const { deviceId, siteId, serialNumber, fields, atMs } = reading
+  private takeReading(devices: Map<number, DeviceFields>, reading: Reading): void {
+    const { deviceId, siteId, serialNumber, fields, atMs, receivedAtMs } = reading
     let device = devices.get(deviceId)
     if (device === undefined) {
       device = {
@@ -149,12 +149,12 @@ export class LatestValues implements Part {
         serialNumber,
         fields: new Map(),
         eventAtMs: atMs,
-        receivedAtMs: receivedAtMs(record),
+        receivedAtMs,
       }
       devices.set(deviceId, device)
     } else if (atMs >= device.eventAtMs) {
       device.eventAtMs = atMs
-      device.receivedAtMs = receivedAtMs(record)
+      device.receivedAtMs = receivedAtMs
     }
     mergeReading(device, fields, atMs, this.drops)
   }
@@ -181,10 +181,10 @@ export class LatestValues implements Part {
   }
 
   /** What no retry can mend is kept with the reason, and the rest goes on. */
-  private async deadLetter(topic: string, unusable: readonly [ConsumedRecord, Unusable][]): Promise<void> {
+  private async deadLetter(topic: string, unusable: readonly [ConsumedRecord, UnusableEvent][]): Promise<void> {
     const { bus, clock, log } = this.options
     const atMs = clock.wallMs()
-    const letters = unusable.flatMap(([record, { unusable: message }]) =>
+    const letters = unusable.flatMap(([record, { message }]) =>
       deadLetters(record, { source: ANALYTICS_GROUP, code: 'RECORD_UNUSABLE', message, retryCount: 0, atMs }),
     )
     try {
@@ -194,6 +194,6 @@ export class LatestValues implements Part {
       throw new BusbarError(message, { code: 'DEAD_LETTER_FAILED', retryable: true, cause: error })
     }
     this.counts.unusableRecords += unusable.length
-    log.warn({ topic, records: unusable.length, reason: unusable[0]?.[1].unusable }, 'records dead-lettered')
+    log.warn({ topic, records: unusable.length, reason: unusable[0]?.[1].message }, 'records dead-lettered')
   }
 }

@@ -26,7 +26,7 @@ export function busUsersSuite(open: (topics: TopicSpec[]) => Promise<Bus>): void
           name: 'tasks',
           bus,
           group: 'tasks',
-          topic,
+          topics: [topic],
           decode: ({ value }) => {
             const n = Number(value)
             return Number.isNaN(n) ? { unusable: 'NOT_A_NUMBER', message: `${value} is no number` } : { n }

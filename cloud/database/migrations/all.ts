@@ -5,5 +5,6 @@
 import type { Migration } from '../migrate.ts'
 import { registry } from './0001-registry.ts'
 import { commands } from './0002-commands.ts'
+import { analytics } from './0003-analytics.ts'
 
-export const MIGRATIONS: readonly Migration[] = [registry, commands]
+export const MIGRATIONS: readonly Migration[] = [registry, commands, analytics]

@@ -44,7 +44,7 @@ function consumer(
     name: 'tasks',
     bus,
     group: TASK_ORCHESTRATION_GROUP,
-    topic: TASK_REQUESTED,
+    topics: [TASK_REQUESTED],
     decode,
     handle,
     clock: systemClock,
@@ -258,7 +258,7 @@ describe('a consumer of records', () => {
 
   test('refuses to start on a topic that is not there', async () => {
     const bus = await embeddedBus()
-    const lost = consumer(bus, async () => {}, { topic: 'no-such-topic' })
+    const lost = consumer(bus, async () => {}, { topics: ['no-such-topic'] })
     await expect(lost.start()).rejects.toMatchObject({ code: 'TOPIC_MISSING' })
     await bus.stop(never)
   })

@@ -1,0 +1,295 @@
+/** Readings and their roll-ups, statuses, alerts, notifications, records set aside, dead letters, and duties of one core. */
+
+import { type SchemaModule, sql } from 'kysely'
+import type { Migration } from '../migrate.ts'
+import type { Dialect } from '../schema.ts'
+
+/** Tables by time; on PostgreSQL their partitions are made as the data needs them (cloud/telemetry). */
+const ROLLUPS = ['rollups_1m', 'rollups_15m', 'rollups_1h', 'rollups_1d'] as const
+
+export const analytics: Migration = {
+  number: 3,
+  name: 'analytics',
+  async up(schema, dialect) {
+    await createTelemetry(schema, dialect)
+    await createStatuses(schema)
+    await createAlerts(schema)
+    await createNotifications(schema)
+    await createSetAside(schema, dialect)
+    await schema
+      .createTable('duties')
+      .addColumn('name', 'text', (column) => column.primaryKey())
+      .addColumn('holder', 'text', (column) => column.notNull())
+      .addColumn('until_ms', 'bigint', (column) => column.notNull())
+      .execute()
+  },
+}
+
+async function createTelemetry(schema: SchemaModule, dialect: Dialect): Promise<void> {
+  const readings = schema
+    .createTable('readings')
+    .addColumn('device_id', 'integer', (column) => column.notNull())
+    .addColumn('at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('seq', 'bigint', (column) => column.notNull())
+    .addColumn('fields', 'text', (column) => column.notNull())
+    .addPrimaryKeyConstraint('readings_key', ['device_id', 'at_ms', 'seq'])
+  await readings.modifyEnd(byTime(dialect, 'at_ms')).execute()
+  for (const table of ROLLUPS) {
+    const rollups = schema
+      .createTable(table)
+      .addColumn('device_id', 'integer', (column) => column.notNull())
+      .addColumn('bucket_ms', 'bigint', (column) => column.notNull())
+      .addColumn('records', 'integer', (column) => column.notNull())
+      .addColumn('fields', 'text', (column) => column.notNull())
+      .addPrimaryKeyConstraint(`${table}_key`, ['device_id', 'bucket_ms'])
+    await rollups.modifyEnd(byTime(dialect, 'bucket_ms')).execute()
+  }
+  await schema
+    .createTable('time_partitions')
+    .addColumn('table_name', 'text', (column) => column.notNull())
+    .addColumn('from_ms', 'bigint', (column) => column.notNull())
+    .addColumn('to_ms', 'bigint', (column) => column.notNull())
+    .addColumn('written_at_ms', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('time_partitions_key', ['table_name', 'from_ms'])
+    .execute()
+  await schema
+    .createTable('rollup_deltas')
+    .addColumn('id', dialect === 'sqlite' ? 'integer' : 'bigint', (column) =>
+      dialect === 'sqlite' ? column.primaryKey().autoIncrement() : column.primaryKey().generatedByDefaultAsIdentity(),
+    )
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('body', 'text', (column) => column.notNull())
+    .execute()
+  await schema.alterTable('latest_values').addColumn('heard_at_ms', 'bigint').execute()
+  await schema.alterTable('gateway_gaps').addColumn('from_ms', 'bigint').execute()
+  await schema.alterTable('gateway_gaps').addColumn('to_ms', 'bigint').execute()
+}
+
+function byTime(dialect: Dialect, column: string) {
+  return dialect === 'sqlite' ? sql`without rowid` : sql`partition by range (${sql.ref(column)})`
+}
+
+async function createStatuses(schema: SchemaModule): Promise<void> {
+  await schema.alterTable('devices').addColumn('silent_after_ms', 'bigint').execute()
+  await schema.alterTable('devices').addColumn('silent_since_ms', 'bigint').execute()
+  await schema
+    .createIndex('devices_silent')
+    .on('devices')
+    .columns(['id'])
+    .where(sql.ref('silent_since_ms'), 'is not', null)
+    .execute()
+  await schema
+    .createTable('status_history')
+    .addColumn('device_id', 'integer', (column) => column.notNull())
+    .addColumn('at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('seq', 'bigint', (column) => column.notNull())
+    .addColumn('previous_status', 'text')
+    .addColumn('status', 'text', (column) => column.notNull())
+    .addColumn('reason', 'text')
+    .addColumn('gateway_id', 'text')
+    .addColumn('backfill', 'integer', (column) => column.notNull())
+    .addPrimaryKeyConstraint('status_history_key', ['device_id', 'at_ms', 'seq'])
+    .execute()
+  await schema.createIndex('status_history_age').on('status_history').columns(['at_ms']).execute()
+  await schema
+    .createTable('gateway_outages')
+    .addColumn('gateway_id', 'text', (column) => column.notNull())
+    .addColumn('since_ms', 'bigint', (column) => column.notNull())
+    .addColumn('noticed_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('ended_at_ms', 'bigint')
+    .addPrimaryKeyConstraint('gateway_outages_key', ['gateway_id', 'since_ms'])
+    .execute()
+  await schema
+    .createIndex('gateway_outages_open')
+    .on('gateway_outages')
+    .columns(['gateway_id'])
+    .where(sql.ref('ended_at_ms'), 'is', null)
+    .execute()
+}
+
+async function createAlerts(schema: SchemaModule): Promise<void> {
+  await schema
+    .createTable('alert_rules')
+    .addColumn('id', 'text', (column) => column.primaryKey())
+    .addColumn('name', 'text', (column) => column.notNull())
+    .addColumn('enabled', 'integer', (column) => column.notNull())
+    .addColumn('severity', 'text', (column) => column.notNull())
+    .addColumn('site_id', 'integer')
+    .addColumn('device_type', 'text')
+    .addColumn('device_id', 'integer')
+    // What is compared with what, who is told, the escalation: JSON whose form belongs to cloud/alerts.
+    .addColumn('condition', 'text', (column) => column.notNull())
+    .addColumn('recipients', 'text', (column) => column.notNull())
+    .addColumn('version', 'integer', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('updated_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('deleted_at_ms', 'bigint')
+    .execute()
+  await schema.createIndex('alert_rules_created').on('alert_rules').columns(['created_at_ms', 'id']).execute()
+  await schema.createIndex('alert_rules_updated').on('alert_rules').columns(['updated_at_ms']).execute()
+  await schema
+    .createTable('alert_states')
+    .addColumn('rule_id', 'text', (column) => column.notNull())
+    .addColumn('device_id', 'integer', (column) => column.notNull())
+    // 'live', or 'past' for what is backfilled beside it.
+    .addColumn('track', 'text', (column) => column.notNull())
+    .addColumn('state', 'text', (column) => column.notNull())
+    .addColumn('since_ms', 'bigint', (column) => column.notNull())
+    .addColumn('at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('alert_id', 'text')
+    .addColumn('rule_version', 'integer', (column) => column.notNull())
+    .addPrimaryKeyConstraint('alert_states_key', ['rule_id', 'device_id', 'track'])
+    .execute()
+  await schema.createIndex('alert_states_device').on('alert_states').columns(['device_id']).execute()
+  await schema
+    .createTable('alerts')
+    .addColumn('id', 'text', (column) => column.primaryKey())
+    .addColumn('rule_id', 'text', (column) => column.notNull())
+    .addColumn('rule_name', 'text', (column) => column.notNull())
+    .addColumn('severity', 'text', (column) => column.notNull())
+    .addColumn('site_id', 'integer', (column) => column.notNull())
+    .addColumn('device_id', 'integer', (column) => column.notNull())
+    .addColumn('serial_number', 'text', (column) => column.notNull())
+    .addColumn('state', 'text', (column) => column.notNull())
+    // 1 when it was found in backfilled data, after the fact.
+    .addColumn('past', 'integer', (column) => column.notNull())
+    .addColumn('opened_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('closed_at_ms', 'bigint')
+    .addColumn('close_reason', 'text')
+    .addColumn('acknowledged_at_ms', 'bigint')
+    .addColumn('acknowledged_by', 'text')
+    .addColumn('escalate_at_ms', 'bigint')
+    .addColumn('escalated_at_ms', 'bigint')
+    .addColumn('value_opened', 'double precision', (column) => column.notNull())
+    .addColumn('value_worst', 'double precision', (column) => column.notNull())
+    .addColumn('value_closed', 'double precision')
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('updated_at_ms', 'bigint', (column) => column.notNull())
+    // The rule as it was when the alert opened, JSON.
+    .addColumn('rule', 'text', (column) => column.notNull())
+    .execute()
+  await schema.createIndex('alerts_created').on('alerts').columns(['created_at_ms', 'id']).execute()
+  await schema.createIndex('alerts_updated').on('alerts').columns(['updated_at_ms']).execute()
+  for (const column of ['site_id', 'device_id', 'rule_id'] as const) {
+    await schema.createIndex(`alerts_${column}`).on('alerts').columns([column, 'created_at_ms', 'id']).execute()
+  }
+  await schema
+    .createIndex('alerts_open')
+    .on('alerts')
+    .columns(['created_at_ms', 'id'])
+    .where(sql.ref('closed_at_ms'), 'is', null)
+    .execute()
+  await schema
+    .createIndex('alerts_escalating')
+    .on('alerts')
+    .columns(['escalate_at_ms'])
+    .where(sql.ref('escalate_at_ms'), 'is not', null)
+    .execute()
+}
+
+async function createNotifications(schema: SchemaModule): Promise<void> {
+  await schema
+    .createTable('notifications')
+    .addColumn('id', 'text', (column) => column.primaryKey())
+    .addColumn('user_id', 'text', (column) => column.notNull())
+    .addColumn('type', 'text', (column) => column.notNull())
+    .addColumn('severity', 'text', (column) => column.notNull())
+    .addColumn('title', 'text', (column) => column.notNull())
+    .addColumn('content', 'text', (column) => column.notNull())
+    .addColumn('related_entity_id', 'text')
+    .addColumn('site_id', 'integer')
+    // 1 when it came within the quiet hours of its user.
+    .addColumn('quiet', 'integer', (column) => column.notNull())
+    .addColumn('read_at_ms', 'bigint')
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .execute()
+  await schema
+    .createIndex('notifications_user')
+    .on('notifications')
+    .columns(['user_id', 'created_at_ms', 'id'])
+    .execute()
+  await schema
+    .createIndex('notifications_unread')
+    .on('notifications')
+    .columns(['user_id', 'created_at_ms', 'id'])
+    .where(sql.ref('read_at_ms'), 'is', null)
+    .execute()
+  await schema.createIndex('notifications_age').on('notifications').columns(['created_at_ms']).execute()
+  await schema
+    .createTable('notification_preferences')
+    .addColumn('user_id', 'text', (column) => column.primaryKey())
+    // JSON whose form belongs to cloud/notifications.
+    .addColumn('preferences', 'text', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('updated_at_ms', 'bigint', (column) => column.notNull())
+    .execute()
+  await schema
+    .createTable('notification_bursts')
+    .addColumn('burst_key', 'text', (column) => column.primaryKey())
+    .addColumn('started_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('ends_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('told', 'integer', (column) => column.notNull())
+    .addColumn('held', 'text', (column) => column.notNull())
+    .execute()
+  await schema.createIndex('notification_bursts_end').on('notification_bursts').columns(['ends_at_ms']).execute()
+}
+
+async function createSetAside(schema: SchemaModule, dialect: Dialect): Promise<void> {
+  const binary = dialect === 'sqlite' ? sql`blob` : sql`bytea`
+  const identity = dialect === 'sqlite' ? 'integer' : 'bigint'
+  await schema
+    .createTable('parked_records')
+    .addColumn('id', identity, (column) =>
+      dialect === 'sqlite' ? column.primaryKey().autoIncrement() : column.primaryKey().generatedByDefaultAsIdentity(),
+    )
+    .addColumn('consumer_group', 'text', (column) => column.notNull())
+    .addColumn('topic', 'text', (column) => column.notNull())
+    .addColumn('partition', 'integer', (column) => column.notNull())
+    .addColumn('record_offset', 'bigint', (column) => column.notNull())
+    .addColumn('key', 'text')
+    .addColumn('timestamp_ms', 'bigint', (column) => column.notNull())
+    .addColumn('headers', 'text', (column) => column.notNull())
+    // Tries that the record itself made fail; 0 for one that only waits behind another of its key.
+    .addColumn('tries', 'integer', (column) => column.notNull())
+    .addColumn('error_code', 'text')
+    .addColumn('error', 'text')
+    .addColumn('parked_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('due_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('lease_by', 'text')
+    .addColumn('lease_until_ms', 'bigint')
+    .addColumn('value', binary, (column) => column.notNull())
+    .addUniqueConstraint('parked_records_once', ['consumer_group', 'topic', 'partition', 'record_offset'])
+    .execute()
+  await schema
+    .createIndex('parked_records_key')
+    .on('parked_records')
+    .columns(['consumer_group', 'topic', 'key', 'id'])
+    .execute()
+  await schema
+    .createTable('dead_letters')
+    .addColumn('id', 'text', (column) => column.primaryKey())
+    .addColumn('topic', 'text', (column) => column.notNull())
+    .addColumn('partition', 'integer', (column) => column.notNull())
+    .addColumn('record_offset', 'bigint', (column) => column.notNull())
+    .addColumn('original_topic', 'text', (column) => column.notNull())
+    .addColumn('key', 'text')
+    .addColumn('source', 'text')
+    .addColumn('code', 'text', (column) => column.notNull())
+    .addColumn('message', 'text', (column) => column.notNull())
+    .addColumn('retry_count', 'integer', (column) => column.notNull())
+    .addColumn('failed_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('replayed_at_ms', 'bigint')
+    .addColumn('replays', 'integer', (column) => column.notNull())
+    .addColumn('headers', 'text', (column) => column.notNull())
+    .addColumn('value', binary, (column) => column.notNull())
+    .execute()
+  await schema.createIndex('dead_letters_created').on('dead_letters').columns(['created_at_ms', 'id']).execute()
+  for (const column of ['original_topic', 'code'] as const) {
+    await schema
+      .createIndex(`dead_letters_${column}`)
+      .on('dead_letters')
+      .columns([column, 'created_at_ms', 'id'])
+      .execute()
+  }
+}

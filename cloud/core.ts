@@ -16,6 +16,7 @@ import { Api } from './api/api.ts'
 import { commandFeed, taskFeed } from './api/socket/change-feed.ts'
 import { Outbox } from './bus/outbox.ts'
 import { OutboxRelay } from './bus/outbox-relay.ts'
+import { Parking } from './bus/parking.ts'
 import { TopicSetup } from './bus/topic-setup.ts'
 import { busFromConfig } from './bus-from-config.ts'
 import { CommandService } from './commands/commands.ts'
@@ -52,6 +53,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
 
   const outbox = new Outbox({ database, clock })
   const relay = new OutboxRelay({ outbox, bus, database, coreId, keptMs: outboxKeptHours * HOUR_MS, ...tools })
+  const parking = new Parking({ database, bus, coreId, settings: config.consumers, ...tools })
   const gateways = new Gateways({ registry, database, coreId, leaseMs: gatewayLeaseMs, clock, log })
   const deviceCommands = new DeviceCommands({ database, outbox, clock })
   const dispatcher = new CommandDispatcher({
@@ -67,7 +69,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   const commands = new CommandService({ ...services, settings: commandSettings })
   const taskSettings = { ...commandSettings, ...config.tasks }
   const tasks = new Tasks({ ...services, settings: taskSettings })
-  const orchestration = new TaskOrchestration({ ...services, tasks, bus, coreId, settings: taskSettings })
+  const orchestration = new TaskOrchestration({ ...services, tasks, bus, parking, coreId, settings: taskSettings })
 
   const { tls, ...ingestSettings } = config.ingest
   const ingest = new Ingest({
@@ -107,11 +109,11 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     // take half a minute to let its new member in, and gateways need not wait for that.
     startOrder: [
       ...[database, registry, bus, gateways, api, topics, relay, commands, dispatcher, ingest],
-      ...[orchestration, latest],
+      ...[parking, orchestration, latest],
     ],
     // Who takes in stops first; the database is last, since everyone before it may still write.
     stopOrder: [
-      ...[ingest, topics, api, orchestration, latest, dispatcher, commands, relay],
+      ...[ingest, topics, api, orchestration, latest, parking, dispatcher, commands, relay],
       ...[gateways, registry, bus, database],
     ],
     stopTimeoutMs: config.shutdown.timeoutMs,

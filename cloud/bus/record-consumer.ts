@@ -14,6 +14,8 @@ import type { Random } from '../../shared/random.ts'
 import type { Bus, BusRecord, ConsumedBatch, ConsumedRecord, Subscription } from './bus.ts'
 import { deadLetterTopicOf } from './catalogue.ts'
 import { deadLetters } from './dead-letter.ts'
+import type { Parking } from './parking.ts'
+import type { RetryPolicy } from './retry-policy.ts'
 
 /** Why a record has no value: `unusable` is a stable code in upper snake case, `message` a sentence for operators. */
 export interface Unusable {
@@ -41,6 +43,10 @@ export interface RecordConsumerOptions<T extends object> {
   readonly handle: (items: readonly ConsumedItem<T>[]) => Promise<void>
   /** See SubscribeOptions. Default 0. */
   readonly gatherMs?: number
+  /** Of this core: where a record waits that its tries at once did not mend, and the later ones of its key behind it. */
+  readonly parking: Parking
+  /** Default: what `parking` has for the topics. */
+  readonly policy?: RetryPolicy
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger

@@ -17,6 +17,7 @@ import {
   TASK_REQUESTED,
 } from '../bus/catalogue.ts'
 import type { Outbox } from '../bus/outbox.ts'
+import type { Parking } from '../bus/parking.ts'
 import { RecordConsumer, type RecordConsumerStats } from '../bus/record-consumer.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { DeviceCommands } from '../gateways/gateways.ts'
@@ -42,6 +43,7 @@ export interface TaskOrchestrationOptions {
   readonly database: DatabaseHandle
   readonly bus: Pick<Bus, 'subscribe' | 'publish'>
   readonly outbox: Outbox
+  readonly parking: Parking
   readonly deviceCommands: DeviceCommands
   readonly registry: Pick<Registry, 'selection'>
   readonly settings: TaskSettings
@@ -138,7 +140,7 @@ export class TaskOrchestration implements Part {
   }
 
   private createRequests(): RecordConsumer<TaskRequest> {
-    const { bus, clock, random, log } = this.options
+    const { bus, parking, clock, random, log } = this.options
     return new RecordConsumer<TaskRequest>({
       name: 'task requests',
       bus,
@@ -146,6 +148,7 @@ export class TaskOrchestration implements Part {
       topics: [TASK_REQUESTED],
       decode: (record) => readRequest(record.key, record.value),
       handle: (items) => this.expansion.handle(items),
+      parking,
       clock,
       random,
       log,
@@ -153,7 +156,7 @@ export class TaskOrchestration implements Part {
   }
 
   private createResponses(): RecordConsumer<TaskResponse> {
-    const { bus, clock, random, log } = this.options
+    const { bus, parking, clock, random, log } = this.options
     return new RecordConsumer<TaskResponse>({
       name: 'task responses',
       bus,
@@ -161,6 +164,7 @@ export class TaskOrchestration implements Part {
       topics: [ORCHESTRATOR_RESPONSES],
       decode: (record) => readResponse(record.value),
       handle: (items) => this.tally.handle(items),
+      parking,
       clock,
       random,
       log,

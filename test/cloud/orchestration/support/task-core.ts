@@ -20,6 +20,7 @@ import { silentLogger } from '../../../../shared/log.ts'
 import { systemRandom } from '../../../../shared/random.ts'
 import type { DatabaseUnderTest } from '../../../support/databases.ts'
 import { embeddedBus } from '../../../support/outbox-relay.ts'
+import { parkingOver } from '../../../support/parking.ts'
 import type { TopicReader } from '../../../support/topic-reader.ts'
 import { until } from '../../../support/until.ts'
 
@@ -76,8 +77,10 @@ export function taskCore(
   })
   const deviceCommands = new DeviceCommands({ database, outbox, ...common })
   const tasks = new Tasks({ database, outbox, registry, settings, random: systemRandom, clock })
+  const parking = parkingOver(database, bus, { coreId, clock })
   const orchestration = new TaskOrchestration({
     tasks,
+    parking,
     database,
     bus,
     outbox,
@@ -91,6 +94,7 @@ export function taskCore(
   })
   const stop = async () => {
     await orchestration.stop()
+    await parking.stop()
     await relay.stop(AbortSignal.timeout(5_000))
   }
   onTestFinished(stop)
@@ -105,12 +109,14 @@ export function taskCore(
     orchestration,
     async start() {
       await relay.start()
+      await parking.start()
       await orchestration.start()
     },
     stop,
     async kill() {
       await database.stop()
       await orchestration.stop()
+      await parking.stop()
       await relay.stop(AbortSignal.abort())
     },
   }

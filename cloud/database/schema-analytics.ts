@@ -129,6 +129,8 @@ export interface NotificationsTable {
   site_id: Immutable<number | null>
   quiet: Immutable<number>
   read_at_ms: number | null
+  /** When it happened. */
+  at_ms: Immutable<number>
   created_at_ms: Immutable<number>
 }
 
@@ -147,6 +149,18 @@ export interface NotificationBurstsTable {
   told: number
   /** JSON; its form belongs to cloud/notifications. */
   held: string
+}
+
+/** Notices that were part of a burst, by a digest of their key. */
+export interface NotificationBurstNoticesTable {
+  notice_key: Immutable<string>
+  created_at_ms: Immutable<number>
+}
+
+/** When the read state of a user's notifications changed last. */
+export interface NotificationReadsTable {
+  user_id: Immutable<string>
+  changed_at_ms: number
 }
 
 /** Records that a consumer could not handle yet, and those of the same key behind them. */
@@ -215,6 +229,8 @@ export interface AnalyticsTables {
   notifications: NotificationsTable
   notification_preferences: NotificationPreferencesTable
   notification_bursts: NotificationBurstsTable
+  notification_burst_notices: NotificationBurstNoticesTable
+  notification_reads: NotificationReadsTable
   parked_records: ParkedRecordsTable
   dead_letters: DeadLettersTable
   duties: DutiesTable

@@ -201,6 +201,8 @@ async function createNotifications(schema: SchemaModule): Promise<void> {
     // 1 when it came within the quiet hours of its user.
     .addColumn('quiet', 'integer', (column) => column.notNull())
     .addColumn('read_at_ms', 'bigint')
+    // When it happened; the listing goes by when it was stored.
+    .addColumn('at_ms', 'bigint', (column) => column.notNull())
     .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
     .execute()
   await schema
@@ -232,6 +234,24 @@ async function createNotifications(schema: SchemaModule): Promise<void> {
     .addColumn('held', 'text', (column) => column.notNull())
     .execute()
   await schema.createIndex('notification_bursts_end').on('notification_bursts').columns(['ends_at_ms']).execute()
+  // Notices that were part of a burst: the same one told again changes nothing.
+  await schema
+    .createTable('notification_burst_notices')
+    .addColumn('notice_key', 'text', (column) => column.primaryKey())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .execute()
+  await schema
+    .createIndex('notification_burst_notices_age')
+    .on('notification_burst_notices')
+    .columns(['created_at_ms'])
+    .execute()
+  // When somebody last marked notifications as read.
+  await schema
+    .createTable('notification_reads')
+    .addColumn('user_id', 'text', (column) => column.primaryKey())
+    .addColumn('changed_at_ms', 'bigint', (column) => column.notNull())
+    .execute()
+  await schema.createIndex('notification_reads_age').on('notification_reads').columns(['changed_at_ms']).execute()
 }
 
 async function createSetAside(schema: SchemaModule, dialect: Dialect): Promise<void> {

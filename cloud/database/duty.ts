@@ -9,6 +9,7 @@ import type { Clock, Timer } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
+import { aborted } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from './database.ts'
 
 export interface DutyOptions {
@@ -20,15 +21,30 @@ export interface DutyOptions {
   readonly periodMs: number
   /** How long a core that died still counts as the one that does it, milliseconds. Default: three periods, 10,000 at least. */
   readonly leaseMs?: number
-  /** One round; may be cut short when `signal` aborts. What it throws is logged, and the next round tries again. */
-  readonly work: (signal: AbortSignal) => Promise<void>
+  /**
+   * One round; to be cut short when `signal` aborts, because of a stop or since another core has the duty by now. What it
+   * throws is logged, and the next round tries again.
+   * @param heldMs how long this core has had the duty without a break, milliseconds: a core that stood still, or was without
+   * the database, for longer than its lease begins anew.
+   */
+  readonly work: (signal: AbortSignal, heldMs: number) => Promise<void>
   readonly clock: Clock
   readonly log: Logger
 }
 
 const LEASE_MIN_MS = 10_000
+/** Renewals in one lease while a round takes long, so that a failed one costs nothing. */
+const RENEWALS_A_LEASE = 3
+/** A lease that ends later than this many leases from now was taken by a clock that has been set back since. */
+const LEASES_AHEAD_MAX = 10
 /** Failures that follow one another are logged once in this long, milliseconds. */
 const COMPLAINT_PERIOD_MS = 60_000
+
+/** Since when this core has the duty, and when it last made sure. */
+interface Held {
+  readonly sinceMonotonicMs: number
+  readonly renewedWallMs: number
+}
 
 export class Duty implements Part {
   readonly name: string
@@ -37,7 +53,8 @@ export class Duty implements Part {
   private readonly stopping = new AbortController()
   private timer: Timer | null = null
   private round: Promise<void> | null = null
-  private holds = false
+  private renewing: Promise<void> | null = null
+  private held: Held | null = null
   private complainedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: DutyOptions) {
@@ -50,13 +67,18 @@ export class Duty implements Part {
     if (this.timer === null) this.schedule(0)
   }
 
-  /** Waits for the round in hand and lets another core go on. */
-  async stop(): Promise<void> {
+  /** Waits for the round in hand and lets another core go on; past the deadline the lease lapses by itself. */
+  async stop(deadline: AbortSignal): Promise<void> {
     this.stopping.abort()
     this.timer?.cancel()
+    await Promise.race([this.letGo(), aborted(deadline)])
+  }
+
+  private async letGo(): Promise<void> {
     await this.round
-    if (!this.holds) return
-    this.holds = false
+    await this.renewing
+    if (this.held === null) return
+    this.held = null
     const { database, name, coreId } = this.options
     const mine = database.kysely.deleteFrom('duties').where('name', '=', name).where('holder', '=', coreId)
     await mine.execute().catch(() => undefined)
@@ -74,10 +96,10 @@ export class Duty implements Part {
 
   /** Never rejects. */
   private async go(): Promise<void> {
-    const { clock, log, name, work } = this.options
+    const { clock, log, name } = this.options
     try {
-      this.holds = await this.hold()
-      if (this.holds) await work(this.stopping.signal)
+      const held = await this.hold()
+      if (held !== null && !this.stopping.signal.aborted) await this.work(held)
     } catch (error) {
       const nowMs = clock.monotonicMs()
       if (this.stopping.signal.aborted || nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
@@ -86,15 +108,42 @@ export class Duty implements Part {
     }
   }
 
-  /** True when the lease is ours from now on. */
-  private async hold(): Promise<boolean> {
+  /** One round, with the lease renewed for as long as it takes. */
+  private async work({ sinceMonotonicMs }: Held): Promise<void> {
+    const { clock, work } = this.options
+    const lost = new AbortController()
+    const renew = async (): Promise<void> => {
+      // A database that is away gives the duty to nobody else.
+      const held = await this.hold().catch(() => this.held)
+      if (held === null) lost.abort()
+    }
+    const renewal = clock.every(this.leaseMs / RENEWALS_A_LEASE, () => {
+      this.renewing ??= renew().finally(() => {
+        this.renewing = null
+      })
+    })
+    try {
+      const signal = AbortSignal.any([this.stopping.signal, lost.signal])
+      await work(signal, clock.monotonicMs() - sinceMonotonicMs)
+    } finally {
+      renewal.cancel()
+    }
+  }
+
+  /** Takes or renews the lease; null when another core has it. */
+  private async hold(): Promise<Held | null> {
     const { database, name, coreId, clock } = this.options
-    const nowMs = clock.wallMs()
+    const { leaseMs } = this
+    const nowMs = Math.round(clock.wallMs())
     const { rows } = await sql`
-      insert into duties (name, holder, until_ms) values (${name}, ${coreId}, ${nowMs + this.leaseMs})
+      insert into duties (name, holder, until_ms) values (${name}, ${coreId}, ${nowMs + leaseMs})
       on conflict (name) do update set holder = excluded.holder, until_ms = excluded.until_ms
       where duties.holder = excluded.holder or duties.until_ms < ${nowMs}
+        or duties.until_ms > ${nowMs + LEASES_AHEAD_MAX * leaseMs}
       returning name`.execute(database.kysely)
-    return rows.length > 0
+    const unbroken = this.held !== null && Math.abs(nowMs - this.held.renewedWallMs) <= leaseMs
+    const sinceMonotonicMs = unbroken && this.held !== null ? this.held.sinceMonotonicMs : clock.monotonicMs()
+    this.held = rows.length === 0 ? null : { sinceMonotonicMs, renewedWallMs: nowMs }
+    return this.held
   }
 }

@@ -68,6 +68,19 @@ export function checkReceipts(receipts: CommandReceipts): Checked<CommandReceipt
   return { ok: true, value: receipts }
 }
 
+/**
+ * The stretch of time within which the records of a gap were received, Unix milliseconds; null where the gateway does not
+ * tell. A time that cannot be is as good as none: the gap itself must not be refused for it.
+ */
+export function gapStretchOf(gap: Gap): { readonly fromMs: number | null; readonly toMs: number | null } {
+  const [fromMs, toMs] = [gap.firstWallClockMs, gap.lastWallClockMs].map((ms) => {
+    return ms !== undefined && isWallMs(ms) ? ms : null
+  }) as [number | null, number | null]
+  // Of a gateway whose clock was set back between the two nothing better is known than that it lies between them.
+  if (fromMs !== null && toMs !== null && fromMs > toMs) return { fromMs: toMs, toMs: fromMs }
+  return { fromMs, toMs }
+}
+
 export function gapReasonOf(gap: Gap): string {
   switch (gap.reason) {
     case GapReason.BYTES:

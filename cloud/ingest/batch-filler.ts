@@ -5,7 +5,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import type { Logger } from '../../shared/log.ts'
 import { addRange, missingFrom } from '../../shared/sequence-ranges.ts'
-import { gapReasonOf, type Placement } from './admission.ts'
+import { gapReasonOf, gapStretchOf, type Placement } from './admission.ts'
 import type { Batch } from './batch.ts'
 import { openBlock } from './block-body.ts'
 import type { IngestCounters } from './counters.ts'
@@ -59,7 +59,7 @@ export class BatchFiller {
 
   addGap(gap: Gap, { lane, range }: Placement, batch: Batch): void {
     const { gatewayId, epoch } = this.options
-    const lost = { gatewayId, epoch, lane, reason: gapReasonOf(gap), atMs: gap.wallClockMs }
+    const lost = { gatewayId, epoch, lane, reason: gapReasonOf(gap), atMs: gap.wallClockMs, ...gapStretchOf(gap) }
     // What arrived before the gateway gave it up is not lost.
     for (const { first, last } of missingFrom(this.claimed[lane], range)) {
       batch.gaps.push({ ...lost, firstSequence: first, recordCount: last - first + 1 })

@@ -72,6 +72,10 @@ export interface GatewayGap {
   readonly reason: string
   /** When the gateway gave the records up, its clock, Unix milliseconds. */
   readonly atMs: number
+  /** The records were received from then, its clock, Unix milliseconds; null when it does not tell. */
+  readonly fromMs: number | null
+  /** … until then, or before. */
+  readonly toMs: number | null
 }
 
 export class GatewayStore {
@@ -234,6 +238,8 @@ export class GatewayStore {
         reason: gap.reason,
         at_ms: gap.atMs,
         recorded_at_ms: this.clock.wallMs(),
+        from_ms: gap.fromMs,
+        to_ms: gap.toMs,
       })
       .onConflict((conflict) => conflict.doNothing())
       .execute()
@@ -280,5 +286,7 @@ function toGap(row: Selectable<GatewayGapsTable>): GatewayGap {
     recordCount: row.record_count,
     reason: row.reason,
     atMs: row.at_ms,
+    fromMs: row.from_ms,
+    toMs: row.to_ms,
   }
 }

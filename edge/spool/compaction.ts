@@ -8,10 +8,8 @@ import { BlockBuilder } from '../../shared/block.ts'
 import { assert } from '../../shared/errors.ts'
 import { type Instant, wallOffsetMs } from './boot-time.ts'
 import { decodeRecords, encodeBody } from './encoding.ts'
-import type { BlockRow, RowHead } from './lane-table.ts'
+import type { BlockHead, BlockRow, RowHead } from './lane-table.ts'
 import { COMPACT_AFTER_MS, COMPACT_BODY_BYTES, COMPACT_ROWS_PER_STEP_MAX } from './limits.ts'
-
-type BlockHead = Extract<RowHead, { kind: 'block' }>
 
 /** A merged block has one time; blocks whose wall clocks differ by more than this are not merged, milliseconds. */
 const OFFSET_TOLERANCE_MS = 50

@@ -35,6 +35,10 @@ export interface StoredGap {
   readonly reason: GapReason
   /** When the records were given up, Unix milliseconds. */
   readonly wallMs: number
+  /** When the first of them was received, corrected like that of a block; null when it is not known. */
+  readonly firstWallMs: number | null
+  /** The last of them was received then or before, corrected likewise; null when it is not known. */
+  readonly lastWallMs: number | null
 }
 
 export type SpoolItem = StoredBlock | StoredGap

@@ -5,6 +5,7 @@ import { addRange, containsRange, missingFrom } from '../../shared/sequence-rang
 import type { SqliteDatabase, SqliteStatement } from '../../shared/sqlite.ts'
 import type { Instant } from './boot-time.ts'
 import type { EncodedBody, Encoding } from './encoding.ts'
+import { decodeGapTimes, earliestBoot, encodeGapTimes, type GapTimes, joinTimes } from './gap-times.ts'
 import type { GapReason } from './item.ts'
 import { PENDING_ACK_RANGES_MAX } from './limits.ts'
 import { rowBytes } from './row-bytes.ts'
@@ -23,13 +24,18 @@ export interface GapRow {
   readonly firstSequence: number
   readonly recordCount: number
   readonly reason: GapReason
+  /** When the records were given up. */
   readonly wallMs: number
+  /** Of a part of a gap those of the whole: its records lie within. */
+  readonly times: GapTimes
 }
 
 export type LaneRow = BlockRow | GapRow
 
+export type BlockHead = Omit<BlockRow, 'data' | 'crc32c'> & { readonly dataBytes: number }
+
 /** A row without its bytes. */
-export type RowHead = (Omit<BlockRow, 'data' | 'crc32c'> & { readonly dataBytes: number }) | GapRow
+export type RowHead = BlockHead | GapRow
 
 export interface LaneCounters {
   nextSequence: number
@@ -53,10 +59,11 @@ interface StoredRow {
   crc32c: number
   data: Buffer
   data_bytes: number
+  gap_times: Buffer | null
 }
 
 const HEAD = `first_sequence, record_count, gap_reason, wall_ms, boot, monotonic_ms, encoding, body_bytes,
-  coalesce(length(data), 0) AS data_bytes`
+  coalesce(length(data), 0) AS data_bytes, CASE WHEN gap_reason IS NOT NULL THEN data END AS gap_times`
 
 export class LaneTable {
   readonly lane: Lane
@@ -76,6 +83,7 @@ export class LaneTable {
   private readonly headFrom: SqliteStatement<[number], StoredRow>
   private readonly headBefore: SqliteStatement<[number], StoredRow>
   private readonly blockHeadFrom: SqliteStatement<[number], StoredRow>
+  private readonly firstBoot: SqliteStatement<[], number>
 
   constructor(database: SqliteDatabase, lane: Lane) {
     this.lane = lane
@@ -95,6 +103,9 @@ export class LaneTable {
     this.blockHeadFrom = database.prepare(
       `SELECT ${HEAD} ${from} AND gap_reason IS NULL ORDER BY first_sequence LIMIT 1`,
     )
+    this.firstBoot = database
+      .prepare<[], number>(`SELECT boot FROM ${lane} WHERE boot IS NOT NULL ORDER BY first_sequence LIMIT 1`)
+      .pluck()
     this.counters = this.storedCounters()
   }
 
@@ -115,10 +126,15 @@ export class LaneTable {
     return row === undefined ? null : rowHead(row)
   }
 
-  oldestBlock(): RowHead | null {
+  oldestBlock(): BlockHead | null {
     const row = this.blockHeadFrom.get(this.blocksFrom)
     this.blocksFrom = row?.first_sequence ?? this.counters.nextSequence
-    return row === undefined ? null : rowHead(row)
+    return row === undefined ? null : (rowHead(row) as BlockHead)
+  }
+
+  /** The earliest boot of which there is a time; null when there is none. Boots ascend with the sequences. */
+  oldestBoot(): number | null {
+    return this.firstBoot.get() ?? null
   }
 
   /** Stores a block behind all others and gives it the next sequences. */
@@ -131,7 +147,9 @@ export class LaneTable {
 
   put(row: LaneRow): void {
     if (row.kind === 'gap') {
-      this.insert.run(row.firstSequence, row.recordCount, row.reason, row.wallMs, null, null, null, null, null, null)
+      const { firstSequence, recordCount, reason, wallMs, times } = row
+      const [boot, encoded] = [earliestBoot(times), encodeGapTimes(times)]
+      this.insert.run(firstSequence, recordCount, reason, wallMs, boot, null, null, null, null, encoded)
       this.counters.bytes += rowBytes(0)
       return
     }
@@ -153,7 +171,7 @@ export class LaneTable {
 
   /** Puts a gap in the place of deleted rows and joins it with neighbours of the same reason. */
   putGap(gap: GapRow): void {
-    let { firstSequence, recordCount, wallMs } = gap
+    let { firstSequence, recordCount, wallMs, times } = gap
     const joins = (row: RowHead | null): row is GapRow => row?.kind === 'gap' && row.reason === gap.reason
     const before = this.before(firstSequence)
     if (joins(before) && before.firstSequence + before.recordCount === firstSequence) {
@@ -161,14 +179,16 @@ export class LaneTable {
       firstSequence = before.firstSequence
       recordCount += before.recordCount
       wallMs = Math.max(wallMs, before.wallMs)
+      times = joinTimes(before.times, times)
     }
     const after = this.headAt(firstSequence + recordCount)
     if (joins(after) && after.firstSequence === firstSequence + recordCount) {
       this.delete(after)
       recordCount += after.recordCount
       wallMs = Math.max(wallMs, after.wallMs)
+      times = joinTimes(times, after.times)
     }
-    this.put({ ...gap, firstSequence, recordCount, wallMs })
+    this.put({ ...gap, firstSequence, recordCount, wallMs, times })
   }
 
   /**
@@ -242,7 +262,9 @@ export class LaneTable {
 
 function rowHead(row: StoredRow): RowHead {
   const place = { firstSequence: row.first_sequence, recordCount: row.record_count, wallMs: row.wall_ms }
-  if (row.gap_reason !== null) return { kind: 'gap', ...place, reason: row.gap_reason }
+  if (row.gap_reason !== null) {
+    return { kind: 'gap', ...place, reason: row.gap_reason, times: decodeGapTimes(row.gap_times) }
+  }
   return {
     kind: 'block',
     ...place,

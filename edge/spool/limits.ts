@@ -54,8 +54,11 @@ export const SHRINK_FREE_BYTES_MIN = 64 * 1024 * 1024
 /** A spool with more than this in use is not shrunk, bytes: what is in use is copied. */
 export const SHRINK_LIVE_BYTES_MAX = 4 * 1024 * 1024
 
-/** Blocks given up for their age in one step. */
-export const EVICTED_BLOCKS_PER_STEP_MAX = 1000
+/** How much too late the end of a gap may be told, milliseconds, to save reading the block that is given up. */
+export const LATE_END_MS = 1000
+
+/** Blocks given up for their age in one step, which reads many of them to tell when they end. */
+export const EVICTED_BLOCKS_PER_STEP_MAX = 250
 
 /** With less than this free on the disk, beyond what is left to others, the write-ahead log is kept short. Bytes. */
 export const DISK_LOW_BYTES = 64 * 1024 * 1024

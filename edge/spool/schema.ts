@@ -2,7 +2,7 @@
  * The database of a spool.
  *
  * Each lane has a table of its own, keyed by the first sequence of a row, so storing appends at the end of a b-tree and
- * needs no index. A row is a block, or a gap when `gap_reason` is set. `lanes` carries the counters, changed in the same
+ * needs no index. A row is a block, or a gap when `gap_reason` is set; what `boot` and `data` hold of a gap says gap-times.ts. `lanes` carries the counters, changed in the same
  * transaction as the rows, so that starting costs the same with ten million records of backlog as with none.
  */
 

@@ -7,8 +7,10 @@ import { BootTable } from './boot-table.ts'
 import { ageMs, correctedWallMs, type Instant } from './boot-time.ts'
 import { decodeRecords } from './encoding.ts'
 import type { SpaceUsage } from './eviction.ts'
+import type { BootInstant, GapTimes } from './gap-times.ts'
 import type { GapReason, SpoolItem } from './item.ts'
-import { type BlockRow, type GapRow, type LaneRow, LaneTable, type RowHead } from './lane-table.ts'
+import { type BlockHead, type BlockRow, type GapRow, type LaneRow, LaneTable, type RowHead } from './lane-table.ts'
+import { LATE_END_MS } from './limits.ts'
 import type { LaneReport } from './messages.ts'
 import { Quarantine } from './quarantine.ts'
 import { PAGE_BYTES } from './row-bytes.ts'
@@ -72,8 +74,9 @@ export class SpoolTables {
   evictOldest(lane: Lane, reason: GapReason, now: Instant, tally: Tally): number {
     const block = this.lanes[lane].oldestBlock()
     if (block === null) return 0
+    const gap = this.gapFor(lane, block, reason, now)
     const freed = this.lanes[lane].delete(block)
-    this.lanes[lane].putGap(gapFor(block, reason, now))
+    this.lanes[lane].putGap(gap)
     tally[reason] += block.recordCount
     return freed
   }
@@ -89,7 +92,7 @@ export class SpoolTables {
   /** Keeps the damaged block aside and puts a gap in its place; returns the gap. */
   quarantineBlock(lane: Lane, block: BlockRow, problem: string, now: Instant, tally: Tally): GapRow {
     const table = this.lanes[lane]
-    const gap = gapFor(block, 'corrupt', now)
+    const gap = this.gapFor(lane, block, 'corrupt', now)
     this.quarantine.add(lane, block, problem, now.wallMs)
     table.delete(block)
     table.putGap(gap)
@@ -99,7 +102,10 @@ export class SpoolTables {
 
   /** The row as it is sent, its time corrected. */
   item(lane: Lane, row: LaneRow): SpoolItem {
-    if (row.kind === 'gap') return { ...row, lane }
+    if (row.kind === 'gap') {
+      const { times, ...gap } = row
+      return { ...gap, lane, firstWallMs: this.correctedMs(times.first), lastWallMs: this.correctedMs(times.last) }
+    }
     const { boot, ...block } = row
     return { ...block, lane, wallMs: this.trueWallMs(row), bootId: this.boots.bootId(boot) }
   }
@@ -116,15 +122,38 @@ export class SpoolTables {
     }
   }
 
-  /** Forgets boots that no block needs; one transaction, only when there are such. */
+  /** Forgets boots that no row needs; one transaction, only when there are such. */
   pruneBoots(now: Instant): void {
-    const oldest = LANES.map((lane) => this.lanes[lane].oldestBlock())
-    const needed = oldest.map((head) => (head?.kind === 'block' ? head.boot : this.boots.present))
+    const needed = LANES.map((lane) => this.lanes[lane].oldestBoot() ?? this.boots.present)
     this.transaction(now, emptyTally(), () => this.boots.prune(Math.min(...needed)))
   }
 
   private trueWallMs(row: RowHead | LaneRow): number {
     return row.kind === 'gap' ? row.wallMs : correctedWallMs(row, this.boots.learnedOffsetMs(row.boot))
+  }
+
+  private correctedMs(at: BootInstant | null): number | null {
+    return at === null ? null : correctedWallMs(at, this.boots.learnedOffsetMs(at.boot))
+  }
+
+  private gapFor(lane: Lane, block: BlockHead | BlockRow, reason: GapReason, now: Instant): GapRow {
+    const { firstSequence, recordCount } = block
+    const times: GapTimes = { first: beginOf(block), last: this.endOf(lane, block, now) }
+    return { kind: 'gap', firstSequence, recordCount, reason, wallMs: now.wallMs, times }
+  }
+
+  /** When the last record of a block was received, or a little later; much later only when the block is corrupt. */
+  private endOf(lane: Lane, block: BlockHead | BlockRow, now: Instant): BootInstant {
+    const begin = beginOf(block)
+    const table = this.lanes[lane]
+    const next = table.headAt(block.firstSequence + block.recordCount)
+    const nextBegin = next?.kind === 'gap' ? next.times.first : next && beginOf(next)
+    const isClose = nextBegin?.boot === begin.boot && nextBegin.monotonicMs - begin.monotonicMs <= LATE_END_MS
+    if (isClose) return nextBegin
+    const row = 'data' in block ? block : table.rowAt(block.firstSequence)
+    const lastDelayMs = row?.kind === 'block' ? lastDelayMsOf(row) : null
+    if (lastDelayMs === null) return nextBegin ?? { ...now, boot: this.boots.present }
+    return { ...begin, wallMs: begin.wallMs + lastDelayMs, monotonicMs: begin.monotonicMs + lastDelayMs }
   }
 
   private restoreCounters(): void {
@@ -143,7 +172,15 @@ export function problemOf(block: BlockRow): string | null {
   }
 }
 
-function gapFor(row: RowHead | LaneRow, reason: GapReason, now: Instant): GapRow {
-  const { firstSequence, recordCount } = row
-  return { kind: 'gap', firstSequence, recordCount, reason, wallMs: now.wallMs }
+function beginOf({ boot, wallMs, monotonicMs }: BlockHead | BlockRow): BootInstant {
+  return { boot, wallMs, monotonicMs }
+}
+
+/** Null when the block is corrupt. */
+function lastDelayMsOf(block: BlockRow): number | null {
+  try {
+    return decodeRecords(block).at(-1)?.delayMs ?? null
+  } catch {
+    return null
+  }
 }

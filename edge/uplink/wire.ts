@@ -56,12 +56,10 @@ export function itemMessage(item: SpoolItem, backfill: boolean): SessionRequest 
   const wallClockMs = Math.round(item.wallMs)
   if (item.kind === 'gap') {
     const reason = WIRE_REASON[item.reason]
-    return {
-      message: {
-        $case: 'gap',
-        value: { lane, firstSequence, recordCount, reason, wallClockMs },
-      },
-    }
+    const firstWallClockMs = wholeOrAbsent(item.firstWallMs)
+    const lastWallClockMs = wholeOrAbsent(item.lastWallMs)
+    const value = { lane, firstSequence, recordCount, reason, wallClockMs, firstWallClockMs, lastWallClockMs }
+    return { message: { $case: 'gap', value } }
   }
   const { crc32c, bodyBytes, bootId } = item
   const encoding = item.encoding === 'zstd' ? Encoding.ZSTD : Encoding.IDENTITY
@@ -99,4 +97,10 @@ export function receiptsMessage({
   refused,
 }: Readonly<Record<keyof CommandReceipts, readonly string[]>>): SessionRequest {
   return { message: { $case: 'commandReceipts', value: { stored: [...stored], refused: [...refused] } } }
+}
+
+/** What a damaged row shows must not keep the message from being written. */
+function wholeOrAbsent(ms: number | null): number | undefined {
+  const whole = Math.round(ms ?? -1)
+  return Number.isSafeInteger(whole) && whole >= 0 ? whole : undefined
 }

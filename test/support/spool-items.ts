@@ -10,8 +10,9 @@ export function plainBlock(lane: Lane, firstSequence: number, recordCount: numbe
   return { kind: 'block', lane, firstSequence, recordCount, ...body, ...stamp }
 }
 
-export function gapInsteadOf({ lane, firstSequence, recordCount }: StoredBlock): StoredGap {
-  return { kind: 'gap', lane, firstSequence, recordCount, reason: 'bytes', wallMs: 0 }
+export function gapInsteadOf({ lane, firstSequence, recordCount, wallMs }: StoredBlock): StoredGap {
+  const times = { wallMs, firstWallMs: wallMs, lastWallMs: wallMs }
+  return { kind: 'gap', lane, firstSequence, recordCount, reason: 'bytes', ...times }
 }
 
 /** As the spool's `readAfter`. */

@@ -38,6 +38,8 @@ export const NewGatewaySchema = Type.Object(
   { ...closed, $id: 'NewGateway' },
 )
 
+const received = (description: string) => Type.String({ format: 'date-time', description })
+
 export const GapSchema = Type.Object(
   {
     epoch: Type.String(),
@@ -46,6 +48,8 @@ export const GapSchema = Type.Object(
     recordCount: Count,
     reason: Type.String(),
     at: TimeSchema,
+    from: nullable(received('The first of them was received then; null when the gateway does not tell')),
+    to: nullable(received('The last of them was received then or before; null when the gateway does not tell')),
   },
   { ...closed, $id: 'Gap', description: 'Records that the gateway gave up and that will never arrive' },
 )
@@ -72,6 +76,7 @@ export function gatewayBody(gateway: Gateway) {
 }
 
 export function gapBody(gap: GatewayGap) {
-  const { epoch, lane, firstSequence, recordCount, reason, atMs } = gap
-  return { epoch, lane, firstSequence, recordCount, reason, at: time(atMs) }
+  const { epoch, lane, firstSequence, recordCount, reason, atMs, fromMs, toMs } = gap
+  const times = { at: time(atMs), from: timeOrNull(fromMs), to: timeOrNull(toMs) }
+  return { epoch, lane, firstSequence, recordCount, reason, ...times }
 }

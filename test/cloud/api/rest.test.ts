@@ -44,6 +44,8 @@ describe('resources', () => {
       recordCount: 12,
       reason: 'bytes',
       atMs: Date.UTC(2026, 0, 2),
+      fromMs: Date.UTC(2026, 0, 1),
+      toMs: null,
     })
     expect((await getJson(`${url}/api/v1/gateways/gw-1`)).body).toMatchObject({
       connected: true,
@@ -59,6 +61,8 @@ describe('resources', () => {
         recordCount: 12,
         reason: 'bytes',
         at: '2026-01-02T00:00:00.000Z',
+        from: '2026-01-01T00:00:00.000Z',
+        to: null,
       },
     ])
   })

@@ -13,7 +13,16 @@ import { systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 
-const GAP = { epoch: 'e', lane: 'telemetry', firstSequence: 1, recordCount: 2, reason: 'age', atMs: 1 } as const
+const STRETCH = { fromMs: null, toMs: null }
+const GAP = {
+  epoch: 'e',
+  lane: 'telemetry',
+  firstSequence: 1,
+  recordCount: 2,
+  reason: 'age',
+  atMs: 1,
+  ...STRETCH,
+} as const
 
 function update(gatewayId: string, changes: Partial<CursorUpdate> = {}): CursorUpdate {
   const received = { telemetry: [{ first: 1, last: 2 }] }

@@ -279,6 +279,8 @@ describe('what was received', () => {
       recordCount: 10,
       reason: GapReason.BYTES,
       wallClockMs: RECEIVED_AT,
+      firstWallClockMs: RECEIVED_AT - 9_000,
+      lastWallClockMs: RECEIVED_AT - 4_000,
     }
     gateway.send({ $case: 'gap', value: gap })
     await until(() => gateway.acknowledged().some(([first]) => first === 5))
@@ -289,6 +291,35 @@ describe('what was received', () => {
     ).toEqual([
       [12, 3, 'bytes'],
       [5, 5, 'bytes'],
+    ])
+    const stretch = { fromMs: RECEIVED_AT - 9_000, toMs: RECEIVED_AT - 4_000 }
+    expect(gaps).toMatchObject([stretch, stretch])
+  })
+
+  test('a gap is taken whatever its times are', async () => {
+    const { port, registry } = await core()
+    const gateway = rawGateway(port)
+    await gateway.admitted()
+    const times: [number | undefined, number | undefined][] = [
+      [undefined, undefined],
+      [undefined, RECEIVED_AT],
+      [-1, RECEIVED_AT],
+      [RECEIVED_AT, RECEIVED_AT - 1_000],
+      [RECEIVED_AT, Number.MAX_SAFE_INTEGER],
+    ]
+    for (const [index, [firstWallClockMs, lastWallClockMs]] of times.entries()) {
+      const place = { lane: Lane.TELEMETRY, firstSequence: 1 + index * 10, recordCount: 3, reason: GapReason.AGE }
+      const value = { ...place, wallClockMs: RECEIVED_AT, firstWallClockMs, lastWallClockMs }
+      gateway.send({ $case: 'gap', value })
+    }
+    await until(() => gateway.acknowledged().length === times.length)
+    const gaps = (await registry.gateways.gaps('gw-1')).toSorted((a, b) => a.firstSequence - b.firstSequence)
+    expect(gaps.map(({ fromMs, toMs }) => [fromMs, toMs])).toEqual([
+      [null, null],
+      [null, RECEIVED_AT],
+      [null, RECEIVED_AT],
+      [RECEIVED_AT - 1_000, RECEIVED_AT],
+      [RECEIVED_AT, null],
     ])
   })
 })

@@ -253,11 +253,14 @@ await describeOnEveryDatabase('the registry', (database) => {
       recordCount: 3,
       reason: 'bytes',
       atMs: 9,
+      fromMs: 7,
+      toMs: 8,
     } as const
+    const ofUnknownTime = { ...gap, firstSequence: 1, atMs: 10, fromMs: null, toMs: null }
     await registry.recordGap(gap)
     await registry.recordGap(gap)
-    await registry.recordGap({ ...gap, firstSequence: 1, atMs: 10 })
-    expect(await registry.gateways.gaps('g1')).toEqual([{ ...gap, firstSequence: 1, atMs: 10 }, gap])
+    await registry.recordGap(ofUnknownTime)
+    expect(await registry.gateways.gaps('g1')).toEqual([ofUnknownTime, gap])
   })
 
   it('lists in pages that new rows do not disturb', async () => {

@@ -48,7 +48,9 @@ test('a flipped byte sends the block to quarantine, a gap in its place, and the 
     ['gap', 1, 2],
     ['block', 3, 1],
   ])
-  expect(items[1]).toMatchObject({ reason: 'corrupt' })
+  const times = items.map(({ wallMs }) => wallMs) as [number, number, number]
+  expect(items[1]).toMatchObject({ reason: 'corrupt', firstWallMs: expect.any(Number), lastWallMs: times[2] })
+  expect(items[1]).toSatisfy(({ firstWallMs }) => times[0] <= firstWallMs && firstWallMs <= times[2])
   expect(again.stats()).toMatchObject({ quarantinedBlocks: 1, evicted: { corrupt: 2 }, failing: null })
   expect(again.stats().lanes.telemetry.records).toBe(2)
   await stopSpool(again)

@@ -2,7 +2,8 @@
 
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { SpoolItem } from '../../../edge/spool/item.ts'
+import type { SpoolItem, StoredGap } from '../../../edge/spool/item.ts'
+import { LATE_END_MS } from '../../../edge/spool/limits.ts'
 import { rowBytes } from '../../../edge/spool/row-bytes.ts'
 import { LANES, type Lane } from '../../../shared/lanes.ts'
 import { recordsOf } from '../../support/spool.ts'
@@ -42,10 +43,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: 'restart' as const }) },
 )
 
-/** Per lane what was appended, in order from the first sequence on, and which of it was acknowledged. */
+/** Per lane what was appended and when, in order from the first sequence on, and which of it was acknowledged. */
 interface LaneModel {
   readonly first: number
   readonly texts: string[]
+  readonly wallMs: number[]
   readonly acknowledged: Set<number>
 }
 
@@ -55,6 +57,7 @@ function expectAgreement(spool: TestStore, model: LaneModel, of: Lane, items: re
   for (const item of items) {
     expect(item.firstSequence).toBeGreaterThan(last)
     last = item.firstSequence + item.recordCount - 1
+    if (item.kind === 'gap') expectStretch(item, model)
     if (item.kind === 'gap') for (let s = item.firstSequence; s <= last; s++) held.set(s, null)
   }
   for (const { sequence, text } of recordsOf(items)) held.set(sequence, text)
@@ -75,6 +78,16 @@ function expectAgreement(spool: TestStore, model: LaneModel, of: Lane, items: re
   })
 }
 
+/** The records lie within, and the stretch is not longer than it has to be for what was given up together with them. */
+function expectStretch({ firstSequence, recordCount, firstWallMs, lastWallMs }: StoredGap, model: LaneModel): void {
+  const received = model.wallMs.slice(firstSequence - model.first, firstSequence - model.first + recordCount)
+  expect(firstWallMs).toBeLessThanOrEqual(Math.min(...received))
+  expect(lastWallMs).toBeGreaterThanOrEqual(Math.max(...received))
+  expect(model.wallMs).toContain(firstWallMs)
+  const lateBy = model.wallMs.map((wallMs) => (lastWallMs ?? Number.NaN) - wallMs).filter((ms) => ms >= 0)
+  expect(Math.min(...lateBy)).toBeLessThanOrEqual(LATE_END_MS)
+}
+
 test('nothing is lost, renumbered or changed, and the counters are exact', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
@@ -84,17 +97,19 @@ test('nothing is lost, renumbered or changed, and the counters are exact', async
       const newModel = (of: Lane): LaneModel => ({
         first: spool.lane(of).nextSequence,
         texts: [],
+        wallMs: [],
         acknowledged: new Set(),
       })
       const models: Record<Lane, LaneModel> = { priority: newModel('priority'), telemetry: newModel('telemetry') }
       for (const each of steps) {
         switch (each.kind) {
           case 'append': {
-            const { texts } = models[each.lane]
+            const { texts, wallMs } = models[each.lane]
             for (const count of each.blocks) {
               const records = Array.from({ length: count }, (_, n) => `${each.lane} ${texts.length + n}`)
               spool.append(records, at(ms), each.lane)
               texts.push(...records)
+              wallMs.push(...records.map(() => at(ms).wallMs))
             }
             break
           }

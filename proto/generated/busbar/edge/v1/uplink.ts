@@ -221,6 +221,15 @@ export interface Gap {
   reason: GapReason;
   /** When the records were given up, gateway's wall clock, Unix milliseconds. */
   wallClockMs: number;
+  /**
+   * When the first of the records was received, gateway's wall clock, Unix milliseconds, corrected as that of a block is;
+   * no record of the gap is older. Absent when the gateway does not know it any more.
+   */
+  firstWallClockMs?:
+    | number
+    | undefined;
+  /** The last of the records was received then or before, same clock. Absent when the gateway does not know it any more. */
+  lastWallClockMs?: number | undefined;
 }
 
 /** BacklogReport says what the gateway still holds. */
@@ -1165,7 +1174,15 @@ export const Block: MessageFns<Block> = {
 };
 
 function createBaseGap(): Gap {
-  return { lane: 0, firstSequence: 0, recordCount: 0, reason: 0, wallClockMs: 0 };
+  return {
+    lane: 0,
+    firstSequence: 0,
+    recordCount: 0,
+    reason: 0,
+    wallClockMs: 0,
+    firstWallClockMs: undefined,
+    lastWallClockMs: undefined,
+  };
 }
 
 export const Gap: MessageFns<Gap> = {
@@ -1184,6 +1201,12 @@ export const Gap: MessageFns<Gap> = {
     }
     if (message.wallClockMs !== 0) {
       writer.uint32(40).int64(message.wallClockMs);
+    }
+    if (message.firstWallClockMs !== undefined) {
+      writer.uint32(48).int64(message.firstWallClockMs);
+    }
+    if (message.lastWallClockMs !== undefined) {
+      writer.uint32(56).int64(message.lastWallClockMs);
     }
     return writer;
   },
@@ -1241,6 +1264,22 @@ export const Gap: MessageFns<Gap> = {
             message.wallClockMs = longToNumber(reader.int64());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.firstWallClockMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.lastWallClockMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1263,6 +1302,8 @@ export const Gap: MessageFns<Gap> = {
     message.recordCount = object.recordCount ?? 0;
     message.reason = object.reason ?? 0;
     message.wallClockMs = object.wallClockMs ?? 0;
+    message.firstWallClockMs = object.firstWallClockMs ?? undefined;
+    message.lastWallClockMs = object.lastWallClockMs ?? undefined;
     return message;
   },
 };

@@ -43,11 +43,16 @@ export interface TaskFilter {
   readonly createdBeforeMs?: number | undefined
 }
 
+/** Called in the transaction in which tasks end; it may run again, so it has no effect outside of that. */
+export type EndedListener = (tasks: readonly TaskView[], transaction: Transaction<Database>) => Promise<void>
+
 export class TaskStore {
   private readonly database: DatabaseHandle
+  private readonly onEnded: EndedListener | undefined
 
-  constructor(database: DatabaseHandle) {
+  constructor(database: DatabaseHandle, onEnded?: EndedListener) {
     this.database = database
+    this.onEnded = onEnded
   }
 
   /** False when there is a task of this id, which stays as it is. */
@@ -185,7 +190,9 @@ export class TaskStore {
       const those = locked.filter((task) => task.state === from).map((task) => task.id)
       if (those.length === 0) continue
       const end = { state: to, finished_at_ms: nowMs, runner: null, runner_until_ms: null }
-      await this.updating(those, end, nowMs, transaction).where(hasNoOpenDevice).execute()
+      const ended = await this.updating(those, end, nowMs, transaction).where(hasNoOpenDevice).returningAll().execute()
+      if (ended.length === 0 || this.onEnded === undefined) continue
+      await this.onEnded(await this.views(ended as TaskRow[], transaction), transaction)
     }
   }
 

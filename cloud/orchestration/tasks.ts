@@ -21,7 +21,7 @@ import { optionsBody, type ReadOptions, type RequestedOptions, readOptions } fro
 import { reopenFailed, unresolvedSerials } from './task-retry.ts'
 import { optionsOf, type TaskDeviceView, type TaskView } from './task-row.ts'
 import { nextTaskState, type TaskState } from './task-state.ts'
-import { type NewTaskDevice, type TaskFilter, TaskStore } from './task-store.ts'
+import { type EndedListener, type NewTaskDevice, type TaskFilter, TaskStore } from './task-store.ts'
 
 export interface TaskSettings extends CommandRules {
   /** Devices of one task; more are refused. */
@@ -43,6 +43,8 @@ export interface TasksOptions {
   readonly outbox: Outbox
   readonly registry: Pick<Registry, 'selection'>
   readonly settings: TaskSettings
+  /** Tasks have come to a final state, however that was; told of each round once. */
+  readonly onEnded?: EndedListener
   readonly clock: Clock
   readonly random: Random
 }
@@ -70,7 +72,7 @@ export class Tasks {
 
   constructor(options: TasksOptions) {
     this.options = options
-    this.store = new TaskStore(options.database)
+    this.store = new TaskStore(options.database, options.onEnded)
   }
 
   /** For the orchestration: called when a task was changed here, after the commit. */

@@ -60,8 +60,10 @@ export interface DevicesTable {
   status_reason: string | null
   /** How long nothing may be heard of it before it counts as OFFLINE; null for the default, 0 for ever. */
   silent_after_ms: number | null
-  /** Set while it is OFFLINE because nothing was heard of it. */
+  /** While it is OFFLINE because nothing was heard of it: when it was last heard. */
   silent_since_ms: number | null
+  /** When it last said its status again without a change, our clock; written once a minute at most. */
+  status_repeated_at_ms: number | null
   created_at_ms: Immutable<number>
   updated_at_ms: number
 }

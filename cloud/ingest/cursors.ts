@@ -25,6 +25,8 @@ export interface CursorUpdate {
   readonly received: Readonly<Partial<Record<Lane, readonly SequenceRange[]>>>
   readonly gaps: readonly GatewayGap[]
   readonly statuses: readonly StatusChange[]
+  /** Devices that said their status again. */
+  readonly repeated?: readonly number[]
   readonly reports: readonly CommandReport[]
 }
 
@@ -128,6 +130,7 @@ export class CursorStore {
     // One order for all cores, so that two transactions cannot wait for each other's rows.
     rows.sort((a, b) => (a.gateway_id < b.gateway_id ? -1 : a.gateway_id > b.gateway_id ? 1 : 0))
     const statuses = updates.flatMap((update) => update.statuses)
+    const repeated = updates.flatMap((update) => update.repeated ?? [])
     const gaps = updates.flatMap((update) => update.gaps)
     const reports = updates.flatMap((update) => update.reports)
     const durable = statuses.length > 0 || gaps.length > 0 || reports.length > 0
@@ -145,6 +148,7 @@ export class CursorStore {
           .execute()
       }
       if (statuses.length > 0) await registry.writeStatuses(statuses, transaction)
+      if (repeated.length > 0) await registry.noteRepeated(repeated, transaction)
       for (const gap of gaps) await registry.recordGap(gap, transaction)
       // The gateway deletes what is acknowledged, so what it says of a command must be as durable as the cursor.
       if (reports.length > 0) await commands.record(reports, transaction)

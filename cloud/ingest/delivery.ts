@@ -14,10 +14,12 @@ import { addRange } from '../../shared/sequence-ranges.ts'
 import type { Bus, BusRecord } from '../bus/bus.ts'
 import { DEVICE_STATUS } from '../bus/catalogue.ts'
 import { storedOf } from '../bus/publish-error.ts'
+import type { StoredStatus } from '../registry/device-status-store.ts'
+import type { Registry } from '../registry/registry.ts'
 import type { Batch } from './batch.ts'
 import type { IngestCounters } from './counters.ts'
 import type { CursorStore, Received } from './cursors.ts'
-import { type SavedStatuses, statusChanges } from './status-changes.ts'
+import { type StatusChanges, statusChanges } from './status-changes.ts'
 
 const BACKOFF = { baseMs: 100, capMs: 5_000 }
 /** A dependency that stays down is logged once in this long, milliseconds. */
@@ -26,6 +28,7 @@ const COMPLAINT_PERIOD_MS = 10_000
 export interface DeliveryOptions {
   readonly bus: Pick<Bus, 'publish'>
   readonly cursors: Pick<CursorStore, 'save'>
+  readonly registry: Pick<Registry, 'storedStatuses'>
   readonly counters: IngestCounters
   readonly clock: Clock
   readonly random: Random
@@ -36,8 +39,6 @@ export interface DeliveryOptions {
 export interface BatchOrigin {
   readonly gatewayId: string
   readonly epoch: string
-  /** What its stream saved of earlier batches. */
-  readonly savedStatuses: SavedStatuses
 }
 
 export class Delivery {
@@ -50,14 +51,14 @@ export class Delivery {
 
   /** Resolves with what is received once all of it is durable; rejects only when `signal` gave it up. */
   async deliver(
-    { gatewayId, epoch, savedStatuses }: BatchOrigin,
+    { gatewayId, epoch }: BatchOrigin,
     batch: Batch,
     before: Received,
     signal: AbortSignal,
   ): Promise<Record<Lane, readonly SequenceRange[]>> {
     const { cursors, counters, clock } = this.options
     // Decided only now that everything before is in the registry.
-    const { records, changes, unchanged } = statusChanges(batch.statuses, savedStatuses)
+    const { records, changes, repeated, unchanged } = await this.statusChanges(batch, signal)
     for (const record of records) batch.add(DEVICE_STATUS, record)
     const begun = clock.monotonicMs()
     await Promise.all([...batch.topics].map(([topic, topicRecords]) => this.publish(topic, topicRecords, signal)))
@@ -70,11 +71,23 @@ export class Delivery {
       changed[lane] = received[lane] = batch.ranges[lane].reduce<readonly SequenceRange[]>(addRange, before[lane])
     }
     const { gaps, reports } = batch
-    const update = { gatewayId, epoch, received: changed, gaps, statuses: changes, reports }
+    const update = { gatewayId, epoch, received: changed, gaps, statuses: changes, repeated, reports }
     await this.persist(() => cursors.save(update), signal)
-    savedStatuses.save(changes)
     this.count(batch, unchanged)
     return received
+  }
+
+  /** Asks the database, not the registry's memory: silence and other cores change statuses too, and this is rare. */
+  private async statusChanges({ statuses }: Batch, signal: AbortSignal): Promise<StatusChanges> {
+    const { registry, clock } = this.options
+    const deviceIds = [...new Set(statuses.map(({ device }) => device.deviceId))]
+    let stored: ReadonlyMap<number, StoredStatus> = new Map()
+    if (deviceIds.length > 0) {
+      await this.persist(async () => {
+        stored = await registry.storedStatuses(deviceIds)
+      }, signal)
+    }
+    return statusChanges(statuses, stored, clock.wallMs())
   }
 
   /** Tries `operation` until it succeeds; rejects with its last error once `signal` aborts. */

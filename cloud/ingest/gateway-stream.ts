@@ -21,7 +21,6 @@ import type { Received } from './cursors.ts'
 import type { Delivery } from './delivery.ts'
 import type { DeviceRegistry } from './device-lookup.ts'
 import { invalidArgument, type Refusal } from './refusal.ts'
-import { SavedStatuses } from './status-changes.ts'
 
 export interface GatewayStreamOptions {
   readonly gatewayId: string
@@ -71,7 +70,6 @@ export class GatewayStream {
   private publishing: Promise<void> | null = null
   /** Durable in the cloud. */
   private received: Record<Lane, readonly SequenceRange[]>
-  private readonly savedStatuses = new SavedStatuses()
   private readonly aborted = new AbortController()
   /** Nothing was said to the gateway since the last look. */
   private quiet = true
@@ -210,8 +208,7 @@ export class GatewayStream {
 
   private async deliver(batch: Batch): Promise<void> {
     const { delivery, gatewayId, epoch, credit, clock } = this.options
-    const origin = { gatewayId, epoch, savedStatuses: this.savedStatuses }
-    this.received = await delivery.deliver(origin, batch, this.received, this.aborted.signal)
+    this.received = await delivery.deliver({ gatewayId, epoch }, batch, this.received, this.aborted.signal)
     if (this.aborted.signal.aborted) return
     // Durable on the bus and in the database: the gateway may delete it.
     const wallClockMs = Math.round(clock.wallMs())

@@ -63,6 +63,7 @@ export class Ingest implements Part {
     this.delivery = new Delivery({
       bus,
       cursors: this.cursors,
+      registry,
       counters: this.counters,
       clock,
       random,

@@ -1,7 +1,8 @@
 /** Which status reports are changes, in the order in which they came. */
 
 import type { BusRecord } from '../bus/bus.ts'
-import type { RegisteredDevice, StatusChange } from '../registry/device.ts'
+import type { StatusChange } from '../registry/device.ts'
+import type { StoredStatus } from '../registry/device-status-store.ts'
 import type { PendingStatus } from './batch.ts'
 import { STATUS_BEFORE_FIRST, statusValue } from './status-value.ts'
 
@@ -10,49 +11,32 @@ export interface StatusChanges {
   readonly records: readonly BusRecord[]
   /** For the registry, in the step that stores the cursor: until then a redelivery makes the same records again. */
   readonly changes: readonly StatusChange[]
+  /** Devices that said again what is known, for the registry: they are there. */
+  readonly repeated: readonly number[]
   readonly unchanged: number
 }
 
-type KnownStatus = Pick<RegisteredDevice, 'status' | 'statusAtMs'>
+/** That a device says its status again is noted once in this long, milliseconds. */
+const REPEATED_PERIOD_MS = 60_000
 
-/** Devices of one stream whose saved status is remembered, about 100 bytes each. */
-const SAVED_MAX = 10_000
-
-/**
- * What a stream last saved of its devices. Reports wait with the device as the registry gave it at the time, and the registry
- * may have replaced it since, by one read before the save: so what was saved counts unless the device has something newer.
- */
-export class SavedStatuses {
-  private readonly saved = new Map<number, StatusChange>()
-
-  /** To be called once `changes` are durable. At the limit what was saved longest ago is forgotten. */
-  save(changes: readonly StatusChange[]): void {
-    for (const change of changes) {
-      this.saved.delete(change.deviceId)
-      this.saved.set(change.deviceId, change)
-    }
-    for (const deviceId of this.saved.keys()) {
-      if (this.saved.size <= SAVED_MAX) break
-      this.saved.delete(deviceId)
-    }
-  }
-
-  statusOf({ deviceId, status, statusAtMs }: RegisteredDevice): KnownStatus {
-    const saved = this.saved.get(deviceId)
-    if (saved === undefined || (statusAtMs ?? -1) > saved.atMs) return { status, statusAtMs }
-    return { status: saved.status, statusAtMs: saved.atMs }
-  }
-}
-
-/** @param saved what the stream saved of earlier batches. */
-export function statusChanges(reports: readonly PendingStatus[], saved: SavedStatuses): StatusChanges {
+/** @param stored what the database has now: another core, or the watch over silent devices, may have written it. */
+export function statusChanges(
+  reports: readonly PendingStatus[],
+  stored: ReadonlyMap<number, StoredStatus>,
+  nowMs: number,
+): StatusChanges {
   const records: BusRecord[] = []
   const changes: StatusChange[] = []
-  const current = new Map<number, KnownStatus>()
+  const repeated = new Set<number>()
+  const current = new Map<number, StoredStatus>()
   for (const { device, report, headers } of reports) {
     const { deviceId } = device
-    const known = current.get(deviceId) ?? saved.statusOf(device)
-    if (known.status === report.status) continue
+    const known = current.get(deviceId) ?? stored.get(deviceId) ?? { ...device, repeatedAtMs: null }
+    if (known.status === report.status) {
+      const isLive = headers['backfill'] === undefined
+      if (isLive && nowMs - (known.repeatedAtMs ?? 0) >= REPEATED_PERIOD_MS) repeated.add(deviceId)
+      continue
+    }
     const previous = known.status ?? STATUS_BEFORE_FIRST
     // A first report that says OFFLINE is news to the registry only.
     if (previous !== report.status) {
@@ -61,7 +45,7 @@ export function statusChanges(reports: readonly PendingStatus[], saved: SavedSta
     // The order of arrival is the order of events, whatever a device's clock says: the registry ignores older times.
     const atMs = Math.max(known.statusAtMs ?? 0, report.time.ms)
     changes.push({ deviceId, status: report.status, atMs, reason: report.reason })
-    current.set(deviceId, { status: report.status, statusAtMs: atMs })
+    current.set(deviceId, { ...known, status: report.status, statusAtMs: atMs })
   }
-  return { records, changes, unchanged: reports.length - records.length }
+  return { records, changes, repeated: [...repeated], unchanged: reports.length - records.length }
 }

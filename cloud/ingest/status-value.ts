@@ -1,6 +1,7 @@
 /** The value of a `device-status` record: a change, and what it was before. */
 
 import { DEVICE_STATUSES, type DeviceStatus } from '../registry/device.ts'
+import { statusRecordValue } from '../registry/status-record.ts'
 import { type EventTime, eventTime } from './event-time.ts'
 import { isRejection, parseJsonObject, type Rejection } from './json-object.ts'
 import type { TelemetryDevice } from './telemetry-value.ts'
@@ -34,15 +35,6 @@ export function readStatus(payload: Buffer, receivedAtMs: number, futureToleranc
 }
 
 export function statusValue(device: TelemetryDevice, previousStatus: DeviceStatus, report: StatusReport): string {
-  const { deviceId, serialNumber, siteId } = device
-  return JSON.stringify({
-    deviceId,
-    serialNumber,
-    siteId,
-    previousStatus,
-    newStatus: report.status,
-    timestamp: new Date(report.time.ms).toISOString(),
-    eventType: 'DEVICE_STATUS_CHANGE',
-    reason: report.reason,
-  })
+  const { status, reason, time } = report
+  return statusRecordValue({ ...device, previous: previousStatus, status, atMs: time.ms, reason })
 }

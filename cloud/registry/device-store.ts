@@ -1,22 +1,13 @@
 /** Devices in the database. */
 
-import { type Kysely, type Selectable, sql } from 'kysely'
+import type { Selectable } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { isDuplicate } from '../database/failure.ts'
-import type { Database, DevicesTable } from '../database/schema.ts'
-import { storableReason } from '../database/stored-text.ts'
-import {
-  type DeviceKey,
-  type DeviceStatus,
-  deviceTypeOf,
-  invalidDeviceType,
-  latestChanges,
-  type StatusChange,
-  type StatusTies,
-} from './device.ts'
+import type { DevicesTable } from '../database/schema.ts'
+import { type DeviceKey, type DeviceStatus, deviceTypeOf, invalidDeviceType } from './device.ts'
 import type { StoredDevice } from './device-cache.ts'
-import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from './errors.ts'
+import { AlreadyRegisteredError, type InvalidField, InvalidRegistrationError, NotRegisteredError } from './errors.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from './page.ts'
 import { invalidName, invalidSerialNumber, invalidSiteId } from './text-fields.ts'
 
@@ -32,6 +23,10 @@ export interface Device extends DeviceKey {
   readonly status: DeviceStatus | null
   readonly statusAtMs: number | null
   readonly statusReason: string | null
+  /** How long nothing may be heard of it before it counts as OFFLINE, milliseconds; null for the default, 0 for ever. */
+  readonly silentAfterMs: number | null
+  /** While it is OFFLINE because nothing was heard of it: when it was last heard. */
+  readonly silentSinceMs: number | null
   readonly createdAtMs: number
   readonly updatedAtMs: number
 }
@@ -43,6 +38,16 @@ export interface DeviceFilter {
   readonly status?: DeviceStatus | undefined
   readonly serialNumber?: string | undefined
 }
+
+/** What may be given of a device besides its identity; null takes a value away. */
+export interface DeviceSettings {
+  readonly deviceType?: string | undefined
+  readonly name?: string | null | undefined
+  readonly silentAfterMs?: number | null | undefined
+}
+
+/** 30 days. */
+const SILENT_AFTER_MS_MAX = 2_592_000_000
 
 export class DeviceStore {
   private readonly database: DatabaseHandle
@@ -88,16 +93,15 @@ export class DeviceStore {
    * Registers a device before its first record. Without a type it gets that of its serial number's prefix.
    * @throws InvalidRegistrationError, NotRegisteredError for the site, AlreadyRegisteredError
    */
-  async create(
-    device: DeviceKey & { deviceType?: string | undefined; name?: string | null | undefined },
-  ): Promise<Device> {
-    const { siteId, serialNumber, name = null } = device
+  async create(device: DeviceKey & DeviceSettings): Promise<Device> {
+    const { siteId, serialNumber, name = null, silentAfterMs = null } = device
     const deviceType = device.deviceType ?? deviceTypeOf(serialNumber, this.deviceTypePrefixes)
     const invalid = [
       ...invalidSiteId(siteId),
       ...invalidSerialNumber(serialNumber),
       ...invalidDeviceType(deviceType),
       ...(name === null ? [] : invalidName(name)),
+      ...invalidSilentAfter(silentAfterMs),
     ]
     if (invalid.length > 0) throw new InvalidRegistrationError(invalid)
     const site = this.database.kysely.selectFrom('sites').select('id').where('id', '=', siteId)
@@ -105,7 +109,7 @@ export class DeviceStore {
     try {
       const row = await this.database.kysely
         .insertInto('devices')
-        .values({ ...this.newRow(device, null), device_type: deviceType, name })
+        .values({ ...this.newRow(device, null), device_type: deviceType, name, silent_after_ms: silentAfterMs })
         .returningAll()
         .executeTakeFirstOrThrow()
       return toDevice(row)
@@ -117,14 +121,12 @@ export class DeviceStore {
   }
 
   /** @throws InvalidRegistrationError, NotRegisteredError */
-  async update(
-    id: number,
-    changes: { deviceType?: string | undefined; name?: string | null | undefined },
-  ): Promise<Device> {
-    const { deviceType, name } = changes
+  async update(id: number, changes: DeviceSettings): Promise<Device> {
+    const { deviceType, name, silentAfterMs } = changes
     const invalid = [
       ...(deviceType === undefined ? [] : invalidDeviceType(deviceType)),
       ...(name === undefined || name === null ? [] : invalidName(name)),
+      ...invalidSilentAfter(silentAfterMs),
     ]
     if (invalid.length > 0) throw new InvalidRegistrationError(invalid)
     const row = await this.database.kysely
@@ -132,6 +134,7 @@ export class DeviceStore {
       .set({
         ...(deviceType === undefined ? {} : { device_type: deviceType }),
         ...(name === undefined ? {} : { name }),
+        ...(silentAfterMs === undefined ? {} : { silent_after_ms: silentAfterMs }),
         updated_at_ms: this.clock.wallMs(),
       })
       .where('id', '=', id)
@@ -196,28 +199,6 @@ export class DeviceStore {
     }
   }
 
-  /** One statement for many; a change older than the one stored is ignored. */
-  async writeStatuses(changes: readonly StatusChange[], ties: StatusTies, kysely: Kysely<Database>): Promise<void> {
-    const replaceTies = sql.raw(ties === 'replace' ? '1 = 1' : '1 = 0')
-    const latest = latestChanges(changes)
-    for (let start = 0; start < latest.length; start += ROWS_PER_STATEMENT) {
-      const rows = latest.slice(start, start + ROWS_PER_STATEMENT).map(
-        ({ deviceId, status, atMs, reason }) => sql`(
-          cast(${deviceId} as integer), cast(${status} as text), cast(${atMs} as bigint), cast(${storableReason(reason)} as text))`,
-      )
-      // Both databases name the columns of a VALUES list column1, column2, …
-      await sql`
-        update devices set
-          status = change.column2, status_at_ms = change.column3, status_reason = change.column4,
-          updated_at_ms = ${this.clock.wallMs()}
-        from (values ${sql.join(rows)}) as change
-        where devices.id = change.column1
-          and (devices.status_at_ms is null or devices.status_at_ms < change.column3
-            or (devices.status_at_ms = change.column3 and devices.status is distinct from change.column2
-              and ${replaceTies}))`.execute(kysely)
-    }
-  }
-
   private newRow({ siteId, serialNumber }: DeviceKey, gatewayId: string | null) {
     const nowMs = this.clock.wallMs()
     return {
@@ -242,9 +223,18 @@ function toDevice(row: Selectable<DevicesTable>): Device {
     status: row.status as DeviceStatus | null,
     statusAtMs: row.status_at_ms,
     statusReason: row.status_reason,
+    silentAfterMs: row.silent_after_ms,
+    silentSinceMs: row.silent_since_ms,
     createdAtMs: row.created_at_ms,
     updatedAtMs: row.updated_at_ms,
   }
+}
+
+function invalidSilentAfter(ms: number | null | undefined): InvalidField[] {
+  if (ms === null || ms === undefined) return []
+  if (Number.isInteger(ms) && ms >= 0 && ms <= SILENT_AFTER_MS_MAX) return []
+  const remedy = `0 for never, or up to ${SILENT_AFTER_MS_MAX / 1000}, or null for the default`
+  return [{ field: 'silentAfterSeconds', value: ms / 1000, remedy }]
 }
 
 type StoredRow = Pick<

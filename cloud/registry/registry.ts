@@ -12,6 +12,7 @@ import type { Database } from '../database/schema.ts'
 import type { DeviceKey, RegisteredDevice, StatusChange, StatusTies } from './device.ts'
 import { DeviceCache } from './device-cache.ts'
 import { DeviceSelection } from './device-selection.ts'
+import { DeviceStatusStore, type StoredStatus } from './device-status-store.ts'
 import { DeviceStore } from './device-store.ts'
 import { GatewayReports } from './gateway-reports.ts'
 import { type GatewayBacklog, type GatewayGap, type GatewayHello, GatewayStore } from './gateway-store.ts'
@@ -51,6 +52,7 @@ export class Registry implements Part {
   /** Many devices at once, for commands. */
   readonly selection: DeviceSelection
   private readonly options: RegistryOptions
+  private readonly statuses: DeviceStatusStore
   private readonly cache: DeviceCache
   private readonly reports: GatewayReports
 
@@ -69,6 +71,7 @@ export class Registry implements Part {
     this.gateways = new GatewayStore({ database, clock, silentAfterMs: gatewaySilentAfterMs })
     const onUpdated = (deviceId: number) => this.cache.forgetDevice(deviceId)
     this.devices = new DeviceStore({ database, clock, deviceTypePrefixes, onUpdated })
+    this.statuses = new DeviceStatusStore({ database, clock })
     this.selection = new DeviceSelection({ database })
     this.reports = new GatewayReports({ store: this.gateways, clock, log, periodMs: reportPeriodMs })
   }
@@ -148,12 +151,22 @@ export class Registry implements Part {
     transaction: Transaction<Database>,
     ties: StatusTies = 'replace',
   ): Promise<void> {
-    await this.devices.writeStatuses(changes, ties, transaction)
+    await this.statuses.write(changes, ties, transaction)
   }
 
   /** The half in memory: from now on `resolve` answers with these statuses. */
   applyStatuses(changes: readonly StatusChange[]): void {
     for (const change of changes) this.cache.apply(change)
+  }
+
+  /** The statuses as the database has them now, whichever core wrote them; devices that are not there are left out. */
+  async storedStatuses(deviceIds: readonly number[]): Promise<ReadonlyMap<number, StoredStatus>> {
+    return this.statuses.find(deviceIds)
+  }
+
+  /** Notes, in the caller's transaction, that these devices said their status again: they are there. */
+  async noteRepeated(deviceIds: readonly number[], transaction: Transaction<Database>): Promise<void> {
+    await this.statuses.noteRepeated(deviceIds, transaction)
   }
 
   /** @throws BusbarError GATEWAY_NOT_REGISTERED, DATABASE_UNAVAILABLE */

@@ -22,6 +22,7 @@ import {
   DeviceStatusSchema,
   DeviceTypeSchema,
   deviceBody,
+  deviceSettings,
   NewDeviceSchema,
 } from '../schemas/device.ts'
 
@@ -68,7 +69,7 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         problems: ['CONFLICT', 'UNAVAILABLE'],
       },
       async ({ body }) => {
-        const device = await registry.devices.create(body).catch((error: unknown) => {
+        const device = await registry.devices.create(deviceSettings(body)).catch((error: unknown) => {
           if (!(error instanceof NotRegisteredError)) throw error
           const remedy = 'the id of a registered site; POST /api/v1/sites registers one'
           throw invalidInput([{ in: 'body', pointer: '/siteId', value: body.siteId, remedy }])
@@ -100,14 +101,17 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         path: '/api/v1/devices/:id',
         operationId: 'changeDevice',
         tag,
-        summary: 'Change the type or the name of a device',
+        summary: 'Change the type or the name of a device, or after how long a silence it counts as OFFLINE',
         permission: { role: 'engineer', scope: 'site' },
         params: DeviceParams,
         body: DeviceChangesSchema,
         responses: { 200: { description: 'The device as it is now', schema: DeviceSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params, body }) => ({ status: 200, body: deviceBody(await registry.devices.update(params.id, body)) }),
+      async ({ params, body }) => ({
+        status: 200,
+        body: deviceBody(await registry.devices.update(params.id, deviceSettings(body))),
+      }),
     ),
   ]
 }

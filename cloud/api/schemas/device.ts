@@ -23,6 +23,12 @@ export const DeviceTypeSchema = Type.String({
 
 export const DeviceStatusSchema = Type.Union(DEVICE_STATUSES.map((status) => Type.Literal(status)))
 
+const SilentAfterSchema = Type.Integer({
+  minimum: 0,
+  maximum: 2_592_000,
+  description: 'Seconds without a word after which it counts as OFFLINE; 0 for never, null for what the server has set',
+})
+
 export const DeviceSchema = Type.Object(
   {
     id: DeviceIdSchema,
@@ -34,6 +40,11 @@ export const DeviceSchema = Type.Object(
     status: nullable(DeviceStatusSchema),
     statusAt: nullable(TimeSchema),
     statusReason: nullable(Type.String()),
+    silentAfterSeconds: nullable(SilentAfterSchema),
+    silentSince: nullable({
+      ...TimeSchema,
+      description: 'While it is OFFLINE because nothing was heard of it: when it was last heard',
+    }),
     createdAt: TimeSchema,
     updatedAt: TimeSchema,
   },
@@ -46,14 +57,27 @@ export const NewDeviceSchema = Type.Object(
     serialNumber: SerialNumberSchema,
     deviceType: Type.Optional(DeviceTypeSchema),
     name: Type.Optional(nullable(NameSchema)),
+    silentAfterSeconds: Type.Optional(nullable(SilentAfterSchema)),
   },
   { ...closed, $id: 'NewDevice', description: 'Without a type it gets that of its serial number, otherwise UNKNOWN' },
 )
 
 export const DeviceChangesSchema = Type.Object(
-  { deviceType: Type.Optional(DeviceTypeSchema), name: Type.Optional(nullable(NameSchema)) },
+  {
+    deviceType: Type.Optional(DeviceTypeSchema),
+    name: Type.Optional(nullable(NameSchema)),
+    silentAfterSeconds: Type.Optional(nullable(SilentAfterSchema)),
+  },
   { ...closed, minProperties: 1, $id: 'DeviceChanges' },
 )
+
+/** A body as the registry takes it. */
+export function deviceSettings<Body extends { readonly silentAfterSeconds?: number | null }>({
+  silentAfterSeconds: seconds,
+  ...others
+}: Body) {
+  return { ...others, ...(seconds === undefined ? {} : { silentAfterMs: seconds === null ? null : seconds * 1000 }) }
+}
 
 export const LatestSchema = Type.Object(
   {
@@ -84,6 +108,8 @@ export function deviceBody(device: Device) {
     status: device.status,
     statusAt: timeOrNull(device.statusAtMs),
     statusReason: device.statusReason,
+    silentAfterSeconds: device.silentAfterMs === null ? null : device.silentAfterMs / 1000,
+    silentSince: timeOrNull(device.silentSinceMs),
     createdAt: time(device.createdAtMs),
     updatedAt: time(device.updatedAtMs),
   }

@@ -84,9 +84,18 @@ describe('resources', () => {
       status: 'ONLINE',
       statusAt: '2026-01-01T00:00:00.000Z',
     })
+    const silence = async (silentAfterSeconds: number | null) =>
+      (await sendJson(`${url}/api/v1/devices/${id}`, 'PATCH', { silentAfterSeconds })).body.silentAfterSeconds
+    expect(created.body).toMatchObject({ silentAfterSeconds: null, silentSince: null })
+    expect(await silence(90)).toBe(90)
+    expect(await silence(0)).toBe(0)
+    expect(await silence(null)).toBeNull()
+    expect(await silence(-1)).toBeUndefined()
+    const patient = { siteId: 1, serialNumber: 'MTR-10', silentAfterSeconds: 3600 }
+    expect((await sendJson(`${url}/api/v1/devices`, 'POST', patient)).body).toMatchObject({ silentAfterSeconds: 3600 })
     const found = async (query: string) =>
       (await getJson(`${url}/api/v1/devices?${query}`)).body.items.map((item: AnyJson) => item.id)
-    expect(await found('siteId=1')).toEqual([1, id])
+    expect(await found('siteId=1')).toEqual([1, id, id + 1])
     expect(await found('deviceType=EV_CHARGER')).toEqual([id])
     expect(await found('status=ONLINE')).toEqual([id])
     expect(await found('serialNumber=INV-001')).toEqual([1, 2])

@@ -5,7 +5,6 @@ import { PublishError } from '../../../cloud/bus/publish-error.ts'
 import { Batch } from '../../../cloud/ingest/batch.ts'
 import { IngestCounters } from '../../../cloud/ingest/counters.ts'
 import { Delivery } from '../../../cloud/ingest/delivery.ts'
-import { SavedStatuses } from '../../../cloud/ingest/status-changes.ts'
 import { systemClock } from '../../../shared/clock.ts'
 import { BusbarError } from '../../../shared/errors.ts'
 import { silentLogger } from '../../../shared/log.ts'
@@ -51,6 +50,7 @@ test('while a partition has no leader, what goes to others is published once, an
         return Promise.resolve()
       },
     },
+    registry: { storedStatuses: () => Promise.resolve(new Map()) },
     counters: new IngestCounters(),
     clock: systemClock,
     random: systemRandom,
@@ -62,7 +62,7 @@ test('while a partition has no leader, what goes to others is published once, an
     for (const key of keys) batch.add('device-telemetry', { key, value: `${key} ${n}` })
     batch.add('device-telemetry-dlt', { key: 'DLT-1', value: String(n) })
   }
-  const origin = { gatewayId: 'gw-1', epoch: 'e', savedStatuses: new SavedStatuses() }
+  const origin = { gatewayId: 'gw-1', epoch: 'e' }
   const { signal } = new AbortController()
   const delivered = delivery.deliver(origin, batch, { priority: [], telemetry: [] }, signal)
   const healthy = keys.filter((key) => bus.partitionOf(key) !== 0)

@@ -40,7 +40,12 @@ function openStream(changes: Partial<GatewayStreamOptions> & { readonly publish?
     onFailed: (error) => {
       throw error
     },
-    delivery: new Delivery({ ...common, bus: { publish }, cursors: { save: () => Promise.resolve() } }),
+    delivery: new Delivery({
+      ...common,
+      bus: { publish },
+      cursors: { save: () => Promise.resolve() },
+      registry: { storedStatuses: () => Promise.resolve(new Map()) },
+    }),
     registry: { resolve: () => DEVICE, load: () => Promise.resolve([]) },
     decoded: new ByteBudget(1_000_000),
     futureToleranceMs: 0,

@@ -1,8 +1,16 @@
 import { expect, test } from 'vitest'
 import type { PendingStatus } from '../../../cloud/ingest/batch.ts'
-import { SavedStatuses, statusChanges } from '../../../cloud/ingest/status-changes.ts'
+import { statusChanges } from '../../../cloud/ingest/status-changes.ts'
+import type { DeviceStatus } from '../../../cloud/registry/device.ts'
+import type { StoredStatus } from '../../../cloud/registry/device-status-store.ts'
 
-const pending = (status: 'ONLINE' | 'OFFLINE', known: 'ONLINE' | 'OFFLINE' | null): PendingStatus => ({
+const NOW_MS = 1_000_000
+
+const pending = (
+  status: DeviceStatus,
+  known: DeviceStatus | null = null,
+  headers: Record<string, string> = {},
+): PendingStatus => ({
   device: {
     deviceId: 1,
     serialNumber: 'INV-001',
@@ -12,40 +20,46 @@ const pending = (status: 'ONLINE' | 'OFFLINE', known: 'ONLINE' | 'OFFLINE' | nul
     statusAtMs: known === null ? null : 0,
   },
   report: { status, reason: 'because', time: { ms: 5, refused: null } },
-  headers: {},
+  headers,
 })
-const newStatuses = (reports: PendingStatus[]) =>
-  statusChanges(reports, new SavedStatuses()).records.map(
-    ({ value }) => (JSON.parse(value as string) as { newStatus: string }).newStatus,
-  )
+const stored = (status: DeviceStatus | null, statusAtMs = 0, repeatedAtMs: number | null = null) =>
+  new Map<number, StoredStatus>([[1, { status, statusAtMs, repeatedAtMs }]])
+const judge = (reports: PendingStatus[], known = stored(null)) => statusChanges(reports, known, NOW_MS)
+const newStatuses = (reports: PendingStatus[], known = stored(null)) =>
+  judge(reports, known).records.map(({ value }) => {
+    const { previousStatus, newStatus } = JSON.parse(value as string) as Record<string, string>
+    return `${previousStatus} ${newStatus}`
+  })
 
 test('only changes become events, those within one batch included', () => {
-  expect(newStatuses([pending('ONLINE', 'ONLINE')])).toEqual([])
-  expect(newStatuses([pending('ONLINE', null), pending('ONLINE', null), pending('OFFLINE', null)])).toEqual([
-    'ONLINE',
-    'OFFLINE',
+  expect(newStatuses([pending('ONLINE')], stored('ONLINE'))).toEqual([])
+  expect(newStatuses([pending('ONLINE'), pending('ONLINE'), pending('OFFLINE')])).toEqual([
+    'OFFLINE ONLINE',
+    'ONLINE OFFLINE',
   ])
 })
 
 test('a first report that says OFFLINE is no change, and the registry learns it', () => {
-  const { records, changes } = statusChanges([pending('OFFLINE', null)], new SavedStatuses())
+  const { records, changes } = judge([pending('OFFLINE')])
   expect(records).toEqual([])
   expect(changes).toMatchObject([{ deviceId: 1, status: 'OFFLINE' }])
 })
 
-test('what the stream saved counts, unless the registry has something newer', () => {
-  const saved = new SavedStatuses()
-  saved.save([{ deviceId: 1, status: 'OFFLINE', atMs: 3 }])
-  const stale = pending('ONLINE', 'ONLINE')
-  expect(statusChanges([stale], saved).changes).toMatchObject([{ status: 'ONLINE', atMs: 5 }])
-  const newer = { ...stale, device: { ...stale.device, statusAtMs: 4 } }
-  expect(statusChanges([newer], saved).changes).toEqual([])
+test('what the database has counts, whatever was in memory when the report came', () => {
+  expect(newStatuses([pending('ONLINE', 'ONLINE')], stored('OFFLINE'))).toEqual(['OFFLINE ONLINE'])
+  expect(newStatuses([pending('ONLINE', 'OFFLINE')], stored('ONLINE'))).toEqual([])
+  expect(newStatuses([pending('ONLINE', 'ERROR')], new Map())).toEqual(['ERROR ONLINE'])
 })
 
-test('of many devices only those saved last are remembered', () => {
-  const saved = new SavedStatuses()
-  for (let deviceId = 1; deviceId <= 10_001; deviceId++) saved.save([{ deviceId, status: 'OFFLINE', atMs: 3 }])
-  const { device } = pending('ONLINE', 'ONLINE')
-  expect(saved.statusOf(device).status).toBe('ONLINE')
-  expect(saved.statusOf({ ...device, deviceId: 2 }).status).toBe('OFFLINE')
+test('a change is never older than the status that it follows', () => {
+  expect(judge([pending('ONLINE')], stored('OFFLINE', 9)).changes).toMatchObject([{ status: 'ONLINE', atMs: 9 }])
+})
+
+test('that a device says its status again is told once a minute, and not of what waited in the gateway', () => {
+  const minuteAgo = NOW_MS - 60_000
+  expect(judge([pending('ONLINE'), pending('ONLINE')], stored('ONLINE')).repeated).toEqual([1])
+  expect(judge([pending('ONLINE')], stored('ONLINE', 0, minuteAgo)).repeated).toEqual([1])
+  expect(judge([pending('ONLINE')], stored('ONLINE', 0, minuteAgo + 1)).repeated).toEqual([])
+  expect(judge([pending('ONLINE', null, { backfill: 'true' })], stored('ONLINE')).repeated).toEqual([])
+  expect(judge([pending('OFFLINE')], stored('ONLINE')).repeated).toEqual([])
 })

@@ -163,6 +163,47 @@ await describeOnEveryDatabase('the registry', (database) => {
     expect(await registry.devices.get(deviceId)).toMatchObject({ status: 'ONLINE' })
   })
 
+  it('takes a device for silent no more when a status of its own is written, and only then', async () => {
+    const { registry, handle } = await open()
+    const [device] = await registry.load('g1', [INV])
+    const deviceId = device?.deviceId as number
+    await registry.setStatuses([{ deviceId, status: 'OFFLINE', atMs: 10 }])
+    await handle.kysely.updateTable('devices').set({ silent_since_ms: 4 }).execute()
+    const write = (status: StatusChange['status'], atMs: number) =>
+      handle.transaction((transaction) => registry.writeStatuses([{ deviceId, status, atMs }], transaction, 'keep'))
+    await write('ONLINE', 9)
+    await write('OFFLINE', 10)
+    expect(await registry.devices.get(deviceId)).toMatchObject({ status: 'OFFLINE', silentSinceMs: 4 })
+    await registry.setStatuses([{ deviceId, status: 'ONLINE', atMs: 10 }])
+    expect(await registry.devices.get(deviceId)).toMatchObject({ status: 'ONLINE', silentSinceMs: null })
+  })
+
+  it('has statuses as they are now, whichever core wrote them', async () => {
+    const url = await database.freshUrl()
+    const here = registryOn(await database.open({ url })).registry
+    const there = registryOn(await database.open({ url })).registry
+    const [device] = await here.load('g1', [INV])
+    const deviceId = device?.deviceId as number
+    await there.setStatuses([{ deviceId, status: 'ERROR', atMs: 10 }])
+    expect((await here.load('g1', [INV]))[0]?.status).toBeNull()
+    expect([...(await here.storedStatuses([deviceId, 99]))]).toEqual([
+      [deviceId, { status: 'ERROR', statusAtMs: 10, repeatedAtMs: null }],
+    ])
+  })
+
+  it('keeps after how long a silence a device counts as offline', async () => {
+    const { registry } = await open()
+    await registry.sites.create({ id: 1 })
+    const { id, silentAfterMs } = await registry.devices.create({ ...INV, silentAfterMs: 60_000 })
+    expect(silentAfterMs).toBe(60_000)
+    expect(await registry.devices.update(id, { name: 'Roof' })).toMatchObject({ silentAfterMs: 60_000 })
+    expect(await registry.devices.update(id, { silentAfterMs: 0 })).toMatchObject({ silentAfterMs: 0 })
+    expect(await registry.devices.update(id, { silentAfterMs: null })).toMatchObject({ silentAfterMs: null })
+    for (const wrong of [-1, 0.5, 2_592_000_001]) {
+      await expect(registry.devices.update(id, { silentAfterMs: wrong })).rejects.toThrow('silentAfterSeconds')
+    }
+  })
+
   it('writes statuses with the rest of a transaction, or not at all', async () => {
     const { registry, handle } = await open()
     const [device] = await registry.load('g1', [INV])

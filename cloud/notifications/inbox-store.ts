@@ -33,6 +33,8 @@ export type With<T> = (changed: T, transaction: Transaction<Database>) => Promis
 
 /** Rows of one statement. */
 const ROWS_PER_STATEMENT = 500
+/** The clocks of cores differ by less. */
+const CLOCKS_DIFFER_MS = 10_000
 /** Rows that one statement marks as read, or removes. */
 const ROWS_PER_STEP = 2_000
 
@@ -114,11 +116,13 @@ export class InboxStore {
   }
 
   /**
-   * Marks what was stored at `upToMs` or before, in several transactions when it is much, of which `also` joins the last.
-   * Resolves with how many were unread.
+   * Marks what was stored at `upToMs` or before, or everything when that is null, in several transactions when it is much, of
+   * which `also` joins the last. Resolves with how many were unread.
    */
-  async markAllRead(userId: string, upToMs: number, also?: With<number>): Promise<number> {
+  async markAllRead(userId: string, upToMs: number | null, also?: With<number>): Promise<number> {
     const { dialect } = this.database
+    // Bounded also for everything, so that it comes to an end. The clock of another core may be ahead.
+    const newestMs = upToMs ?? this.clock.wallMs() + CLOCKS_DIFFER_MS
     let marked = 0
     for (let isDone = false; !isDone; await nextTurn()) {
       const step = await this.database.transaction(async (transaction) => {
@@ -133,7 +137,7 @@ export class InboxStore {
               .select('id')
               .where('user_id', '=', userId)
               .where('read_at_ms', 'is', null)
-              .where('created_at_ms', '<=', upToMs)
+              .where('created_at_ms', '<=', newestMs)
               .orderBy('created_at_ms')
               .orderBy('id')
               .limit(ROWS_PER_STEP)

@@ -7,6 +7,7 @@ import {
   DEVICE_STATUS,
   DEVICE_TELEMETRY,
   deadLetterTopicOf,
+  NOTIFICATIONS,
   ORCHESTRATOR_RESPONSES,
   TASK_REQUESTED,
   type TopicSpec,
@@ -18,8 +19,10 @@ import {
   DeviceTelemetrySchema,
   RECORD_HEADERS_SCHEMA,
 } from '../messages/device-events.ts'
+import { NOTIFICATION_HEADERS_SCHEMA, NotificationMessageSchema } from '../messages/notification-events.ts'
 import { OrchestratorResponseSchema, TaskRequestedSchema } from '../messages/task-events.ts'
 import { CommandSchema } from '../schemas/command.ts'
+import { UnreadCountSchema } from '../schemas/notification.ts'
 import { TaskSchema } from '../schemas/task.ts'
 import { CHANNEL_NAMES, CHANNELS, type Channel } from '../socket/channels.ts'
 import { CLIENT_FRAMES, SERVER_FRAMES } from '../socket/frames.ts'
@@ -29,7 +32,6 @@ type JsonObject = { [member: string]: Json }
 
 interface RecordSchemas {
   readonly value: TSchema
-  /** Of what came from a gateway. */
   readonly headers?: TSchema
 }
 
@@ -42,6 +44,7 @@ const RECORDS: Readonly<Record<string, RecordSchemas>> = {
   [COMMAND_EVENTS]: { value: { ...CommandCreatedSchema, $id: 'CommandCreated' } },
   [TASK_REQUESTED]: { value: TaskRequestedSchema },
   [ORCHESTRATOR_RESPONSES]: { value: OrchestratorResponseSchema },
+  [NOTIFICATIONS]: { value: NotificationMessageSchema, headers: NOTIFICATION_HEADERS_SCHEMA },
 }
 const CONSUMED_BY_US = new Set(Object.keys(RECORDS).map(deadLetterTopicOf))
 
@@ -51,6 +54,8 @@ const LIVE_VALUES: Readonly<Record<Channel, TSchema>> = {
   status: DeviceStatusChangeSchema,
   commands: CommandSchema,
   tasks: TaskSchema,
+  notifications: NotificationMessageSchema,
+  unread: UnreadCountSchema,
 }
 
 export const WEBSOCKET_PATH = '/api/v1/ws'

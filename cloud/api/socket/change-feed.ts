@@ -1,9 +1,11 @@
 /** Where the changes of a resource come from: the service that keeps it, as the live channels see it. */
 
 import type { CommandService, CommandView } from '../../commands/commands.ts'
+import type { Notifications, UnreadCount } from '../../notifications/notifications.ts'
 import type { Tasks, TaskView } from '../../orchestration/orchestration.ts'
 import { PAGE_LIMIT_MAX } from '../../registry/page.ts'
 import { commandBody } from '../schemas/command.ts'
+import { unreadBody } from '../schemas/notification.ts'
 import { taskBody } from '../schemas/task.ts'
 import type { ResourceChannel } from './channels.ts'
 import { type Filter, keysOf } from './filter.ts'
@@ -81,6 +83,25 @@ export function taskFeed(tasks: Pick<Tasks, 'get' | 'list' | 'changedSince'>): C
       }
       const task = await tasks.get(taskId)
       return task === null ? [] : [changeOf(task)]
+    },
+  }
+}
+
+/** A change is that a notification came or was read. */
+export function unreadFeed({ inbox }: Pick<Notifications, 'inbox'>): ChangeFeed {
+  const changeOf = (count: UnreadCount): Change => ({
+    id: count.userId,
+    changedAtMs: count.changedAtMs,
+    keys: keysOf({ userId: count.userId }),
+    body: unreadBody(count),
+  })
+  return {
+    async changedSince(sinceMs, limit, afterId) {
+      return (await inbox.unreadSince(sinceMs, limit, afterId)).map(changeOf)
+    },
+    async present({ userId }) {
+      // Of everybody it would be more than anybody wants to know.
+      return userId === undefined ? [] : [changeOf(await inbox.unreadCount(userId))]
     },
   }
 }

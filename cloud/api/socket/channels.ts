@@ -1,6 +1,6 @@
 /** The live channels of the WebSocket: where each one's events come from, what selects among them, who may see them. */
 
-import { DEVICE_STATUS, DEVICE_TELEMETRY } from '../../bus/catalogue.ts'
+import { DEVICE_STATUS, DEVICE_TELEMETRY, NOTIFICATIONS } from '../../bus/catalogue.ts'
 import type { RequiredPermission } from '../permission.ts'
 import type { FilterName } from './filter.ts'
 
@@ -12,13 +12,14 @@ export interface ChannelDeclaration {
   readonly permission: RequiredPermission
 }
 
-export const CHANNEL_NAMES = ['telemetry', 'status', 'commands', 'tasks'] as const
+export const CHANNEL_NAMES = ['telemetry', 'status', 'commands', 'tasks', 'notifications', 'unread'] as const
 export type Channel = (typeof CHANNEL_NAMES)[number]
 /** Channels of changed resources. */
-export const RESOURCE_CHANNELS = ['commands', 'tasks'] as const satisfies readonly Channel[]
+export const RESOURCE_CHANNELS = ['commands', 'tasks', 'unread'] as const satisfies readonly Channel[]
 export type ResourceChannel = (typeof RESOURCE_CHANNELS)[number]
 
 const viewer = { role: 'viewer', scope: 'site' } as const
+const self = { role: 'viewer', scope: 'self' } as const
 
 export const CHANNELS: Readonly<Record<Channel, ChannelDeclaration>> = {
   telemetry: {
@@ -44,6 +45,18 @@ export const CHANNELS: Readonly<Record<Channel, ChannelDeclaration>> = {
     filters: ['taskId'],
     summary: 'Tasks with their tally, as GET /api/v1/tasks/{id} shows them, whenever one changes',
     permission: viewer,
+  },
+  notifications: {
+    topic: NOTIFICATIONS,
+    filters: ['userId'],
+    summary: 'What users are told, as it comes; each notification once',
+    permission: self,
+  },
+  unread: {
+    topic: null,
+    filters: ['userId'],
+    summary: 'How many notifications users have not read, whenever one comes or is read, wherever that is',
+    permission: self,
   },
 }
 

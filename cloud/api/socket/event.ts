@@ -8,6 +8,7 @@ import type { SeenChange } from './change-poller.ts'
 import type { Channel } from './channels.ts'
 import type { LiveEvent } from './fan-out.ts'
 import { keysOf } from './filter.ts'
+import type { RecentIds } from './recent-ids.ts'
 
 /** What subscriptions select by. */
 type DeviceSubject = { readonly siteId: number; readonly deviceId: number; readonly serialNumber: string }
@@ -20,6 +21,14 @@ const SUBJECT_BYTES_MAX = 160
 export function busEvent(channel: Channel, record: ConsumedRecord): LiveEvent {
   const subject = subjectOf(record.value)
   return { keys: subject === null ? null : keysOf(subject), frame: () => recordFrame(channel, record) }
+}
+
+/** Null for one that came before: the bus may deliver a record twice, and a person is told once. */
+export function notificationEvent(record: ConsumedRecord, recent: RecentIds): LiveEvent | null {
+  const { id, userId } = addressOf(record.value) ?? {}
+  if (id === undefined || userId === undefined) return { keys: null, frame: () => null }
+  if (!recent.add(id)) return null
+  return { keys: keysOf({ userId }), frame: () => recordFrame('notifications', record) }
 }
 
 export function changeEvent(channel: Channel, change: SeenChange): LiveEvent {
@@ -41,6 +50,14 @@ function subjectOf(value: Buffer): DeviceSubject | null {
   const { siteId, deviceId, serialNumber } = parsed as Partial<Record<string, unknown>>
   if (typeof siteId !== 'number' || typeof deviceId !== 'number' || typeof serialNumber !== 'string') return null
   return { siteId, deviceId, serialNumber }
+}
+
+/** Null when the value is no notification. */
+function addressOf(value: Buffer): { readonly id: string; readonly userId: string } | null {
+  const parsed = parse(value.toString())
+  if (typeof parsed !== 'object' || parsed === null) return null
+  const { id, userId } = parsed as Partial<Record<string, unknown>>
+  return typeof id === 'string' && typeof userId === 'string' ? { id, userId } : null
 }
 
 /** The frame, or null when the value is not JSON and would spoil it. */

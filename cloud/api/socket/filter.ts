@@ -3,6 +3,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { SERIAL_NUMBER_PATTERN } from '../../../shared/mqtt-topics.ts'
 import { CommandIdSchema } from '../schemas/command.ts'
+import { UserIdSchema } from '../schemas/notification.ts'
 import { TaskIdSchema } from '../schemas/task.ts'
 
 /** One criterion at most; `{}` is everything. */
@@ -18,6 +19,7 @@ export const FilterSchema = Type.Object(
     ),
     commandId: Type.Optional(CommandIdSchema),
     taskId: Type.Optional(TaskIdSchema),
+    userId: Type.Optional(UserIdSchema),
   },
   {
     additionalProperties: false,

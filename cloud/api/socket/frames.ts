@@ -42,7 +42,7 @@ export const SERVER_FRAMES = {
     {
       $id: 'Subscribed',
       description:
-        'Every event from now on will follow. On commands and tasks the present state of what the filter names comes ' +
+        'Every event from now on will follow. On channels of resources the present state of what the filter names comes ' +
         `first, the newest ${PRESENT_MAX} at most`,
     },
   ),

@@ -17,12 +17,13 @@ import type { ApiMetrics } from '../metrics.ts'
 import type { ChangeFeed, ChangeFeeds } from './change-feed.ts'
 import { ChangePoller } from './change-poller.ts'
 import { type Channel, channelOfTopic, isResourceChannel, RESOURCE_CHANNELS, type ResourceChannel } from './channels.ts'
-import { busEvent, changeEvent, changeFrame } from './event.ts'
+import { busEvent, changeEvent, changeFrame, notificationEvent } from './event.ts'
 import { FanOut } from './fan-out.ts'
 import { type Filter, filterKey } from './filter.ts'
 import { type FrameErrorCode, PRESENT_MAX, parseFrame, type SubscribeFrame } from './frames.ts'
 import { type ClientEvents, GOING_AWAY, LiveClient, type LiveSocket, type Subscribed } from './live-client.ts'
 import { LiveTail } from './live-tail.ts'
+import { RecentIds } from './recent-ids.ts'
 import { SubscriptionIndex } from './subscription-index.ts'
 
 export interface HubOptions {
@@ -45,6 +46,7 @@ export class Hub {
   private readonly index = new SubscriptionIndex()
   private readonly fanOut: FanOut
   private readonly tail: LiveTail
+  private readonly recentNotifications = new RecentIds()
   private readonly pollers = new Map<ResourceChannel, ChangePoller>()
   private readonly clientEvents: ClientEvents
   private reviewing: Timer | null = null
@@ -212,7 +214,12 @@ export class Hub {
   /** Never rejects: a value nobody can use must not make the bus deliver it again. */
   private async sendBatch(batch: ConsumedBatch): Promise<void> {
     const channel = channelOfTopic(batch.topic)
-    if (channel !== undefined) await this.fanOut.send(channel, batch.records, (record) => busEvent(channel, record))
+    if (channel === 'notifications') {
+      const events = batch.records.flatMap((record) => notificationEvent(record, this.recentNotifications) ?? [])
+      await this.fanOut.send(channel, events, (event) => event)
+    } else if (channel !== undefined) {
+      await this.fanOut.send(channel, batch.records, (record) => busEvent(channel, record))
+    }
   }
 
   private pollerOf(channel: ResourceChannel, feed: ChangeFeed): ChangePoller {

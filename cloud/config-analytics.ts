@@ -1,6 +1,17 @@
 /** Settings of analytics, statuses, alerts, notifications, and of consumers that meet a record they cannot handle. */
 
-import { bytes, count, flag, KiB, MiB, milliseconds, secretText, section, text } from '../shared/config/keys.ts'
+import {
+  bytes,
+  count,
+  flag,
+  KiB,
+  MiB,
+  milliseconds,
+  numbers,
+  secretText,
+  section,
+  text,
+} from '../shared/config/keys.ts'
 
 export const telemetry = section('Readings kept in the database, and what they are rolled up to.', {
   rawDays: count(30, [1, 3_650], 'days', 'How long readings are kept as they came'),
@@ -28,6 +39,12 @@ export const status = section('When a device or a gateway counts as offline.', {
     900_000,
     [0, 2_592_000_000],
     'A device of which nothing was heard for longer is OFFLINE, where it has no time of its own; 0 for never',
+  ),
+  silentAfterMsByType: numbers(
+    { METER: 3_600_000 },
+    [0, 2_592_000_000],
+    'The same for devices of a type',
+    'milliseconds from 0 to 2592000000 by device type; what is set replaces the whole table',
   ),
   gatewayOfflineAfterMs: milliseconds(
     60_000,
@@ -96,8 +113,13 @@ export const consumers = section('What consumers do with a record that they cann
 })
 
 export const deadLetters = section('The list of dead letters; the topics themselves have their own retention.', {
-  keptDays: count(30, [1, 365], 'days', 'How long they are listed'),
-  keptMax: count(100_000, [100, 10_000_000], 'dead letters', 'How many are listed; beyond it the oldest go'),
+  keptDays: count(30, [1, 365], 'days', 'How long they are listed, from when the bus took them in'),
+  keptMax: count(
+    100_000,
+    [100, 1_000_000],
+    'dead letters',
+    'How many are listed, looked at once a minute; beyond it the oldest leave the list, and can be replayed no more',
+  ),
   valueBytesMax: bytes(
     1 * MiB,
     [1 * KiB, 16 * MiB],

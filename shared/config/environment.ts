@@ -1,6 +1,6 @@
 /** Keys that the environment sets. */
 
-import type { Field } from './fields.ts'
+import { type Field, isTableOfNumbers } from './fields.ts'
 
 /** Names that Kubernetes gives every container of a namespace with a Service named like the program; not ours. */
 const SERVICE_LINK = /^(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)$/
@@ -30,12 +30,16 @@ export function fromText(field: Field, text: string): unknown {
       return text === 'true' ? true : text === 'false' ? false : text
     case 'integer':
     case 'number':
-      return /^[+-]?\d[\d_]*(\.\d+)?(e[+-]?\d+)?$/i.test(text) ? Number(text.replaceAll('_', '')) : text
+      return numberOrText(text)
     case 'list':
       return splitList(text)
     case 'table':
-      return fromPairs(splitList(text)) ?? text
+      return fromPairs(splitList(text), isTableOfNumbers(field) ? numberOrText : (value) => value) ?? text
   }
+}
+
+function numberOrText(text: string): number | string {
+  return /^[+-]?\d[\d_]*(\.\d+)?(e[+-]?\d+)?$/i.test(text) ? Number(text.replaceAll('_', '')) : text
 }
 
 function splitList(text: string): string[] {
@@ -46,12 +50,12 @@ function splitList(text: string): string[] {
 }
 
 /** `['INV=SOLAR_INVERTER']` as a table, or null when a part is no pair. */
-function fromPairs(parts: readonly string[]): Record<string, string> | null {
-  const table: Record<string, string> = {}
+function fromPairs<V>(parts: readonly string[], read: (text: string) => V): Record<string, V> | null {
+  const table: Record<string, V> = {}
   for (const part of parts) {
     const equals = part.indexOf('=')
     if (equals < 1) return null
-    table[part.slice(0, equals).trim()] = part.slice(equals + 1).trim()
+    table[part.slice(0, equals).trim()] = read(part.slice(equals + 1).trim())
   }
   return table
 }

@@ -34,7 +34,7 @@ function renderField(field: Field): string[] {
 }
 
 function renderTable(field: Field): string[] {
-  const entries = Object.entries(field.schema.default as Record<string, string>)
+  const entries = Object.entries(field.schema.default as Record<string, string | number>)
   return [
     ...comment(`${sentence(field.schema.description)} ${capital(expectation(field))}.`),
     `[${field.key}]`,

@@ -1,6 +1,6 @@
 /**
  * The keys of a config file, read off its TypeBox schema: an object of sections, which may nest, whose leaves are
- * strings, numbers, booleans, choices, lists of strings, or tables from string to string.
+ * strings, numbers, booleans, choices, lists of strings, or tables from string to string or to integer.
  *
  * Beside JSON Schema's own keywords a leaf may carry
  *   `unit`     what a number counts: 'ms', 'bytes', 'hours', …
@@ -72,6 +72,13 @@ export function expectation(field: Field): string {
     case 'table':
       return `a table of ${schema.expects ?? 'strings'}`
   }
+}
+
+/** True for a table whose values are numbers. */
+export function isTableOfNumbers({ kind, schema }: Field): boolean {
+  if (kind !== 'table') return false
+  const [values] = Object.values(schema.patternProperties as Readonly<Record<string, TSchema>>)
+  return values?.type === 'integer'
 }
 
 function collect(section: TObject, path: readonly string[], envPrefix: string, fields: Field[]): void {

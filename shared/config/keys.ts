@@ -93,6 +93,16 @@ export function table(value: Readonly<Record<string, string>>, description: stri
   return Type.Record(Type.String(), Type.String(), { default: value, description, expects })
 }
 
+/** A table of numbers of one unit, by name. */
+export function numbers(
+  value: Readonly<Record<string, number>>,
+  [minimum, maximum]: Range,
+  description: string,
+  expects: string,
+) {
+  return Type.Record(Type.String(), Type.Integer({ minimum, maximum }), { default: value, description, expects })
+}
+
 /** Sections that both programs have. */
 export const logSection = section('Logs, on standard error.', {
   level: choice('info', ['trace', 'debug', 'info', 'warn', 'error', 'silent'], 'Least severe level that is written'),

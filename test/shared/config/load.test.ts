@@ -10,6 +10,7 @@ import {
   flag,
   fraction,
   list,
+  numbers,
   requiredText,
   secretText,
   section,
@@ -30,7 +31,10 @@ const schema = Type.Object({
     password: secretText('none', 'Password', 'at least 8 characters', '^.{8,}$|^none$'),
     tls: section('TLS.', { caFile: file('CA'), attempts: count(3, [1, 5], 'attempts', 'Attempts') }),
   }),
-  types: section('Types.', { prefixes: table({ INV: 'INVERTER' }, 'Prefixes', 'types by prefix') }),
+  types: section('Types.', {
+    prefixes: table({ INV: 'INVERTER' }, 'Prefixes', 'types by prefix'),
+    limits: numbers({ METER: 60 }, [0, 100], 'Limits', 'numbers from 0 to 100 by type'),
+  }),
 })
 
 function load(text: string, env: Record<string, string> = {}, extra: { file?: string } = {}) {
@@ -77,6 +81,18 @@ describe('a config', () => {
     })
     expect(config.uplink).toMatchObject({ enabled: false, order: 'strict', windowBytes: 12, brokers: ['a:1', 'b:2'] })
     expect(config.types.prefixes).toEqual({ X: 'EX', Y: 'WY' })
+  })
+
+  it('takes a table of numbers from file and environment, and refuses other values', () => {
+    const limits = (text: string, env = {}) => load(`[gateway]\nid = "a"\n${text}`, env).types.limits
+    expect(limits('')).toEqual({ METER: 60 })
+    expect(limits('[types.limits]\nINVERTER = 7\n')).toEqual({ INVERTER: 7 })
+    expect(limits('', { BUSBAR_EDGE_TYPES_LIMITS: 'METER=1_0, BATTERY=0' })).toEqual({ METER: 10, BATTERY: 0 })
+    for (const wrong of ['METER=x', 'METER=101', 'METER=1.5', 'METER']) {
+      const { message } = problemsOf(() => limits('', { BUSBAR_EDGE_TYPES_LIMITS: wrong }))
+      expect(message, wrong).toContain('must be a table of numbers from 0 to 100 by type')
+    }
+    expect(problemsOf(() => limits('[types.limits]\nMETER = "7"\n')).message).toContain('must be a table of numbers')
   })
 
   it('replaces a whole table, and {} empties it', () => {

@@ -1,7 +1,7 @@
 /**
  * The composition root of the cloud: every part, in the order in which the data flows.
  *
- *     gateways ═gRPC═▶ ingest ─▶ bus ─▶ latest values ─▶ database ◀─ api ◀─REST, WebSocket─ console
+ *     gateways ═gRPC═▶ ingest ─▶ bus ─▶ analytics ─▶ database ◀─ api ◀─REST, WebSocket─ console
  *                        └─▶ registry, cursors, device commands ─▶ database
  *     api ─▶ commands, tasks ─▶ database ─▶ relay ─▶ bus ─▶ orchestration ─▶ device commands ─▶ dispatcher ═gRPC═▶ gateways
  */
@@ -29,7 +29,7 @@ import { Ingest } from './ingest/server.ts'
 import { coreMetrics } from './metrics.ts'
 import { TaskOrchestration, Tasks } from './orchestration/orchestration.ts'
 import { Registry } from './registry/registry.ts'
-import { LatestValues } from './telemetry/latest-values.ts'
+import { Analytics } from './telemetry/analytics.ts'
 
 export interface CoreTools {
   readonly clock: Clock
@@ -82,13 +82,13 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     commands: deviceCommands,
     ...tools,
   })
-  const latest = new LatestValues({ bus, database, registry, clock, log })
+  const analytics = new Analytics({ bus, database, registry, settings: config.telemetry, parking, coreId, ...tools })
   const { bodyBytesMax, ...apiSettings } = config.api
   const api = new Api({
     ...apiSettings,
     limits: { ...config.websocket, bodyBytesMax },
     registry,
-    latest,
+    latest: analytics,
     commands,
     tasks,
     feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks) },
@@ -98,7 +98,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
       { name: 'database', health: () => database.health() },
       { name: 'bus', health: () => bus.health() },
     ],
-    metrics: coreMetrics({ ingest, bus, gateways, latest, relay, dispatcher, orchestration }),
+    metrics: coreMetrics({ ingest, bus, gateways, analytics, relay, dispatcher, orchestration }),
     version: VERSION,
     clock,
     log,
@@ -109,11 +109,11 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     // take half a minute to let its new member in, and gateways need not wait for that.
     startOrder: [
       ...[database, registry, bus, gateways, api, topics, relay, commands, dispatcher, ingest],
-      ...[parking, orchestration, latest],
+      ...[parking, orchestration, analytics],
     ],
     // Who takes in stops first; the database is last, since everyone before it may still write.
     stopOrder: [
-      ...[ingest, topics, api, orchestration, latest, parking, dispatcher, commands, relay],
+      ...[ingest, topics, api, orchestration, analytics, parking, dispatcher, commands, relay],
       ...[gateways, registry, bus, database],
     ],
     stopTimeoutMs: config.shutdown.timeoutMs,

@@ -8,18 +8,18 @@ import type { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import type { Gateways } from './gateways/gateways.ts'
 import type { Ingest } from './ingest/server.ts'
 import type { TaskOrchestration } from './orchestration/orchestration.ts'
-import type { LatestValues } from './telemetry/latest-values.ts'
+import type { Analytics } from './telemetry/analytics.ts'
 
 export function coreMetrics(parts: {
   readonly ingest: Pick<Ingest, 'stats'>
   readonly bus: Pick<Bus, 'stats'>
   readonly gateways: Pick<Gateways, 'connectedGateways'>
-  readonly latest: Pick<LatestValues, 'stats'>
+  readonly analytics: Pick<Analytics, 'stats'>
   readonly relay: Pick<OutboxRelay, 'stats'>
   readonly dispatcher: Pick<CommandDispatcher, 'stats'>
   readonly orchestration: Pick<TaskOrchestration, 'stats'>
 }): MetricsRegistry {
-  const { ingest, bus, gateways, latest, relay, dispatcher, orchestration } = parts
+  const { ingest, bus, gateways, analytics, relay, dispatcher, orchestration } = parts
   const registry = new MetricsRegistry()
   collectDefaultMetrics({ register: registry })
   const { gauge, counter } = metricsOf(registry, 'busbar_')
@@ -104,9 +104,18 @@ export function coreMetrics(parts: {
   counter('bus_redelivered_batches', 'Batches that a consumer rejected', () => bus.stats().redeliveredBatches)
   counter('bus_failures', 'Appends that failed', () => labelled('cause', bus.stats().failures), ['cause'])
 
-  counter('latest_values_records', 'Readings whose effect is in the database', () => latest.stats().records)
-  counter('latest_values_writes', 'Transactions that wrote latest values', () => latest.stats().writes)
-  counter('latest_values_unusable_records', 'Readings that were dead-lettered', () => latest.stats().unusableRecords)
+  counter(
+    'latest_values_records',
+    'Records of devices whose effect is in the database',
+    () => analytics.stats().records,
+  )
+  counter('latest_values_writes', 'Transactions that wrote them', () => analytics.stats().writes)
+  counter(
+    'latest_values_unusable_records',
+    'Records of devices that were dead-lettered',
+    () => labelled('code', analytics.stats().unusable),
+    ['code'],
+  )
 
   gauge('outbox_waiting_records', 'Records that are due and not published', () => relay.stats().waiting)
   gauge('outbox_oldest_waiting_seconds', 'How long the oldest of them has been due', () => {

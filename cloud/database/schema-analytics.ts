@@ -40,7 +40,11 @@ export interface TimePartitionsTable {
 export interface RollupDeltasTable {
   id: Generated<number>
   created_at_ms: Immutable<number>
-  /** JSON; see cloud/telemetry/rollup.ts. */
+  /** How many readings it is the sum of. */
+  readings: Immutable<number>
+  /** Buckets and fields in it: what rolling it up costs. */
+  entries: Immutable<number>
+  /** JSON; see cloud/telemetry/rollup-delta.ts. */
   body: Immutable<string>
 }
 
@@ -102,11 +106,14 @@ export interface AlertsTable {
   serial_number: Immutable<string>
   state: string
   past: Immutable<number>
+  /** Event time of the first reading that met the condition; `opened_at_ms` is that of the one that had met it for long enough. */
+  since_ms: Immutable<number>
   opened_at_ms: Immutable<number>
   closed_at_ms: number | null
   close_reason: string | null
   acknowledged_at_ms: number | null
   acknowledged_by: string | null
+  acknowledged_note: string | null
   /** When it is to be escalated; null when it is not, or was. */
   escalate_at_ms: number | null
   escalated_at_ms: number | null
@@ -163,34 +170,45 @@ export interface NotificationReadsTable {
   changed_at_ms: number
 }
 
-/** Records that a consumer could not handle yet, and those of the same key behind them. */
+/** A key whose records a consumer has set aside, or one record alone that has none; it has a row as long as it has records. */
+export interface ParkedLanesTable {
+  consumer_group: Immutable<string>
+  topic: Immutable<string>
+  lane: Immutable<string>
+  parked_at_ms: Immutable<number>
+  /** Of its first record; the others only wait behind it. */
+  tries: number
+  error_code: string | null
+  error: string | null
+  due_at_ms: number
+  lease_by: string | null
+  lease_until_ms: number | null
+}
+
+/** Records that a consumer could not handle yet, and those of the same key behind them, in the order of their ids. */
 export interface ParkedRecordsTable {
   id: Generated<number>
   consumer_group: Immutable<string>
   topic: Immutable<string>
+  lane: Immutable<string>
   partition: Immutable<number>
   record_offset: Immutable<number>
-  key: Immutable<string | null>
   timestamp_ms: Immutable<number>
+  /** JSON, since a key may hold a NUL. */
+  key: Immutable<string | null>
   headers: Immutable<string>
-  tries: number
-  error_code: string | null
-  error: string | null
-  parked_at_ms: Immutable<number>
-  due_at_ms: number
-  lease_by: string | null
-  lease_until_ms: number | null
   value: Immutable<Buffer>
 }
 
 /** What is on the dead-letter topics, so that it can be listed, shown and replayed. */
 export interface DeadLettersTable {
-  /** topic/partition/offset */
+  /** topic.partition.offset */
   id: Immutable<string>
   topic: Immutable<string>
   partition: Immutable<number>
   record_offset: Immutable<number>
   original_topic: Immutable<string>
+  /** To be looked for; the envelope has it to the letter. */
   key: Immutable<string | null>
   /** Who gave it up: a consumer group, or `ingest`. */
   source: Immutable<string | null>
@@ -199,11 +217,23 @@ export interface DeadLettersTable {
   retry_count: Immutable<number>
   failed_at_ms: Immutable<number>
   created_at_ms: Immutable<number>
+  /** From 1; of a value that is spread over several dead letters only the first is listed. */
+  part: Immutable<number>
+  parts: Immutable<number>
+  /** What the parts of one value have in common; null for one that is whole. */
+  set_id: Immutable<string | null>
   replayed_at_ms: number | null
   replays: number
-  headers: Immutable<string>
-  /** The dead letter as it is on its topic. */
-  value: Immutable<Buffer>
+  /** Which replay has it in hand, and until when that one counts. */
+  claim: string | null
+  claimed_until_ms: number | null
+  value_bytes: Immutable<number>
+  /** When the bus took it in, as the bus says. A topic that was made anew counts offsets from 0 again, not the time. */
+  timestamp_ms: Immutable<number>
+  /** JSON: its key and headers. */
+  envelope: Immutable<string>
+  /** The dead letter as it is on its topic; null for one that is too large to be kept. */
+  value: Immutable<Buffer | null>
 }
 
 /** Work that one core does for all; see duty.ts. */
@@ -231,6 +261,7 @@ export interface AnalyticsTables {
   notification_bursts: NotificationBurstsTable
   notification_burst_notices: NotificationBurstNoticesTable
   notification_reads: NotificationReadsTable
+  parked_lanes: ParkedLanesTable
   parked_records: ParkedRecordsTable
   dead_letters: DeadLettersTable
   duties: DutiesTable

@@ -21,7 +21,8 @@ export function selectRows(dialect: Dialect, deviceIds: readonly number[]): RawB
 export function replaceRows(dialect: Dialect, rows: readonly LatestRow[]): RawBuilder<unknown> {
   return sql`
     update latest_values
-    set telemetry = given.telemetry, event_at_ms = given.event_at_ms, received_at_ms = given.received_at_ms
+    set telemetry = given.telemetry, event_at_ms = given.event_at_ms, received_at_ms = given.received_at_ms,
+      heard_at_ms = given.heard_at_ms
     from (${given(dialect, rows)}) as given
     where latest_values.device_id = given.device_id`
 }
@@ -30,8 +31,8 @@ export function replaceRows(dialect: Dialect, rows: readonly LatestRow[]): RawBu
 export function insertRows(dialect: Dialect, rows: readonly LatestRow[]): RawBuilder<Pick<LatestRow, 'device_id'>> {
   // SQLite takes ON for a join's condition where a SELECT without WHERE stands before it.
   return sql`
-    insert into latest_values (device_id, site_id, serial_number, telemetry, event_at_ms, received_at_ms)
-    select device_id, site_id, serial_number, telemetry, event_at_ms, received_at_ms
+    insert into latest_values (device_id, site_id, serial_number, telemetry, event_at_ms, received_at_ms, heard_at_ms)
+    select device_id, site_id, serial_number, telemetry, event_at_ms, received_at_ms, heard_at_ms
     from (${given(dialect, rows)}) as given
     where true
     on conflict (device_id) do nothing
@@ -44,8 +45,9 @@ function given(dialect: Dialect, rows: readonly LatestRow[]): RawBuilder<LatestR
       select * from unnest(
         ${rows.map((row) => row.device_id)}::int[], ${rows.map((row) => row.site_id)}::int[],
         ${rows.map((row) => row.serial_number)}::text[], ${rows.map((row) => row.telemetry)}::text[],
-        ${rows.map((row) => row.event_at_ms)}::bigint[], ${rows.map((row) => row.received_at_ms)}::bigint[]
-      ) as row (device_id, site_id, serial_number, telemetry, event_at_ms, received_at_ms)`
+        ${rows.map((row) => row.event_at_ms)}::bigint[], ${rows.map((row) => row.received_at_ms)}::bigint[],
+        ${rows.map((row) => row.heard_at_ms)}::bigint[]
+      ) as row (device_id, site_id, serial_number, telemetry, event_at_ms, received_at_ms, heard_at_ms)`
   }
   const tuples = rows.map((row) => [
     row.device_id,
@@ -54,10 +56,11 @@ function given(dialect: Dialect, rows: readonly LatestRow[]): RawBuilder<LatestR
     row.telemetry,
     row.event_at_ms,
     row.received_at_ms,
+    row.heard_at_ms,
   ])
   return sql`
     select
       value ->> 0 as device_id, value ->> 1 as site_id, value ->> 2 as serial_number, value ->> 3 as telemetry,
-      value ->> 4 as event_at_ms, value ->> 5 as received_at_ms
+      value ->> 4 as event_at_ms, value ->> 5 as received_at_ms, value ->> 6 as heard_at_ms
     from json_each(${JSON.stringify(tuples)})`
 }

@@ -57,53 +57,58 @@ export class LatestStore {
 
   /**
    * Merges what arrived into what is stored, inside the caller's transaction; the rows written are counted. May run
-   * again with the same devices.
+   * again with the same. @param heard when each device was last heard of, Unix milliseconds; one that has sent no reading
+   * yet has no row to note it in.
    */
   async merge(
-    devices: readonly DeviceFields[],
+    devices: ReadonlyMap<number, DeviceFields>,
+    heard: ReadonlyMap<number, number>,
     transaction: Transaction<Database>,
     drops: FieldDrops,
   ): Promise<number> {
     // One order for all cores: two that wait for each other's rows would wait for ever.
-    const ordered = [...devices].sort((a, b) => a.deviceId - b.deviceId)
+    const ordered = [...new Set([...devices.keys(), ...heard.keys()])].sort((a, b) => a - b)
     const { dialect } = this.database
     let written = 0
     for (let start = 0; start < ordered.length; start += ROWS_PER_STATEMENT) {
-      let remaining = ordered.slice(start, start + ROWS_PER_STATEMENT)
+      let remaining: readonly number[] = ordered.slice(start, start + ROWS_PER_STATEMENT)
       while (remaining.length > 0) {
         const stored = await this.lockStored(remaining, transaction)
-        const changed = remaining.flatMap((device) => {
-          const known = stored.get(device.deviceId)
-          return known !== undefined && mergeFields(known, device, drops) ? [known] : []
-        })
-        if (changed.length > 0) await replaceRows(dialect, changed.map(toRow)).execute(transaction)
-        const fresh = remaining.filter((device) => !stored.has(device.deviceId))
+        const changed: LatestRow[] = []
+        const fresh: LatestRow[] = []
+        for (const deviceId of remaining) {
+          const known = stored.get(deviceId)
+          const device = devices.get(deviceId)
+          const heardAtMs = heard.get(deviceId) ?? null
+          if (known === undefined && device !== undefined) fresh.push(toRow(device, heardAtMs))
+          if (known === undefined) continue
+          const isNews = device !== undefined && mergeFields(known.fields, device, drops)
+          const isHeard = heardAtMs !== null && (known.heardAtMs === null || known.heardAtMs < heardAtMs)
+          if (isNews || isHeard) changed.push(toRow(known.fields, isHeard ? heardAtMs : known.heardAtMs))
+        }
+        if (changed.length > 0) await replaceRows(dialect, changed).execute(transaction)
         const inserted = fresh.length === 0 ? new Set<number>() : await this.insert(fresh, transaction)
         written += changed.length + inserted.size
         // Another core inserted the rest between our two statements; now they are there to be merged into.
-        remaining = fresh.filter((device) => !inserted.has(device.deviceId))
+        remaining = fresh.map((row) => row.device_id).filter((deviceId) => !inserted.has(deviceId))
       }
     }
     return written
   }
 
-  private async lockStored(
-    devices: readonly DeviceFields[],
-    transaction: Transaction<Database>,
-  ): Promise<Map<number, DeviceFields>> {
-    const ids = devices.map((device) => device.deviceId)
-    const { rows } = await selectRows(this.database.dialect, ids).execute(transaction)
-    return new Map(rows.map((row) => [row.device_id, fromRow(row)]))
+  private async lockStored(deviceIds: readonly number[], transaction: Transaction<Database>) {
+    const { rows } = await selectRows(this.database.dialect, deviceIds).execute(transaction)
+    return new Map(rows.map((row) => [row.device_id, { fields: fromRow(row), heardAtMs: row.heard_at_ms }]))
   }
 
   /** The ids of those that were not there. */
-  private async insert(devices: readonly DeviceFields[], transaction: Transaction<Database>): Promise<Set<number>> {
-    const { rows } = await insertRows(this.database.dialect, devices.map(toRow)).execute(transaction)
+  private async insert(devices: readonly LatestRow[], transaction: Transaction<Database>): Promise<Set<number>> {
+    const { rows } = await insertRows(this.database.dialect, devices).execute(transaction)
     return new Set(rows.map((row) => row.device_id))
   }
 }
 
-function toRow(device: DeviceFields): LatestRow {
+function toRow(device: DeviceFields, heardAtMs: number | null): LatestRow {
   return {
     device_id: device.deviceId,
     site_id: device.siteId,
@@ -111,7 +116,7 @@ function toRow(device: DeviceFields): LatestRow {
     telemetry: encodeFields(device.fields),
     event_at_ms: device.eventAtMs,
     received_at_ms: device.receivedAtMs,
-    heard_at_ms: null,
+    heard_at_ms: heardAtMs,
   }
 }
 

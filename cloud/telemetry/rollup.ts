@@ -43,14 +43,21 @@ export function mergeRollups(a: FieldRollup, b: FieldRollup): FieldRollup {
     count: a.count + b.count,
     min: Math.min(a.min, b.min),
     max: Math.max(a.max, b.max),
-    sum: a.sum + b.sum,
+    sum: finite(a.sum + b.sum),
     last: later.last,
     lastAtMs: later.lastAtMs,
     lastSeq: later.lastSeq,
   }
 }
 
+/** JSON knows no infinity; a sum that leaves the range of a number stays at its end. */
+function finite(sum: number): number {
+  return Math.max(-Number.MAX_VALUE, Math.min(Number.MAX_VALUE, sum))
+}
+
 type Encoded = [count: number, min: number, max: number, sum: number, last: number, lastAtMs: number, lastSeq: number]
+
+export type EncodedRollups = Readonly<Record<string, Encoded>>
 
 /** JSON object: field name → [count, min, max, sum, last, last event time, last sequence]. */
 export function encodeRollups(fields: ReadonlyMap<string, FieldRollup>): string {
@@ -61,8 +68,9 @@ export function encodeRollups(fields: ReadonlyMap<string, FieldRollup>): string 
   return `{${members.join(',')}}`
 }
 
-export function decodeRollups(text: string): Map<string, FieldRollup> {
-  const members = JSON.parse(text) as Record<string, Encoded>
+/** @param encoded what `encodeRollups` wrote, as text or parsed. */
+export function decodeRollups(encoded: string | EncodedRollups): Map<string, FieldRollup> {
+  const members = typeof encoded === 'string' ? (JSON.parse(encoded) as EncodedRollups) : encoded
   return new Map(
     Object.entries(members).map(([name, [count, min, max, sum, last, lastAtMs, lastSeq]]) => [
       name,

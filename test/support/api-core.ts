@@ -8,13 +8,15 @@ import { onTestFinished } from 'vitest'
 import { Api, type ApiOptions } from '../../cloud/api/api.ts'
 import { catalogue } from '../../cloud/bus/catalogue.ts'
 import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
+import { Parking } from '../../cloud/bus/parking.ts'
 import type { CommandSettings } from '../../cloud/commands/commands.ts'
 import { type DatabaseHandle, openDatabase } from '../../cloud/database/database.ts'
 import { Registry } from '../../cloud/registry/registry.ts'
-import { LatestValues } from '../../cloud/telemetry/latest-values.ts'
+import { Analytics } from '../../cloud/telemetry/analytics.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
+import { analyticsSettings, consumers } from './analytics-core.ts'
 import { type CommandCore, commandCore } from './command-core.ts'
 
 export interface ApiCore {
@@ -43,7 +45,18 @@ export async function startApiCore(
   const bus = new EmbeddedBus({ dir: join(dir, 'bus'), topics: catalogue(), random: systemRandom, ...common })
   const metrics = new MetricsRegistry()
   const core = commandCore(database, { registry, settings, clock: overrides.clock ?? systemClock })
-  const latest = new LatestValues({ bus, database, registry, writeDelayMs: 10, ...common })
+  const parking = new Parking({ database, bus, coreId: 'core', settings: consumers, random: systemRandom, ...common })
+  const latest = new Analytics({
+    parking,
+    ...common,
+    bus,
+    database,
+    registry,
+    settings: analyticsSettings,
+    coreId: 'core',
+    random: systemRandom,
+    writeDelayMs: 10,
+  })
   const api = new Api({
     host: '127.0.0.1',
     port: 0,
@@ -61,7 +74,7 @@ export async function startApiCore(
     ...common,
     ...overrides,
   })
-  const parts = [database, registry, bus, latest, api]
+  const parts = [database, registry, bus, parking, latest, api]
   onTestFinished(async () => {
     const deadline = AbortSignal.timeout(5000)
     for (const part of parts.toReversed()) await part.stop(deadline)

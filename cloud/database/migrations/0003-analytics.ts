@@ -1,8 +1,8 @@
 /** Readings and their roll-ups, statuses, alerts, notifications, records set aside, dead letters, and duties of one core. */
 
-import { type SchemaModule, sql } from 'kysely'
+import { type SchemaModule, sql, type Transaction } from 'kysely'
 import type { Migration } from '../migrate.ts'
-import type { Dialect } from '../schema.ts'
+import type { Database, Dialect } from '../schema.ts'
 
 /** Tables by time; on PostgreSQL their partitions are made as the data needs them (cloud/telemetry). */
 const ROLLUPS = ['rollups_1m', 'rollups_15m', 'rollups_1h', 'rollups_1d'] as const
@@ -10,8 +10,8 @@ const ROLLUPS = ['rollups_1m', 'rollups_15m', 'rollups_1h', 'rollups_1d'] as con
 export const analytics: Migration = {
   number: 3,
   name: 'analytics',
-  async up(schema, dialect) {
-    await createTelemetry(schema, dialect)
+  async up(schema, dialect, transaction) {
+    await createTelemetry(schema, dialect, transaction)
     await createStatuses(schema)
     await createAlerts(schema)
     await createNotifications(schema)
@@ -25,7 +25,11 @@ export const analytics: Migration = {
   },
 }
 
-async function createTelemetry(schema: SchemaModule, dialect: Dialect): Promise<void> {
+async function createTelemetry(
+  schema: SchemaModule,
+  dialect: Dialect,
+  transaction: Transaction<Database>,
+): Promise<void> {
   const readings = schema
     .createTable('readings')
     .addColumn('device_id', 'integer', (column) => column.notNull())
@@ -58,8 +62,16 @@ async function createTelemetry(schema: SchemaModule, dialect: Dialect): Promise<
       dialect === 'sqlite' ? column.primaryKey().autoIncrement() : column.primaryKey().generatedByDefaultAsIdentity(),
     )
     .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('readings', 'integer', (column) => column.notNull())
+    .addColumn('entries', 'integer', (column) => column.notNull())
     .addColumn('body', 'text', (column) => column.notNull())
     .execute()
+  if (dialect === 'postgres') {
+    // They live for seconds: compressing them costs more than the space.
+    await sql`alter table rollup_deltas alter column body set storage external`.execute(transaction)
+    // Every row is replaced again and again: with room beside it its index need not be touched.
+    await sql`alter table latest_values set (fillfactor = 50)`.execute(transaction)
+  }
   await schema.alterTable('latest_values').addColumn('heard_at_ms', 'bigint').execute()
   await schema.alterTable('gateway_gaps').addColumn('from_ms', 'bigint').execute()
   await schema.alterTable('gateway_gaps').addColumn('to_ms', 'bigint').execute()
@@ -72,6 +84,7 @@ function byTime(dialect: Dialect, column: string) {
 async function createStatuses(schema: SchemaModule): Promise<void> {
   await schema.alterTable('devices').addColumn('silent_after_ms', 'bigint').execute()
   await schema.alterTable('devices').addColumn('silent_since_ms', 'bigint').execute()
+  await schema.alterTable('devices').addColumn('status_repeated_at_ms', 'bigint').execute()
   await schema
     .createIndex('devices_silent')
     .on('devices')
@@ -101,6 +114,7 @@ async function createStatuses(schema: SchemaModule): Promise<void> {
     .execute()
   await schema
     .createIndex('gateway_outages_open')
+    .unique()
     .on('gateway_outages')
     .columns(['gateway_id'])
     .where(sql.ref('ended_at_ms'), 'is', null)
@@ -153,11 +167,13 @@ async function createAlerts(schema: SchemaModule): Promise<void> {
     .addColumn('state', 'text', (column) => column.notNull())
     // 1 when it was found in backfilled data, after the fact.
     .addColumn('past', 'integer', (column) => column.notNull())
+    .addColumn('since_ms', 'bigint', (column) => column.notNull())
     .addColumn('opened_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('closed_at_ms', 'bigint')
     .addColumn('close_reason', 'text')
     .addColumn('acknowledged_at_ms', 'bigint')
     .addColumn('acknowledged_by', 'text')
+    .addColumn('acknowledged_note', 'text')
     .addColumn('escalate_at_ms', 'bigint')
     .addColumn('escalated_at_ms', 'bigint')
     .addColumn('value_opened', 'double precision', (column) => column.notNull())
@@ -177,6 +193,12 @@ async function createAlerts(schema: SchemaModule): Promise<void> {
     .createIndex('alerts_open')
     .on('alerts')
     .columns(['created_at_ms', 'id'])
+    .where(sql.ref('closed_at_ms'), 'is', null)
+    .execute()
+  await schema
+    .createIndex('alerts_open_rule')
+    .on('alerts')
+    .columns(['rule_id'])
     .where(sql.ref('closed_at_ms'), 'is', null)
     .execute()
   await schema
@@ -257,6 +279,27 @@ async function createNotifications(schema: SchemaModule): Promise<void> {
 async function createSetAside(schema: SchemaModule, dialect: Dialect): Promise<void> {
   const binary = dialect === 'sqlite' ? sql`blob` : sql`bytea`
   const identity = dialect === 'sqlite' ? 'integer' : 'bigint'
+  // A lane is what keeps its order: the records of a key, or one record alone that has none.
+  await schema
+    .createTable('parked_lanes')
+    .addColumn('consumer_group', 'text', (column) => column.notNull())
+    .addColumn('topic', 'text', (column) => column.notNull())
+    .addColumn('lane', 'text', (column) => column.notNull())
+    .addColumn('parked_at_ms', 'bigint', (column) => column.notNull())
+    // Of its first record; the others only wait behind it.
+    .addColumn('tries', 'integer', (column) => column.notNull())
+    .addColumn('error_code', 'text')
+    .addColumn('error', 'text')
+    .addColumn('due_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('lease_by', 'text')
+    .addColumn('lease_until_ms', 'bigint')
+    .addPrimaryKeyConstraint('parked_lanes_key', ['consumer_group', 'topic', 'lane'])
+    .execute()
+  await schema
+    .createIndex('parked_lanes_due')
+    .on('parked_lanes')
+    .columns(['consumer_group', 'topic', 'due_at_ms'])
+    .execute()
   await schema
     .createTable('parked_records')
     .addColumn('id', identity, (column) =>
@@ -264,26 +307,26 @@ async function createSetAside(schema: SchemaModule, dialect: Dialect): Promise<v
     )
     .addColumn('consumer_group', 'text', (column) => column.notNull())
     .addColumn('topic', 'text', (column) => column.notNull())
+    .addColumn('lane', 'text', (column) => column.notNull())
     .addColumn('partition', 'integer', (column) => column.notNull())
     .addColumn('record_offset', 'bigint', (column) => column.notNull())
-    .addColumn('key', 'text')
     .addColumn('timestamp_ms', 'bigint', (column) => column.notNull())
+    .addColumn('key', 'text')
     .addColumn('headers', 'text', (column) => column.notNull())
-    // Tries that the record itself made fail; 0 for one that only waits behind another of its key.
-    .addColumn('tries', 'integer', (column) => column.notNull())
-    .addColumn('error_code', 'text')
-    .addColumn('error', 'text')
-    .addColumn('parked_at_ms', 'bigint', (column) => column.notNull())
-    .addColumn('due_at_ms', 'bigint', (column) => column.notNull())
-    .addColumn('lease_by', 'text')
-    .addColumn('lease_until_ms', 'bigint')
     .addColumn('value', binary, (column) => column.notNull())
-    .addUniqueConstraint('parked_records_once', ['consumer_group', 'topic', 'partition', 'record_offset'])
+    // With the time of the bus, since a topic that was made anew counts from 0 again.
+    .addUniqueConstraint('parked_records_once', [
+      'consumer_group',
+      'topic',
+      'partition',
+      'record_offset',
+      'timestamp_ms',
+    ])
     .execute()
   await schema
-    .createIndex('parked_records_key')
+    .createIndex('parked_records_lane')
     .on('parked_records')
-    .columns(['consumer_group', 'topic', 'key', 'id'])
+    .columns(['consumer_group', 'topic', 'lane', 'id'])
     .execute()
   await schema
     .createTable('dead_letters')
@@ -299,17 +342,33 @@ async function createSetAside(schema: SchemaModule, dialect: Dialect): Promise<v
     .addColumn('retry_count', 'integer', (column) => column.notNull())
     .addColumn('failed_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('part', 'integer', (column) => column.notNull())
+    .addColumn('parts', 'integer', (column) => column.notNull())
+    .addColumn('set_id', 'text')
     .addColumn('replayed_at_ms', 'bigint')
     .addColumn('replays', 'integer', (column) => column.notNull())
-    .addColumn('headers', 'text', (column) => column.notNull())
-    .addColumn('value', binary, (column) => column.notNull())
+    .addColumn('claim', 'text')
+    .addColumn('claimed_until_ms', 'bigint')
+    .addColumn('value_bytes', 'integer', (column) => column.notNull())
+    .addColumn('timestamp_ms', 'bigint', (column) => column.notNull())
+    .addColumn('envelope', 'text', (column) => column.notNull())
+    // Last, so that SQLite lists without reading it.
+    .addColumn('value', binary)
     .execute()
-  await schema.createIndex('dead_letters_created').on('dead_letters').columns(['created_at_ms', 'id']).execute()
-  for (const column of ['original_topic', 'code'] as const) {
+  const place = ['created_at_ms', 'record_offset', 'id']
+  await schema.createIndex('dead_letters_created').on('dead_letters').columns(place).execute()
+  await schema.createIndex('dead_letters_set').on('dead_letters').columns(['set_id']).execute()
+  // Holds all that a summary needs.
+  await schema
+    .createIndex('dead_letters_kinds')
+    .on('dead_letters')
+    .columns(['original_topic', 'code', 'part', 'replayed_at_ms', 'created_at_ms'])
+    .execute()
+  for (const column of ['original_topic', 'code', 'key'] as const) {
     await schema
       .createIndex(`dead_letters_${column}`)
       .on('dead_letters')
-      .columns([column, 'created_at_ms', 'id'])
+      .columns([column, ...place])
       .execute()
   }
 }

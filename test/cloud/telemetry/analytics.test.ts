@@ -2,29 +2,29 @@ import { expect, it, onTestFinished } from 'vitest'
 import type { ConsumedRecord } from '../../../cloud/bus/bus.ts'
 import { DEVICE_STATUS, DEVICE_TELEMETRY } from '../../../cloud/bus/catalogue.ts'
 import type { EmbeddedBus } from '../../../cloud/bus/embedded/embedded-bus.ts'
-import type { LatestValuesOptions } from '../../../cloud/telemetry/latest-values.ts'
+import type { AnalyticsOptions } from '../../../cloud/telemetry/analytics.ts'
+import { startAnalyticsCore, startBus } from '../../support/analytics-core.ts'
 import { bunPath, startChild } from '../../support/child.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { readingRecord, statusRecord } from '../../support/device-records.ts'
-import { startBus, startLatestValuesCore } from '../../support/latest-values-core.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { until } from '../../support/until.ts'
 
-const CORE = new URL('../../support/latest-values-core.ts', import.meta.url).pathname
+const CORE = new URL('../../support/analytics-core.ts', import.meta.url).pathname
 
-await describeOnEveryDatabase('latest values', (database) => {
+await describeOnEveryDatabase('analytics', (database) => {
   const start = async (
-    latestValues: Partial<LatestValuesOptions> = {},
-    wrapBus: (bus: EmbeddedBus) => LatestValuesOptions['bus'] = (bus) => bus,
+    analytics: Partial<AnalyticsOptions> = {},
+    wrapBus: (bus: EmbeddedBus) => AnalyticsOptions['bus'] = (bus) => bus,
   ) => {
     const where = { busDir: await tempDir(), databaseUrl: await database.freshUrl() }
-    const core = await startLatestValuesCore({ ...where, wrapBus, latestValues: { writeDelayMs: 5, ...latestValues } })
+    const core = await startAnalyticsCore({ ...where, wrapBus, analytics: { writeDelayMs: 5, ...analytics } })
     onTestFinished(() => core.stop())
     return core
   }
 
   it('keep every field with its own event time', async () => {
-    const { bus, latestValues } = await start()
+    const { bus, analytics } = await start()
     await bus.publish(DEVICE_TELEMETRY, [
       readingRecord({
         deviceId: 7,
@@ -44,7 +44,7 @@ await describeOnEveryDatabase('latest values', (database) => {
       }),
       readingRecord({ deviceId: 8, siteId: 4, fields: { on: true, mode: null, phases: [1, 2, 3] }, atMs: 5 }),
     ])
-    await until(() => latestValues.stats().records === 4)
+    await until(() => analytics.stats().records === 4)
     const seven = {
       deviceId: 7,
       siteId: 3,
@@ -57,18 +57,18 @@ await describeOnEveryDatabase('latest values', (database) => {
         temperature: { value: 20, atMs: 1_000 },
       },
     }
-    expect(await latestValues.latest(7)).toEqual(seven)
-    expect(await latestValues.latestOfSite(3)).toEqual([seven])
-    expect((await latestValues.latest(8))?.values).toEqual({
+    expect(await analytics.latest(7)).toEqual(seven)
+    expect(await analytics.latestOfSite(3)).toEqual([seven])
+    expect((await analytics.latest(8))?.values).toEqual({
       on: { value: true, atMs: 5 },
       mode: { value: null, atMs: 5 },
       phases: { value: [1, 2, 3], atMs: 5 },
     })
-    expect(await latestValues.latest(9)).toBeNull()
+    expect(await analytics.latest(9)).toBeNull()
   })
 
   it('keep the devices’ statuses by event time', async () => {
-    const { bus, registry, latestValues } = await start()
+    const { bus, registry, analytics } = await start()
     const [device] = await registry.load('g', [{ siteId: 1, serialNumber: 'INV-1' }])
     const id = device?.deviceId as number
     await bus.publish(DEVICE_STATUS, [
@@ -77,12 +77,12 @@ await describeOnEveryDatabase('latest values', (database) => {
       statusRecord(id, 'OFFLINE', 20),
       statusRecord(999, 'ONLINE', 1),
     ])
-    await until(() => latestValues.stats().records === 4)
+    await until(() => analytics.stats().records === 4)
     expect(await registry.devices.get(id)).toMatchObject({ status: 'ERROR', statusAtMs: 30, statusReason: 'arc fault' })
   })
 
   it('dead-letter what nobody can use, and go on', async () => {
-    const { bus, latestValues } = await start()
+    const { bus, analytics } = await start()
     const letters: ConsumedRecord[] = []
     await bus.subscribe({
       group: 'operators',
@@ -114,13 +114,13 @@ await describeOnEveryDatabase('latest values', (database) => {
     expect(errors.map((error) => error.code)).toEqual(Array(6).fill('RECORD_UNUSABLE'))
     expect(errors.map((error) => error.message)).toContain('timestamp is no RFC 3339 time')
     expect(letters[0]?.headers).toMatchObject({ source: 'analytics-service', originalPartition: expect.any(String) })
-    await until(() => latestValues.stats().unusableRecords === 6)
-    expect((await latestValues.latest(1))?.values).toEqual({ powerKw: { value: 1, atMs: 1 } })
+    await until(() => analytics.stats().unusable.RECORD_UNUSABLE === 6)
+    expect((await analytics.latest(1))?.values).toEqual({ powerKw: { value: 1, atMs: 1 } })
   })
 
   it('change nothing when a batch comes twice', async () => {
     let losses = 1
-    const { latestValues, bus } = await start({}, (real) => ({
+    const { analytics, bus } = await start({}, (real) => ({
       publish: (topic, records) => real.publish(topic, records),
       subscribe: (options) =>
         real.subscribe({
@@ -133,8 +133,8 @@ await describeOnEveryDatabase('latest values', (database) => {
         }),
     }))
     await bus.publish(DEVICE_TELEMETRY, [readingRecord({ deviceId: 1, fields: { a: 1 }, atMs: 1 })])
-    await until(() => latestValues.stats().records === 2)
-    expect(latestValues.stats()).toMatchObject({ writes: 2, writtenRows: 1 })
+    await until(() => analytics.stats().records === 2)
+    expect(analytics.stats()).toMatchObject({ writes: 2, writtenRows: 1 })
   })
 
   it('lose nothing and repeat nothing when the core is killed in the middle, again and again', {
@@ -173,12 +173,12 @@ await describeOnEveryDatabase('latest values', (database) => {
     }
     expect(kills).toBeGreaterThan(0)
 
-    const core = await startLatestValuesCore(where)
+    const core = await startAnalyticsCore(where)
     onTestFinished(() => core.stop())
     const all = async () =>
-      (await core.latestValues.latestOfSite(1)).every((device) => device.eventAtMs === rounds * 1_000)
-    await until(async () => (await core.latestValues.latestOfSite(1)).length === devices && (await all()))
-    for (const { values } of await core.latestValues.latestOfSite(1)) {
+      (await core.analytics.latestOfSite(1)).every((device) => device.eventAtMs === rounds * 1_000)
+    await until(async () => (await core.analytics.latestOfSite(1)).length === devices && (await all()))
+    for (const { values } of await core.analytics.latestOfSite(1)) {
       expect(values.round).toEqual({ value: rounds, atMs: rounds * 1_000 })
       for (let rest = 0; rest < 7; rest++) {
         const last = rounds - ((rounds - rest) % 7)
@@ -191,16 +191,16 @@ await describeOnEveryDatabase('latest values', (database) => {
   // SQLite has no server that could be killed.
   if (postgres !== null) {
     it('wait for a database that is away, and then catch up', async () => {
-      const { bus, latestValues, database: handle } = await start()
+      const { bus, analytics, database: handle } = await start()
       await bus.publish(DEVICE_TELEMETRY, [readingRecord({ deviceId: 1, fields: { a: 1 }, atMs: 1 })])
-      await until(() => latestValues.stats().records === 1)
+      await until(() => analytics.stats().records === 1)
       await postgres.kill()
       await bus.publish(DEVICE_TELEMETRY, [readingRecord({ deviceId: 1, fields: { a: 2 }, atMs: 2 })])
       await until(() => bus.stats().redeliveredBatches > 0, { what: 'the bus delivers again' })
       expect(handle.health().state).toBe('down')
       await postgres.restart()
-      await until(() => latestValues.stats().records === 2, { what: 'the record arrives after all' })
-      expect((await latestValues.latest(1))?.values.a).toEqual({ value: 2, atMs: 2 })
+      await until(() => analytics.stats().records === 2, { what: 'the record arrives after all' })
+      expect((await analytics.latest(1))?.values.a).toEqual({ value: 2, atMs: 2 })
     })
   }
 })

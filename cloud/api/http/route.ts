@@ -43,7 +43,7 @@ export interface ResponseDeclaration {
 
 /** Everything about a route but its handler. */
 export interface RouteDeclaration {
-  readonly method: 'GET' | 'POST' | 'PATCH'
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   /** Parameters as `:name`. */
   readonly path: string
   readonly operationId: string

@@ -1,0 +1,59 @@
+/** The readings of a batch, sorted by what they are judged for. */
+
+import type { Reading } from '../registry/device-event.ts'
+import type { AlertRule } from './alert-rule.ts'
+import type { AlertState, Track } from './alert-state.ts'
+import type { StoredState } from './alert-state-store.ts'
+import { fieldValue } from './condition.ts'
+import type { Case } from './judgement.ts'
+import type { RuleBook } from './rule-book.ts'
+
+export class CaseFile {
+  readonly cases: readonly Case[]
+  private readonly byRule = new Map<string, AlertRule>()
+
+  constructor(book: RuleBook, readings: Iterable<{ readonly reading: Reading; readonly track: Track }>) {
+    const cases = new Map<AlertRule, Map<string, Case>>()
+    for (const { reading, track } of readings) {
+      const { deviceId, siteId, serialNumber, atMs } = reading
+      for (const rule of book.rulesFor(reading)) {
+        const value = fieldValue(reading.fields, rule.condition.field)
+        if (value === null) continue
+        const ofRule = cases.get(rule) ?? new Map<string, Case>()
+        cases.set(rule, ofRule)
+        const key = `${deviceId}${track}`
+        const known = ofRule.get(key)
+        if (known === undefined) {
+          ofRule.set(key, { rule, deviceId, siteId, serialNumber, track, values: [{ atMs, value }] })
+        } else known.values.push({ atMs, value })
+      }
+    }
+    this.cases = [...cases.values()].flatMap((ofRule) => [...ofRule.values()])
+    for (const rule of cases.keys()) this.byRule.set(rule.id, rule)
+  }
+
+  deviceIds(): number[] {
+    return [...new Set(this.cases.map(({ deviceId }) => deviceId))]
+  }
+
+  /** Whether somebody has judged by later rules. */
+  isOutdatedBy(stored: readonly StoredState[]): boolean {
+    return stored.some(({ ruleId, ruleVersion }) => {
+      const rule = this.byRule.get(ruleId)
+      return rule !== undefined && ruleVersion > rule.version
+    })
+  }
+
+  /** Finds the state of a case; what was judged by another version of its rule is forgotten. */
+  statesOf(stored: readonly StoredState[]): (each: Case) => AlertState | null {
+    const states = new Map(stored.map((each) => [keyOf(each.ruleId, each.deviceId, each.track), each]))
+    return ({ rule, deviceId, track }) => {
+      const found = states.get(keyOf(rule.id, deviceId, track))
+      return found?.ruleVersion === rule.version ? found.state : null
+    }
+  }
+}
+
+function keyOf(ruleId: string, deviceId: number, track: Track): string {
+  return `${ruleId}/${deviceId}/${track}`
+}

@@ -12,6 +12,7 @@ import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../../shared/cli/exit-status.t
 import { processTerminal } from '../../shared/cli/terminal.ts'
 import { messageOf } from '../../shared/errors.ts'
 import { projectDir } from '../support/child.ts'
+import { analytics } from './analytics.ts'
 import { bytes } from './bytes.ts'
 import { drain } from './drain.ts'
 import { durableRate } from './durable-rate.ts'
@@ -23,7 +24,7 @@ import { formatFigures } from './report.ts'
 import { startTime } from './start-time.ts'
 import { tasks } from './tasks.ts'
 
-const SECTIONS: readonly Section[] = [durableRate, endToEnd, latency, drain, bytes, memory, startTime, tasks]
+const SECTIONS: readonly Section[] = [durableRate, endToEnd, latency, drain, bytes, memory, startTime, tasks, analytics]
 
 /** Load average of the last minute above which something else is running. */
 const BUSY_LOAD = 1

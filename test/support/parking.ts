@@ -31,14 +31,20 @@ export function parkingOver(
   return parking
 }
 
+/** A started database in memory, stopped when the test ends. */
+export async function memoryDatabase(): Promise<DatabaseHandle> {
+  const database = openDatabase({ url: 'memory:', clock: systemClock, log: silentLogger })
+  await database.start()
+  onTestFinished(() => database.stop())
+  return database
+}
+
 /** Over a database in memory, started. */
 export async function startParking(
   bus: Pick<Bus, 'publish'>,
   options: Partial<ParkingOptions> = {},
 ): Promise<{ parking: Parking; database: DatabaseHandle }> {
-  const database = openDatabase({ url: 'memory:', clock: systemClock, log: silentLogger })
-  await database.start()
-  onTestFinished(() => database.stop())
+  const database = await memoryDatabase()
   const parking = parkingOver(database, bus, options)
   await parking.start()
   return { parking, database }

@@ -13,6 +13,7 @@ import { BusbarError } from '../../../shared/errors.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
 import { embeddedBus } from '../../support/outbox-relay.ts'
+import { startParking } from '../../support/parking.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
 
@@ -35,11 +36,12 @@ function decode({ value }: ConsumedRecord): Task | Unusable {
   return Number.isInteger(n) ? { n } : { unusable: 'NOT_A_NUMBER', message: `${text} is no number` }
 }
 
-function consumer(
+async function consumer(
   bus: EmbeddedBus,
   handle: RecordConsumerOptions<Task>['handle'],
   options: Partial<RecordConsumerOptions<Task>> = {},
-): RecordConsumer<Task> {
+): Promise<RecordConsumer<Task>> {
+  const parking = options.parking ?? (await startParking(bus)).parking
   const created = new RecordConsumer<Task>({
     name: 'tasks',
     bus,
@@ -47,6 +49,7 @@ function consumer(
     topics: [TASK_REQUESTED],
     decode,
     handle,
+    parking,
     clock: systemClock,
     random: systemRandom,
     log: silentLogger,
@@ -69,7 +72,7 @@ describe('a consumer of records', () => {
     const bus = await embeddedBus()
     const batches: number[][] = []
     await publish(bus, ['0', '1', '2', '3'])
-    await consumer(bus, async (items) => void batches.push(numbers(items))).start()
+    await (await consumer(bus, async (items) => void batches.push(numbers(items)))).start()
     await until(() => batches.length > 0)
     expect(batches).toEqual([[0, 1, 2, 3]])
   })
@@ -78,7 +81,7 @@ describe('a consumer of records', () => {
     const bus = await embeddedBus()
     const letters = await readTopics(bus, [DEAD_LETTERS])
     const handled: number[] = []
-    const tasks = consumer(bus, async (items) => void handled.push(...numbers(items)))
+    const tasks = await consumer(bus, async (items) => void handled.push(...numbers(items)))
     await tasks.start()
     await publish(bus, ['0', '{"not":"a number"}', 'throw', '3'])
     await until(() => letters.records.length === 2)
@@ -108,10 +111,14 @@ describe('a consumer of records', () => {
       handled: 2,
       deadLettered: { NOT_A_NUMBER: 1, DECODE_FAILED: 1 },
       failing: null,
+      parkedRecords: 0,
+      parkedKeys: 0,
+      retried: 0,
+      hurried: 0,
     })
   })
 
-  test('tries a poison value three times and dead-letters it; the rest of its batch is handled', async () => {
+  test('tries a poison value as often as the policy says and dead-letters it; the rest is handled in order', async () => {
     const bus = await embeddedBus()
     const letters = await readTopics(bus, [DEAD_LETTERS])
     const tries: number[] = []
@@ -125,14 +132,14 @@ describe('a consumer of records', () => {
       }
       handled.push(...numbers(items))
     }
-    await consumer(bus, handle).start()
+    await (await consumer(bus, handle)).start()
     await until(() => letters.records.length === 2)
-    // One key: what stands behind the poison waits for its tries, and none overtakes another.
+    // One key: what stands behind the poison waits for its tries, three at once and two later, and none overtakes another.
     expect(handled).toEqual([0, 1, 2, 4])
-    expect(tries).toEqual([0, 1, 2, 13, 13, 13, 4, 14, 14, 14])
+    expect(tries).toEqual([13, 13, 13, 13, 13, 4, 14, 14, 14, 14, 14])
     expect(letters.values(DEAD_LETTERS).map(({ error }) => error)).toMatchObject([
-      { code: 'UNLUCKY', message: '13 is refused', retryCount: 3 },
-      { code: 'HANDLER_FAILED', message: 'undefined is not a function', retryCount: 3 },
+      { code: 'UNLUCKY', message: '13 is refused', retryCount: 5 },
+      { code: 'HANDLER_FAILED', message: 'undefined is not a function', retryCount: 5 },
     ])
   })
 
@@ -141,7 +148,7 @@ describe('a consumer of records', () => {
     const letters = await readTopics(bus, [DEAD_LETTERS])
     const handled: number[] = []
     let failures = 2
-    const tasks = consumer(bus, async (items) => {
+    const tasks = await consumer(bus, async (items) => {
       if (numbers(items).includes(1) && failures-- > 0) throw new Error('this once')
       handled.push(...numbers(items))
     })
@@ -155,7 +162,7 @@ describe('a consumer of records', () => {
   test('many poison values keep the others waiting no longer than one', async () => {
     const bus = await embeddedBus()
     const letters = await readTopics(bus, [DEAD_LETTERS])
-    const tasks = consumer(bus, async (items) => {
+    const tasks = await consumer(bus, async (items) => {
       if (numbers(items).some((n) => n < 100)) throw new Error('poison')
     })
     const records = Array.from({ length: 120 }, (_, n) => ({ key: `key-${n}`, value: String(n) }))
@@ -172,7 +179,7 @@ describe('a consumer of records', () => {
     const letters = await readTopics(bus, [DEAD_LETTERS])
     let refused = true
     let calls = 0
-    const tasks = consumer(bus, async () => {
+    const tasks = await consumer(bus, async () => {
       calls++
       if (refused) throw new BusbarError('wrong password', { code: 'DATABASE_REFUSED', hint: 'check database.url' })
     })
@@ -189,7 +196,7 @@ describe('a consumer of records', () => {
     const letters = await readTopics(bus, [DEAD_LETTERS])
     let away = true
     let calls = 0
-    const tasks = consumer(bus, async (items) => {
+    const tasks = await consumer(bus, async (items) => {
       calls++
       expect(items.length).toBe(3)
       if (away) throw new BusbarError('the database is away', { code: 'DATABASE_UNAVAILABLE', retryable: true })
@@ -197,7 +204,7 @@ describe('a consumer of records', () => {
     await publish(bus, ['0', 'poison', '1', '2'])
     await tasks.start()
     await until(() => calls >= 5)
-    expect(tasks.stats()).toEqual({ handled: 0, deadLettered: {}, failing: 'the database is away' })
+    expect(tasks.stats()).toMatchObject({ handled: 0, deadLettered: {}, failing: 'the database is away' })
     // Nothing was dead-lettered five times over.
     expect(letters.records).toEqual([])
     away = false
@@ -221,7 +228,7 @@ describe('a consumer of records', () => {
     const count = async (items: readonly ConsumedItem<Task>[]) => {
       handled += items.length
     }
-    const tasks = consumer(bus, count, { bus: unsteady })
+    const tasks = await consumer(bus, count, { bus: unsteady })
     await publish(bus, ['poison', '1'])
     await tasks.start()
     await until(() => letters.records.length === 1)
@@ -230,7 +237,7 @@ describe('a consumer of records', () => {
     await tasks.stop()
     // A consumer after it begins behind the batch.
     const next: number[] = []
-    await consumer(bus, async (items) => void next.push(...numbers(items))).start()
+    await (await consumer(bus, async (items) => void next.push(...numbers(items)))).start()
     await publish(bus, ['7'])
     await until(() => next.length > 0)
     expect(next).toEqual([7])
@@ -240,7 +247,7 @@ describe('a consumer of records', () => {
     const bus = await embeddedBus()
     const letters = await readTopics(bus, [DEAD_LETTERS])
     let tries = 0
-    const first = consumer(bus, async () => {
+    const first = await consumer(bus, async () => {
       tries++
       throw new Error('poison')
     })
@@ -251,14 +258,14 @@ describe('a consumer of records', () => {
     await first.stop()
     expect(letters.records).toEqual([])
     const handled: number[] = []
-    await consumer(bus, async (items) => void handled.push(...numbers(items))).start()
+    await (await consumer(bus, async (items) => void handled.push(...numbers(items)))).start()
     await until(() => handled.length > 0)
     expect(handled).toEqual([1])
   })
 
   test('refuses to start on a topic that is not there', async () => {
     const bus = await embeddedBus()
-    const lost = consumer(bus, async () => {}, { topics: ['no-such-topic'] })
+    const lost = await consumer(bus, async () => {}, { topics: ['no-such-topic'] })
     await expect(lost.start()).rejects.toMatchObject({ code: 'TOPIC_MISSING' })
     await bus.stop(never)
   })

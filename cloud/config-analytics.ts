@@ -76,14 +76,20 @@ export const notifications = section('Notifications to people.', {
   ),
   burstWindowMs: milliseconds(30_000, [100, 3_600_000], 'How long such a burst gathers before it is told'),
   webhook: section('Where notifications are posted to, such as a push or e-mail system.', {
-    url: text('', 'An http or https URL; empty for none', 'a URL', '^(https?://.+)?$'),
+    url: text('', 'An http or https URL; empty for none', 'a URL', '^(https?://[^\\s/?#]+\\S*)?$'),
     secret: secretText(
       '',
       'Key of the signature; better set by environment than in this file',
-      '16 characters or more',
-      '^(.{16,})?$',
+      '16 characters or more, or whsec_ and a key in base64',
+      '^(whsec_[A-Za-z0-9+/]{22,}={0,2}|(?!whsec_).{16,})?$',
     ),
     timeoutMs: milliseconds(10_000, [100, 120_000], 'How long an answer may take'),
+    maxAgeHours: count(
+      24,
+      [1, 8_760],
+      'hours',
+      'An older notification, as after a long outage of the receiver, is not posted any more',
+    ),
     quiet: flag(false, 'Post what comes within the quiet hours of its user as well'),
     breakerFailures: count(5, [1, 1_000], 'failures', 'Failures in a row after which nothing is posted for a while'),
     breakerOpenMs: milliseconds(30_000, [100, 3_600_000], 'How long that while is'),

@@ -31,7 +31,7 @@ export interface AlertRulesOptions {
   readonly random: Random
 }
 
-export type { AlertRuleFilter, NewAlertRule }
+export type { AlertRuleFilter }
 
 /** There are as many as there may be, code ALERT_RULES_LIMIT. */
 export class AlertRulesLimitError extends BusbarError {

@@ -18,9 +18,10 @@ import type { AlertFilter, AlertView } from './alert-view.ts'
 
 export { AlertEvaluation, type AlertEvaluationOptions, type AlertEvaluationStats } from './alert-evaluation.ts'
 export * from './alert-rule.ts'
-export { type AlertRuleFilter, AlertRules, type AlertRulesOptions, type NewAlertRule } from './alert-rules.ts'
+export { type AlertRuleFilter, AlertRules, AlertRulesLimitError, type AlertRulesOptions } from './alert-rules.ts'
 export * from './alert-view.ts'
 export { COMPARISONS, type Comparison, type Condition } from './condition.ts'
+export { DURATION_SECONDS_MAX, ESCALATION_SECONDS_RANGE, type NewAlertRule, RECIPIENTS_MAX } from './new-alert-rule.ts'
 
 export interface AlertsOptions {
   readonly database: DatabaseHandle

@@ -21,6 +21,7 @@ import {
 } from '../messages/device-events.ts'
 import { NOTIFICATION_HEADERS_SCHEMA, NotificationMessageSchema } from '../messages/notification-events.ts'
 import { OrchestratorResponseSchema, TaskRequestedSchema } from '../messages/task-events.ts'
+import { AlertSchema } from '../schemas/alert.ts'
 import { CommandSchema } from '../schemas/command.ts'
 import { UnreadCountSchema } from '../schemas/notification.ts'
 import { TaskSchema } from '../schemas/task.ts'
@@ -54,6 +55,7 @@ const LIVE_VALUES: Readonly<Record<Channel, TSchema>> = {
   status: DeviceStatusChangeSchema,
   commands: CommandSchema,
   tasks: TaskSchema,
+  alerts: AlertSchema,
   notifications: NotificationMessageSchema,
   unread: UnreadCountSchema,
 }

@@ -1,9 +1,11 @@
 /** Where the changes of a resource come from: the service that keeps it, as the live channels see it. */
 
+import type { Alerts, AlertView } from '../../alerts/alerts.ts'
 import type { CommandService, CommandView } from '../../commands/commands.ts'
 import type { Notifications, UnreadCount } from '../../notifications/notifications.ts'
 import type { Tasks, TaskView } from '../../orchestration/orchestration.ts'
 import { PAGE_LIMIT_MAX } from '../../registry/page.ts'
+import { alertBody } from '../schemas/alert.ts'
 import { commandBody } from '../schemas/command.ts'
 import { unreadBody } from '../schemas/notification.ts'
 import { taskBody } from '../schemas/task.ts'
@@ -83,6 +85,40 @@ export function taskFeed(tasks: Pick<Tasks, 'get' | 'list' | 'changedSince'>): C
       }
       const task = await tasks.get(taskId)
       return task === null ? [] : [changeOf(task)]
+    },
+  }
+}
+
+export function alertFeed(alerts: Pick<Alerts, 'get' | 'list' | 'changedSince'>): ChangeFeed {
+  const changeOf = (alert: AlertView): Change => ({
+    id: alert.id,
+    changedAtMs: alert.updatedAtMs,
+    keys: keysOf({
+      siteId: alert.siteId,
+      deviceId: alert.deviceId,
+      serialNumber: alert.serialNumber,
+      alertId: alert.id,
+      ruleId: alert.ruleId,
+    }),
+    body: alertBody(alert),
+  })
+  return {
+    async changedSince(sinceMs, limit, afterId) {
+      return (await alerts.changedSince(sinceMs, limit, afterId)).map(changeOf)
+    },
+    async present({ alertId, siteId, deviceId, serialNumber, ruleId }, limit) {
+      if (alertId !== undefined) {
+        const alert = await alerts.get(alertId)
+        return alert === null ? [] : [changeOf(alert)]
+      }
+      const { items } = await alerts.list({
+        limit: Math.min(limit, PAGE_LIMIT_MAX),
+        siteId,
+        deviceId,
+        serialNumber,
+        ruleId,
+      })
+      return items.toReversed().map(changeOf)
     },
   }
 }

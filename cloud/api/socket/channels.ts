@@ -12,10 +12,10 @@ export interface ChannelDeclaration {
   readonly permission: RequiredPermission
 }
 
-export const CHANNEL_NAMES = ['telemetry', 'status', 'commands', 'tasks', 'notifications', 'unread'] as const
+export const CHANNEL_NAMES = ['telemetry', 'status', 'commands', 'tasks', 'alerts', 'notifications', 'unread'] as const
 export type Channel = (typeof CHANNEL_NAMES)[number]
 /** Channels of changed resources. */
-export const RESOURCE_CHANNELS = ['commands', 'tasks', 'unread'] as const satisfies readonly Channel[]
+export const RESOURCE_CHANNELS = ['commands', 'tasks', 'alerts', 'unread'] as const satisfies readonly Channel[]
 export type ResourceChannel = (typeof RESOURCE_CHANNELS)[number]
 
 const viewer = { role: 'viewer', scope: 'site' } as const
@@ -44,6 +44,12 @@ export const CHANNELS: Readonly<Record<Channel, ChannelDeclaration>> = {
     topic: null,
     filters: ['taskId'],
     summary: 'Tasks with their tally, as GET /api/v1/tasks/{id} shows them, whenever one changes',
+    permission: viewer,
+  },
+  alerts: {
+    topic: null,
+    filters: ['siteId', 'deviceId', 'serialNumber', 'alertId', 'ruleId'],
+    summary: 'Alerts, as GET /api/v1/alerts/{id} shows them, whenever one opens, changes or closes',
     permission: viewer,
   },
   notifications: {

@@ -2,6 +2,7 @@
 
 import { type Static, Type } from '@sinclair/typebox'
 import { SERIAL_NUMBER_PATTERN } from '../../../shared/mqtt-topics.ts'
+import { AlertIdSchema, AlertRuleIdSchema } from '../schemas/alert.ts'
 import { CommandIdSchema } from '../schemas/command.ts'
 import { UserIdSchema } from '../schemas/notification.ts'
 import { TaskIdSchema } from '../schemas/task.ts'
@@ -20,6 +21,8 @@ export const FilterSchema = Type.Object(
     commandId: Type.Optional(CommandIdSchema),
     taskId: Type.Optional(TaskIdSchema),
     userId: Type.Optional(UserIdSchema),
+    alertId: Type.Optional(AlertIdSchema),
+    ruleId: Type.Optional(AlertRuleIdSchema),
   },
   {
     additionalProperties: false,

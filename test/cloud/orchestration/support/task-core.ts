@@ -12,6 +12,7 @@ import {
   TaskOrchestration,
   type TaskSettings,
   Tasks,
+  type TasksOptions,
   type TaskView,
 } from '../../../../cloud/orchestration/orchestration.ts'
 import { Registry } from '../../../../cloud/registry/registry.ts'
@@ -56,9 +57,14 @@ export interface TaskCore {
 export function taskCore(
   database: DatabaseHandle,
   bus: Bus,
-  options: { readonly settings?: Partial<TaskSettings>; readonly clock?: Clock; readonly pollMs?: number } = {},
+  options: {
+    readonly settings?: Partial<TaskSettings>
+    readonly onEnded?: TasksOptions['onEnded']
+    readonly clock?: Clock
+    readonly pollMs?: number
+  } = {},
 ): TaskCore {
-  const { clock = systemClock, pollMs = 50 } = options
+  const { clock = systemClock, pollMs = 50, onEnded = async () => undefined } = options
   const common = { clock, log: silentLogger }
   const coreId = `core-${++cores}`
   const settings = { ...TASK_SETTINGS, ...options.settings }
@@ -76,7 +82,7 @@ export function taskCore(
     ...common,
   })
   const deviceCommands = new DeviceCommands({ database, outbox, ...common })
-  const tasks = new Tasks({ database, outbox, registry, settings, random: systemRandom, clock })
+  const tasks = new Tasks({ database, outbox, registry, settings, onEnded, random: systemRandom, clock })
   const parking = parkingOver(database, bus, { coreId, clock })
   const orchestration = new TaskOrchestration({
     tasks,

@@ -25,6 +25,11 @@ export const COMMAND_CREATED_GROUP = 'command-created-consumers'
 export const COMMUNICATION_GROUP = 'communication-service-group'
 export const NOTIFICATION_DELIVERY_GROUP = 'notification-delivery-group'
 export const USER_ACTIVITY_GROUP = 'user-activity-processor'
+/**
+ * Reads every dead-letter topic, for the list of dead letters. Of no spec's groups: what it reads has no dead letters of its
+ * own.
+ */
+export const DEAD_LETTER_INDEX_GROUP = 'dead-letter-index'
 
 const MINUTE_MS = 60_000
 const DAY_MS = 24 * 60 * MINUTE_MS

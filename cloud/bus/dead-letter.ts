@@ -49,7 +49,7 @@ export function deadLettersOf(undeliverable: Undeliverable, reason: DeadLetterRe
   const headers = { ...undeliverable.headers, source, originalTopic: topic }
   const members = membersOf(value)
   if (members !== null) {
-    return [{ key, value: members === '' ? `{"error":${error}}` : `{${members},"error":${error}}`, headers }]
+    return [{ key, value: members.trim() === '' ? `{"error":${error}}` : `{${members},"error":${error}}`, headers }]
   }
   const parts = Math.max(1, Math.ceil(value.length / RAW_BYTES_MAX))
   return Array.from({ length: parts }, (_, part) => {
@@ -62,15 +62,19 @@ export function deadLettersOf(undeliverable: Undeliverable, reason: DeadLetterRe
   })
 }
 
-/** The text between the braces of a JSON object, or null: for other values, for large ones, and for one with an `error`. */
+/**
+ * The text between the braces of a JSON object, or null: for other values, for large ones, and for one that could not be told
+ * from a dead letter afterwards, since it has an `error`, or `raw` and nothing else.
+ */
 function membersOf(value: Buffer): string | null {
   if (value.length > OBJECT_BYTES_MAX || !isUtf8(value)) return null
   const text = value.toString('utf8')
   try {
     const parsed: unknown = JSON.parse(text)
     if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed) || 'error' in parsed) return null
+    if ('raw' in parsed && Object.keys(parsed).length === 1) return null
   } catch {
     return null
   }
-  return text.trim().slice(1, -1).trim()
+  return text.trim().slice(1, -1)
 }

@@ -1,6 +1,7 @@
 /** JSON objects as text: a payload is checked by parsing it and passed on as the device wrote it, digit for digit. */
 
 import { isUtf8 } from 'node:buffer'
+import { membersOf } from '../../shared/json-members.ts'
 
 /** Why a record cannot be passed on; `code` is stable. */
 export interface Rejection {
@@ -80,61 +81,4 @@ export function memberText(text: string, name: string): string | null {
 function withoutMember(text: string, name: string): string {
   const kept = membersOf(text).filter((member) => member.name !== name)
   return `{${kept.map(({ from, to }) => text.slice(from, to)).join(',')}}`
-}
-
-interface Member {
-  readonly name: string
-  /** Positions of its name, of its value, and behind it. */
-  readonly from: number
-  readonly valueFrom: number
-  readonly to: number
-}
-
-/** The own members of a valid JSON object. */
-function membersOf(text: string): Member[] {
-  const members: Member[] = []
-  let at = skipSpace(text, 0) + 1
-  for (;;) {
-    const from = skipSpace(text, at)
-    if (text[from] === '}') break
-    const nameTo = skipString(text, from)
-    const valueFrom = skipSpace(text, skipSpace(text, nameTo) + 1)
-    const to = skipValue(text, valueFrom)
-    members.push({ name: JSON.parse(text.slice(from, nameTo)) as string, from, valueFrom, to })
-    at = skipSpace(text, to)
-    if (text[at] === '}') break
-    at++
-  }
-  return members
-}
-
-function skipSpace(text: string, from: number): number {
-  let at = from
-  while (text.charCodeAt(at) <= 0x20) at++
-  return at
-}
-
-/** @param from position of the opening quote. */
-function skipString(text: string, from: number): number {
-  let at = from + 1
-  while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1
-  return at + 1
-}
-
-function skipValue(text: string, from: number): number {
-  let at = from
-  let depth = 0
-  for (;;) {
-    const char = text[at]
-    if (char === '"') at = skipString(text, at)
-    else if (char === '{' || char === '[') {
-      depth++
-      at++
-    } else if (depth > 0 && (char === '}' || char === ']')) {
-      depth--
-      at++
-    } else if (depth === 0 && (char === ',' || char === '}' || char === undefined || char <= ' ')) return at
-    else at++
-    if (depth === 0 && (char === '"' || char === '}' || char === ']')) return at
-  }
 }

@@ -47,7 +47,7 @@ export class RecordSorter {
 
   /** Adds the records of a block whose sequence is in `wanted`; the rest are duplicates. */
   sort(
-    block: Block,
+    block: Pick<Block, 'firstSequence' | 'wallClockMs' | 'backfill'>,
     records: readonly BlockRecord[],
     wanted: readonly SequenceRange[],
     sources: ReadonlyMap<string, Source>,
@@ -101,6 +101,8 @@ export class RecordSorter {
     }
     const isTelemetry = topic.channel === 'telemetry'
     const refuse = (reason: Rejection): void => {
+      // A replay has to know the site, which the key does not say.
+      headers['mqttTopic'] = mqttTopic
       this.giveUp(isTelemetry ? DEVICE_TELEMETRY : DEVICE_STATUS, serialNumber, payload, reason, headers, batch)
     }
     if (source.device === null) {

@@ -51,6 +51,18 @@ describe('the config of the cloud', () => {
     ])
   })
 
+  it('takes a webhook with a URL and a secret that can sign, and prints no secret', () => {
+    const url = { BUSBAR_CLOUD_NOTIFICATIONS_WEBHOOK_URL: 'https://push.example/hooks/1' }
+    const withSecret = (secret: string) => problems({ ...url, BUSBAR_CLOUD_NOTIFICATIONS_WEBHOOK_SECRET: secret })
+    expect(problems(url)).toEqual([expect.stringMatching(/^notifications\.webhook\.secret is required/)])
+    expect(withSecret('sixteen letters.')).toEqual([])
+    expect(withSecret('whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')).toEqual([])
+    for (const secret of ['fifteen letters', 'whsec_no-base64-at-all-though-long']) {
+      expect(withSecret(secret)).toEqual([expect.stringContaining('notifications.webhook.secret is (hidden), must be')])
+    }
+    expect(problems({ BUSBAR_CLOUD_NOTIFICATIONS_WEBHOOK_URL: 'https:///nowhere' })).toHaveLength(1)
+  })
+
   it('never prints the URL of the database or the password of Kafka', () => {
     const found = problems({ BUSBAR_CLOUD_DATABASE_URL: 'mysql://root:hunter2@db/x' })
     expect(found).toEqual([expect.stringContaining('database.url is (hidden), must be "sqlite:<path>", "memory:" or')])

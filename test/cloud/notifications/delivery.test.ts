@@ -1,18 +1,24 @@
 /** Notifications on their way from the topic to a push system that has its bad days. */
 
+import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import type { Bus } from '../../../cloud/bus/bus.ts'
 import { deadLetterTopicOf, NOTIFICATIONS } from '../../../cloud/bus/catalogue.ts'
+import type { Parking } from '../../../cloud/bus/parking.ts'
+import { openDatabase } from '../../../cloud/database/database.ts'
 import { NotificationDelivery, type WebhookSettings } from '../../../cloud/notifications/delivery.ts'
 import { systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
+import { bunPath, projectDir, startChild } from '../../support/child.ts'
 import { embeddedBus } from '../../support/outbox-relay.ts'
-import { startParking } from '../../support/parking.ts'
+import { parkingOver, startParking } from '../../support/parking.ts'
+import { tempDir } from '../../support/temp-dir.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
 import { startReceiver, verifies, WEBHOOK_SECRET, type WebhookReceiver } from '../../support/webhook-receiver.ts'
 
+const PROCESS = join(projectDir, 'test/support/notification-delivery-process.ts')
 const HOUR_MS = 3_600_000
 const DEAD_LETTERS = deadLetterTopicOf(NOTIFICATIONS)
 
@@ -26,8 +32,12 @@ const SETTINGS: WebhookSettings = {
   breakerOpenMs: 100,
 }
 
-async function startDelivery(bus: Bus, settings: Partial<WebhookSettings>): Promise<NotificationDelivery> {
-  const { parking } = await startParking(bus)
+async function startDelivery(
+  bus: Bus,
+  settings: Partial<WebhookSettings>,
+  url?: string,
+): Promise<NotificationDelivery> {
+  const parking = url === undefined ? (await startParking(bus)).parking : await parkingIn(url, bus)
   const delivery = new NotificationDelivery({
     webhook: { ...SETTINGS, ...settings },
     bus,
@@ -39,6 +49,16 @@ async function startDelivery(bus: Bus, settings: Partial<WebhookSettings>): Prom
   onTestFinished(() => delivery.stop(AbortSignal.timeout(2_000)))
   await delivery.start()
   return delivery
+}
+
+/** What an earlier process has set aside is in its database. */
+async function parkingIn(url: string, bus: Bus): Promise<Parking> {
+  const database = openDatabase({ url, clock: systemClock, log: silentLogger })
+  await database.start()
+  onTestFinished(() => database.stop())
+  const parking = parkingOver(database, bus, { leaseMs: 500 })
+  await parking.start()
+  return parking
 }
 
 interface Told {
@@ -254,3 +274,38 @@ test('stops while the receiver hangs, and what was under way comes again', async
   await until(hasAll(receiver, told))
   expectInOrder(receiver, told)
 })
+
+test('killed with -9 again and again, it delivers everything at least once, in order, and the poison ends where it belongs', async () => {
+  const dir = await tempDir()
+  const receiver = startReceiver()
+  receiver.answer = async ({ id }) => {
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 10))
+    return new Response(null, { status: id === 'ntf-25' ? 400 : 200 })
+  }
+  const told = tell(300, 20)
+  const first = await embeddedBus(dir)
+  await publish(first, told)
+  await first.stop(AbortSignal.timeout(5_000))
+  const command = [bunPath, PROCESS, dir, receiver.url, WEBHOOK_SECRET] as const
+  for (let round = 1; round <= 4; round++) {
+    const before = receiver.received.length
+    const core = startChild({ command })
+    await until(() => receiver.received.length > before + 20 || core.exit !== null)
+    expect(core.exit, core.output()).toBeNull()
+    await core.kill('SIGKILL')
+  }
+  const last = startChild({ command })
+  const delivered = told.filter(({ id }) => id !== 'ntf-25')
+  await until(hasAll(receiver, delivered), { what: last.output() })
+  expectInOrder(receiver, delivered)
+  // Its tries are counted across the deaths, or begin anew; in the end it is given up.
+  const refusals = () => receiver.received.filter(({ status }) => status === 400).length
+  await until(() => refusals() >= 3)
+  await last.kill('SIGKILL')
+  const bus = await embeddedBus(dir)
+  const letters = await readTopics(bus, [DEAD_LETTERS])
+  const again = await startDelivery(bus, { url: receiver.url }, `sqlite:${join(dir, 'busbar.db')}`)
+  await until(() => letters.records.length > 0)
+  expect(letters.values(DEAD_LETTERS)[0]).toMatchObject({ id: 'ntf-25', error: { code: 'WEBHOOK_REFUSED' } })
+  await again.stop(AbortSignal.timeout(2_000))
+}, 60_000)

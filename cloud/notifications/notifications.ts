@@ -135,7 +135,7 @@ export class Notifications implements Notifier, Part {
     transaction: Transaction<Database>,
   ): Promise<{ readonly told: readonly BurstNotice[]; readonly summaries: readonly Telling[] }> {
     if (notices.length === 0) return { told: [], summaries: [] }
-    const byKey = new Map(notices.map((notice) => [digest(notice.key), notice]))
+    const byKey = new Map(notices.map((notice) => [admissionKey(notice), notice]))
     const admitted = await this.bursts.admit([...byKey.keys()], nowMs, transaction)
     this.counts.repeated += notices.length - admitted.size
     const fresh = [...byKey].flatMap(([key, notice]) => (admitted.has(key) ? [notice] : []))
@@ -215,6 +215,11 @@ export class Notifications implements Notifier, Part {
 
 function isOfBurst(notice: Notice): notice is BurstNotice {
   return notice.burst !== undefined
+}
+
+/** The same notice for other people is another one. */
+function admissionKey({ key, recipients }: Notice): string {
+  return digest(recipients === 'subscribers' ? key : `${key}\0${recipients.join()}`)
 }
 
 function namedUsers({ audiences }: Telling): readonly string[] {

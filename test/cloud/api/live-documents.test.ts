@@ -2,7 +2,9 @@ import { type TSchema, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { expect, test } from 'vitest'
 import { asyncApiDocument } from '../../../cloud/api/documents/asyncapi.ts'
+import { NotificationMessageSchema } from '../../../cloud/api/messages/notification-events.ts'
 import { OrchestratorResponseSchema, TaskRequestedSchema } from '../../../cloud/api/messages/task-events.ts'
+import { encodeNotification } from '../../../cloud/notifications/notifications.ts'
 import { encodeRequest, encodeResponse } from '../../../cloud/orchestration/task-messages.ts'
 import { optionsBody, readOptions } from '../../../cloud/orchestration/task-options.ts'
 import type { AnyJson } from '../../support/json-request.ts'
@@ -34,6 +36,27 @@ test('every live channel says what selects in it and what its events carry', () 
   })
   expect(live.tasks).toMatchObject({ topic: null, filters: ['taskId'], data: { $ref: '#/components/schemas/Task' } })
   expect(live.telemetry).toMatchObject({ topic: 'device-telemetry', filters: ['siteId', 'deviceId', 'serialNumber'] })
+  expect(live.alerts).toMatchObject({ topic: null, data: { $ref: '#/components/schemas/Alert' } })
+  expect(live.notifications).toMatchObject({
+    topic: 'notifications',
+    filters: ['userId'],
+    data: { $ref: '#/components/schemas/NotificationMessage' },
+    'x-permission': { role: 'viewer', scope: 'self' },
+  })
+  expect(live.unread).toMatchObject({ topic: null, data: { $ref: '#/components/schemas/UnreadCount' } })
+  expect(messagesOf('notifications')).toEqual(['NotificationMessage'])
+})
+
+test('a notification is what the document says, and so is one of another program', () => {
+  const row = {
+    ...{ id: 'ntf-0123456789abcdef01234567', user_id: 'ann', type: 'DEVICE_STATUS', severity: 'INFO', title: 'a' },
+    ...{ content: 'b', related_entity_id: null, site_id: null, quiet: 0, at_ms: 0, created_at_ms: 1 },
+  }
+  expect(errorsOf(NotificationMessageSchema, JSON.parse(encodeNotification(row)))).toEqual([])
+  const contract = { id: 'x', userId: 'ann', title: 'a', content: 'b', type: 'NEW_MESSAGE', relatedEntityId: null }
+  const published = { ...contract, read: false, createdAt: '2025-10-04T10:15:00Z' }
+  expect(errorsOf(NotificationMessageSchema, published)).toEqual([])
+  expect(errorsOf(NotificationMessageSchema, contract)).not.toEqual([])
 })
 
 test('what is published is what the document says', () => {

@@ -1,0 +1,133 @@
+/** What the database knows of the completeness of readings: counts of what arrived, and what gateways gave up. */
+
+import { type RawBuilder, sql } from 'kysely'
+import type { DatabaseHandle } from '../database/database.ts'
+import { givenTexts } from '../database/given-rows.ts'
+import type { Loss, LostRange } from './completeness.ts'
+import type { Resolution } from './rollup.ts'
+import type { Steps, Stretch } from './series-plan.ts'
+
+/** Gaps shown of one gateway; their sums count all. */
+const GAPS_SHOWN_MAX = 100
+/** Gateways that one device may have moved between in the stretch and that are looked at. */
+const FORMER_GATEWAYS_MAX = 20
+
+/** One device, or all of a site. */
+export type Subject = { readonly deviceId: number } | { readonly siteId: number }
+
+export interface GatewayLosses {
+  readonly lost: Loss[]
+  readonly lostAtUnknownTime: Loss[]
+  readonly gaps: LostRange[]
+}
+
+export class CompletenessStore {
+  private readonly database: DatabaseHandle
+
+  constructor(database: DatabaseHandle) {
+    this.database = database
+  }
+
+  /** Readings in each step that has any, by time. */
+  async counts(subject: Subject, { table }: Resolution, steps: Steps): Promise<{ atMs: number; records: number }[]> {
+    const { rows } = await sql<{ step: number; records: number }>`
+      select cast((bucket_ms - ${steps.fromMs}) / ${steps.stepMs} as integer) as step, cast(sum(records) as bigint) as records
+      from ${sql.table(table)}
+      where ${ofSubject(subject)} and bucket_ms >= ${steps.fromMs} and bucket_ms < ${steps.toMs}
+      group by 1 order by 1`.execute(this.database.kysely)
+    return rows.map(({ step, records }) => ({ atMs: steps.fromMs + step * steps.stepMs, records }))
+  }
+
+  /** Event times of the first and the last reading that is kept. */
+  async ends(subject: Subject, { fromMs, toMs }: Stretch): Promise<{ firstMs: number | null; lastMs: number | null }> {
+    const { rows } = await sql<{ first_ms: number | null; last_ms: number | null }>`
+      select min(first_ms) as first_ms, max(last_ms) as last_ms from (
+        select
+          (select min(at_ms) from readings where device_id = each.id and at_ms >= ${fromMs} and at_ms < ${toMs}) as first_ms,
+          (select max(at_ms) from readings where device_id = each.id and at_ms >= ${fromMs} and at_ms < ${toMs}) as last_ms
+        from devices as each where ${'deviceId' in subject ? sql`id = ${subject.deviceId}` : sql`site_id = ${subject.siteId}`}
+      ) as ends`.execute(this.database.kysely)
+    return { firstMs: rows[0]?.first_ms ?? null, lastMs: rows[0]?.last_ms ?? null }
+  }
+
+  /** Gateways that changes of the device's status in the stretch came from: it may have been behind another one then. */
+  async formerGateways(deviceId: number, { fromMs, toMs }: Stretch): Promise<string[]> {
+    const rows = await this.database.kysely
+      .selectFrom('status_history')
+      .select('gateway_id')
+      .distinct()
+      .where('device_id', '=', deviceId)
+      .where('at_ms', '>=', fromMs)
+      .where('at_ms', '<', toMs)
+      // What the cloud found out itself came from none; its name is none that a gateway can have.
+      .where('gateway_id', 'not like', '$%')
+      .limit(FORMER_GATEWAYS_MAX)
+      .execute()
+    return rows.flatMap(({ gateway_id }) => gateway_id ?? [])
+  }
+
+  /**
+   * What each gateway gave up of its telemetry. A gap concerns the stretch when it meets it; of one without times that is
+   * possible when it was given up after the begin of the stretch.
+   */
+  async losses(gatewayIds: readonly string[], { fromMs, toMs }: Stretch): Promise<Map<string, GatewayLosses>> {
+    const concerned = sql<boolean>`gateway_id in ${givenTexts(this.database.dialect, gatewayIds)} and lane = 'telemetry' and (
+      (from_ms < ${toMs} and coalesce(to_ms, from_ms) >= ${fromMs}) or (from_ms is null and at_ms >= ${fromMs}))`
+    const { rows: sums } = await sql<SumRow>`
+      select gateway_id, reason, case when from_ms is null then 0 else 1 end as timed,
+        cast(sum(record_count) as bigint) as records, cast(count(*) as integer) as gaps
+      from gateway_gaps where ${concerned} group by 1, 2, 3 order by 1, 2, 3`.execute(this.database.kysely)
+    const losses = new Map<string, GatewayLosses>(
+      gatewayIds.map((id) => [id, { lost: [], lostAtUnknownTime: [], gaps: [] }]),
+    )
+    for (const { gateway_id, reason, timed, records, gaps } of sums) {
+      const of = losses.get(gateway_id)
+      const list = timed === 1 ? of?.lost : of?.lostAtUnknownTime
+      list?.push({ reason, records, gaps })
+    }
+    if (sums.length > 0) await this.addGaps(losses, concerned)
+    return losses
+  }
+
+  private async addGaps(losses: ReadonlyMap<string, GatewayLosses>, concerned: RawBuilder<boolean>): Promise<void> {
+    const { rows } = await sql<GapRow>`
+      select gateway_id, record_count, reason, at_ms, from_ms, to_ms from (
+        select gateway_gaps.*,
+          row_number() over (partition by gateway_id order by at_ms desc, first_sequence desc) as place
+        from gateway_gaps where ${concerned}
+      ) as placed
+      where place <= ${GAPS_SHOWN_MAX} order by gateway_id, place`.execute(this.database.kysely)
+    for (const row of rows) {
+      losses.get(row.gateway_id)?.gaps.push({
+        recordCount: row.record_count,
+        reason: row.reason,
+        givenUpAtMs: row.at_ms,
+        fromMs: row.from_ms,
+        toMs: row.to_ms,
+      })
+    }
+  }
+}
+
+interface SumRow {
+  readonly gateway_id: string
+  readonly reason: string
+  readonly timed: number
+  readonly records: number
+  readonly gaps: number
+}
+
+interface GapRow {
+  readonly gateway_id: string
+  readonly record_count: number
+  readonly reason: string
+  readonly at_ms: number
+  readonly from_ms: number | null
+  readonly to_ms: number | null
+}
+
+function ofSubject(subject: Subject): RawBuilder<boolean> {
+  return 'deviceId' in subject
+    ? sql<boolean>`device_id = ${subject.deviceId}`
+    : sql<boolean>`device_id in (select id from devices where site_id = ${subject.siteId})`
+}

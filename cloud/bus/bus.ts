@@ -51,6 +51,11 @@ export interface SubscribeOptions {
    * waits for: under a light load a fetch for every record costs the brokers more than the record.
    */
   readonly gatherMs?: number
+  /**
+   * Records of one batch at most; a bus may hand over fewer. Default 1,000. For consumers whose effects cost less the more of
+   * them are made at once.
+   */
+  readonly batchRecordsMax?: number
 }
 
 /** A topic that differs from the catalogue. */

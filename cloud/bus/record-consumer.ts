@@ -41,6 +41,8 @@ export interface RecordConsumerOptions<T extends object> {
   readonly handle: (items: readonly ConsumedItem<T>[]) => Promise<void>
   /** See SubscribeOptions. Default 0. */
   readonly gatherMs?: number
+  /** See SubscribeOptions. Default 1,000. */
+  readonly batchRecordsMax?: number
   /** Of this core: where a record waits that its tries at once did not mend, and the later ones of its key behind it. */
   readonly parking: Parking
   /** Default: what `parking` has for the topics. */
@@ -100,8 +102,9 @@ export class RecordConsumer<T extends object> implements Part {
 
   /** @throws BusbarError TOPIC_MISSING */
   async start(): Promise<void> {
-    const { name, bus, group, topics, gatherMs = 0, decode, handle, parking } = this.options
-    this.subscribing ??= bus.subscribe({ group, topics, gatherMs, onBatch: (batch) => this.consume(batch) })
+    const { name, bus, group, topics, gatherMs = 0, batchRecordsMax, decode, handle, parking } = this.options
+    const limits = { gatherMs, ...(batchRecordsMax !== undefined && { batchRecordsMax }) }
+    this.subscribing ??= bus.subscribe({ group, topics, ...limits, onBatch: (batch) => this.consume(batch) })
     await this.subscribing
     if (this.stopping.signal.aborted) return
     this.retry ??= parking.attach({ name, group, topics, decode, handle, policy: this.policy })

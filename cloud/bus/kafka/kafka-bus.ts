@@ -65,8 +65,8 @@ export class KafkaBus implements Bus {
     await this.producer.publish(topic, records)
   }
 
-  async subscribe({ group, topics, onBatch, gatherMs = 0 }: SubscribeOptions): Promise<Subscription> {
-    return this.follow({ group, topics, onBatch, tailFrom: null, gatherMs })
+  async subscribe({ gatherMs = 0, ...options }: SubscribeOptions): Promise<Subscription> {
+    return this.follow({ ...options, tailFrom: null, gatherMs })
   }
 
   async tail(options: { topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription> {
@@ -110,7 +110,7 @@ export class KafkaBus implements Bus {
   }
 
   private async follow(
-    what: Pick<KafkaSubscriptionOptions, 'group' | 'topics' | 'onBatch' | 'tailFrom' | 'gatherMs'>,
+    what: Pick<KafkaSubscriptionOptions, 'group' | 'topics' | 'onBatch' | 'tailFrom' | 'gatherMs' | 'batchRecordsMax'>,
   ): Promise<Subscription> {
     if (this.state !== 'running') throw busStopped()
     for (const topic of what.topics) await this.producer.requireTopic(topic)

@@ -36,6 +36,8 @@ export interface KafkaSubscriptionOptions {
   readonly tailFrom: Map<string, bigint> | null
   /** How long records may be held back at the broker until there are more of them, milliseconds. */
   readonly gatherMs: number
+  /** Default: that of the config. */
+  readonly batchRecordsMax?: number
   readonly config: KafkaConfig
   readonly bus: KafkaBusOptions
   readonly onConsumed: (records: number) => void
@@ -210,7 +212,7 @@ export class KafkaSubscription implements Subscription {
     const assignment = commits.currentAssignment
     member.commitOnce = payload.commitOffsetsIfNecessary
     const { topic, partition, messages } = payload.batch
-    const { batchRecordsMax } = this.options.config
+    const { config, batchRecordsMax = config.batchRecordsMax } = this.options
     const id = positionId(topic, partition)
     for (let i = 0; i < messages.length; i += batchRecordsMax) {
       if (!payload.isRunning() || payload.isStale() || this.stopping.signal.aborted) return

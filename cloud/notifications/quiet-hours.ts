@@ -30,12 +30,18 @@ interface LocalTime {
 }
 
 /** Making a format takes longer than using it; there are some 600 zones, so beyond this many something else is wrong. */
-const FORMATS_MAX = 1_000
-const formats = new Map<string, Intl.DateTimeFormat>()
+const ZONES_MAX = 1_000
+const zones = new Map<string, Zone>()
+
+interface Zone {
+  readonly format: Intl.DateTimeFormat
+  /** What was asked for last: many users are told at one time. */
+  latest: { readonly ms: number; readonly time: LocalTime } | null
+}
 
 export function isTimeZone(name: string): boolean {
   try {
-    formatOf(name)
+    zoneOf(name)
     return true
   } catch {
     return false
@@ -54,30 +60,31 @@ export function isQuiet(hours: QuietHours | null, severity: Severity, nowMs: num
 }
 
 function localTime(timeZone: string, ms: number): LocalTime {
-  const parts = new Map(
-    formatOf(timeZone)
-      .formatToParts(ms)
-      .map(({ type, value }) => [type, value]),
-  )
-  const weekday = WEEKDAYS.indexOf(String(parts.get('weekday')).toUpperCase() as Weekday)
-  return { minutes: Number(parts.get('hour')) * 60 + Number(parts.get('minute')), weekday }
+  const zone = zoneOf(timeZone)
+  if (zone.latest?.ms !== ms) {
+    const parts = new Map(zone.format.formatToParts(ms).map(({ type, value }) => [type, value]))
+    const weekday = WEEKDAYS.indexOf(String(parts.get('weekday')).toUpperCase() as Weekday)
+    zone.latest = { ms, time: { minutes: Number(parts.get('hour')) * 60 + Number(parts.get('minute')), weekday } }
+  }
+  return zone.latest.time
 }
 
 /** @throws RangeError when there is no such zone. */
-function formatOf(timeZone: string): Intl.DateTimeFormat {
-  let format = formats.get(timeZone)
-  if (format === undefined) {
-    format = new Intl.DateTimeFormat('en-US', {
+function zoneOf(timeZone: string): Zone {
+  let zone = zones.get(timeZone)
+  if (zone === undefined) {
+    const format = new Intl.DateTimeFormat('en-US', {
       timeZone,
       hourCycle: 'h23',
       weekday: 'short',
       hour: '2-digit',
       minute: '2-digit',
     })
-    if (formats.size >= FORMATS_MAX) formats.clear()
-    formats.set(timeZone, format)
+    zone = { format, latest: null }
+    if (zones.size >= ZONES_MAX) zones.clear()
+    zones.set(timeZone, zone)
   }
-  return format
+  return zone
 }
 
 function minutesOf(timeOfDay: string): number {

@@ -1,0 +1,188 @@
+/**
+ * Devices that fell silent go OFFLINE, and come back ONLINE with the first word that is heard of them. Each change is stored
+ * together with its record for `device-status`, so that everybody learns of it or nobody.
+ */
+
+import type { Transaction } from 'kysely'
+import type { Clock } from '../../shared/clock.ts'
+import type { Part } from '../../shared/lifecycle.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { Random } from '../../shared/random.ts'
+import { nextTurn } from '../../shared/waiting.ts'
+import { DEVICE_STATUS } from '../bus/catalogue.ts'
+import type { Outbox } from '../bus/outbox.ts'
+import type { DatabaseHandle } from '../database/database.ts'
+import { Duty } from '../database/duty.ts'
+import type { Database } from '../database/schema.ts'
+import { statusRecordValue } from '../registry/status-record.ts'
+import type { SilenceSettings } from './silence.ts'
+import { type MadeChange, SilenceStore, type SilentDevice } from './silence-store.ts'
+
+export interface SilenceWatchOptions {
+  readonly database: DatabaseHandle
+  readonly outbox: Outbox
+  readonly coreId: string
+  readonly settings: SilenceSettings
+  /** How often devices are looked at, milliseconds. */
+  readonly checkPeriodMs: number
+  /** As the registry has it: a gateway that was not heard of for longer counts as not connected. Default 60,000. */
+  readonly gatewaySilentAfterMs?: number
+  /**
+   * False while what devices say does not get as far as the database, such as with a consumer that fails: nothing can be
+   * said of silence then, nor for an interval afterwards. Default: always true.
+   */
+  readonly isHearing?: () => boolean
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+}
+
+/** Since this core started, but for `silentDevices`. */
+export interface SilenceStats {
+  /** Devices that are OFFLINE for their silence, of all cores; 0 on the cores that do not have the duty. */
+  readonly silentDevices: number
+  readonly fellSilent: number
+  readonly restored: number
+}
+
+/** Devices looked at by one statement, and in one round; the next round goes on from there. */
+const DEVICES_PER_STEP = 2_000
+const DEVICES_A_ROUND = 20_000
+/** Devices that one transaction makes OFFLINE. */
+const CLAIMED_AT_ONCE = 500
+/** Marks what the cloud says of a device by itself. No gateway can have this name. */
+const CLOUD = '$cloud'
+
+export class SilenceWatch implements Part {
+  readonly name = 'silence-watch'
+  private readonly options: SilenceWatchOptions
+  private readonly store: SilenceStore
+  private readonly duty: Duty
+  private lookedThrough = 0
+  private hearingSinceMonotonicMs: number | null = null
+  private silentDevices = 0
+  private fellSilent = 0
+  private restored = 0
+
+  constructor(options: SilenceWatchOptions) {
+    const { database, coreId, checkPeriodMs: periodMs, clock, log } = options
+    this.options = options
+    this.store = new SilenceStore(database)
+    const work = (signal: AbortSignal, heldMs: number) => this.look(signal, heldMs)
+    this.duty = new Duty({ name: this.name, database, coreId, periodMs, work, clock, log })
+  }
+
+  async start(): Promise<void> {
+    await this.duty.start()
+  }
+
+  async stop(deadline: AbortSignal): Promise<void> {
+    await this.duty.stop(deadline)
+    this.silentDevices = 0
+  }
+
+  /**
+   * Makes silent devices ONLINE of which something was heard since; `nudge` once the transaction is committed. To be called
+   * after `latest_values.heard_at_ms` was written in the same transaction, so that no silence is found in between.
+   * @param heardAtMs device → when it was heard of now, our clock, Unix milliseconds; without what had waited in a gateway.
+   */
+  async heard(heardAtMs: ReadonlyMap<number, number>, transaction: Transaction<Database>): Promise<void> {
+    const changes = await this.store.restore(heardAtMs, this.nowMs(), transaction)
+    await this.tell(changes, transaction)
+    this.restored += changes.length
+  }
+
+  /** What `heard` stored is committed: publish it without waiting for the next look. */
+  nudge(): void {
+    this.options.outbox.nudge()
+  }
+
+  /**
+   * One round, as the duty calls it.
+   * @param heldMs for how long a core has watched without a break, milliseconds: no silence is longer.
+   */
+  async look(signal: AbortSignal, heldMs: number): Promise<void> {
+    const hearingMs = this.hearingMs()
+    if (hearingMs === null) return
+    const { settings, gatewaySilentAfterMs = 60_000 } = this.options
+    for (let looked = 0; looked < DEVICES_A_ROUND && !signal.aborted; looked += DEVICES_PER_STEP) {
+      const throughId = await this.store.stepEnd(this.lookedThrough, DEVICES_PER_STEP)
+      if (throughId === null) {
+        this.lookedThrough = 0
+        break
+      }
+      const nowMs = this.nowMs()
+      const silent = await this.store.silent(
+        {
+          settings,
+          nowMs,
+          listeningSinceMs: Math.ceil(nowMs - Math.min(heldMs, hearingMs)),
+          gatewaysHeardSinceMs: nowMs - gatewaySilentAfterMs,
+        },
+        this.lookedThrough,
+        throughId,
+      )
+      for (let start = 0; start < silent.length && !signal.aborted; start += CLAIMED_AT_ONCE) {
+        await this.silence(silent.slice(start, start + CLAIMED_AT_ONCE))
+      }
+      this.lookedThrough = throughId
+      await nextTurn()
+    }
+    this.silentDevices = await this.store.count()
+  }
+
+  stats(): SilenceStats {
+    const { silentDevices, fellSilent, restored } = this
+    return { silentDevices, fellSilent, restored }
+  }
+
+  private async silence(devices: readonly SilentDevice[]): Promise<void> {
+    const { database, outbox, log } = this.options
+    const changes = await database.transaction(async (transaction) => {
+      const claimed = await this.store.claim(devices, this.nowMs(), transaction)
+      await this.tell(claimed, transaction)
+      return claimed
+    })
+    if (changes.length === 0) return
+    outbox.nudge()
+    this.fellSilent += changes.length
+    log.info({ devices: changes.length, first: changes[0]?.serialNumber }, 'devices fell silent')
+  }
+
+  private async tell(changes: readonly MadeChange[], transaction: Transaction<Database>): Promise<void> {
+    if (changes.length === 0) return
+    const records = changes.map((change) => ({
+      topic: DEVICE_STATUS,
+      key: change.serialNumber,
+      value: statusRecordValue(change),
+      headers: {
+        gateway: CLOUD,
+        seq: String(this.drawSequence()),
+        epoch: CLOUD,
+        receivedAt: new Date(change.atMs).toISOString(),
+      },
+    }))
+    await this.options.outbox.append(records, transaction)
+  }
+
+  /** Drawn once, stored with the record: what is published twice has it both times. Below 2^53, as sequences are. */
+  private drawSequence(): number {
+    return Number(Buffer.from(this.options.random.bytes(8)).readBigUInt64BE() >> 11n)
+  }
+
+  /** For how long it has been heard what devices say; null while it is not. */
+  private hearingMs(): number | null {
+    const { clock, isHearing = () => true } = this.options
+    if (!isHearing()) {
+      this.hearingSinceMonotonicMs = null
+      return null
+    }
+    // At the first look nothing speaks against it; the time that the duty was held bounds it anyway.
+    this.hearingSinceMonotonicMs ??= clock.monotonicMs()
+    return clock.monotonicMs() - this.hearingSinceMonotonicMs
+  }
+
+  private nowMs(): number {
+    return Math.round(this.options.clock.wallMs())
+  }
+}

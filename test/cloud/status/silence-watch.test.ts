@@ -1,0 +1,278 @@
+import { sql } from 'kysely'
+import { expect, it, onTestFinished } from 'vitest'
+import type { DatabaseHandle } from '../../../cloud/database/database.ts'
+import { SilenceWatch, type SilenceWatchOptions } from '../../../cloud/status/status.ts'
+import { describeOnEveryDatabase } from '../../support/databases.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
+import { devicesBehind, hello, outboxRecords, statusCore } from '../../support/status-core.ts'
+import { until } from '../../support/until.ts'
+
+const MINUTE_MS = 60_000
+const PERIOD_MS = 5_000
+const deadline = new AbortController().signal
+
+await describeOnEveryDatabase('the watch over silent devices', (database) => {
+  const watchOn = (
+    handle: DatabaseHandle,
+    clock: ManualClock,
+    coreId = 'core-1',
+    changes: Partial<SilenceWatchOptions> = {},
+  ) => {
+    const core = statusCore(handle, clock, coreId)
+    const settings = { silentAfterMs: 15 * MINUTE_MS, silentAfterMsByType: { METER: 60 * MINUTE_MS } }
+    const watch = new SilenceWatch({ ...core.common, settings, checkPeriodMs: PERIOD_MS, ...changes })
+    onTestFinished(() => watch.stop(deadline))
+    return { ...core, watch }
+  }
+  const open = async (changes: Partial<SilenceWatchOptions> = {}) => {
+    const handle = await database.open()
+    const clock = new ManualClock()
+    const core = watchOn(handle, clock, 'core-1', changes)
+    await core.registry.gatewayConnected(hello('gw-1'))
+    const [inverter, meter, quiet] = (await devicesBehind(core, 'gw-1', ['INV-1', 'MTR-1', 'INV-2'])) as [
+      number,
+      number,
+      number,
+    ]
+    const nowMs = clock.wallMs()
+    await core.registry.setStatuses(
+      [inverter, meter, quiet].map((deviceId) => ({ deviceId, status: 'ONLINE', atMs: nowMs })),
+    )
+    await core.registry.devices.update(quiet, { silentAfterMs: 0 })
+    return { ...core, handle, clock, inverter, meter, quiet }
+  }
+  /** A round is over when the next one has its turn: the lease says so. */
+  const leaseOf = async (handle: DatabaseHandle) =>
+    (await handle.kysely.selectFrom('duties').select('until_ms').executeTakeFirst())?.until_ms ?? 0
+  const begin = async (core: { handle: DatabaseHandle; clock: ManualClock; watch: SilenceWatch }) => {
+    await core.watch.start()
+    core.clock.advance(0)
+    await until(async () => (await leaseOf(core.handle)) > 0)
+    await new Promise((resolve) => setTimeout(resolve, 15))
+  }
+  /** Time passes, and the watch looks at least once after it; the gateway is heard of all the while. */
+  const pass = async (core: { handle: DatabaseHandle; clock: ManualClock }, ms: number, gatewayIsHeard = true) => {
+    const { handle, clock } = core
+    for (const step of ms > PERIOD_MS ? [...steps(ms - PERIOD_MS), PERIOD_MS] : [ms]) {
+      const before = await leaseOf(handle)
+      clock.advance(step)
+      if (gatewayIsHeard) await handle.kysely.updateTable('gateways').set({ last_seen_at_ms: clock.wallMs() }).execute()
+      if (step >= PERIOD_MS) await until(async () => (await leaseOf(handle)) > before)
+      await new Promise((resolve) => setTimeout(resolve, 15))
+    }
+  }
+  /** No longer than a lease, or the watch would begin anew. */
+  const steps = (ms: number): number[] => (ms <= 12_000 ? [ms] : [12_000, ...steps(ms - 12_000)])
+  const statusOf = async ({ registry }: { registry: ReturnType<typeof watchOn>['registry'] }, id: number) => {
+    const device = await registry.devices.get(id)
+    return [device?.status, device?.statusReason, device?.silentSinceMs === null ? 'heard' : 'silent']
+  }
+
+  it('makes a silent device OFFLINE, with its record, and ONLINE with the first word of it', async () => {
+    const core = await open({ settings: { silentAfterMs: MINUTE_MS, silentAfterMsByType: { METER: 60 * MINUTE_MS } } })
+    const { handle, watch, clock, inverter, meter, quiet } = core
+    const startedAtMs = clock.wallMs()
+    await begin(core)
+    await pass(core, MINUTE_MS - 1)
+    expect(await outboxRecords(handle)).toEqual([])
+    await pass(core, PERIOD_MS)
+    await until(() => watch.stats().fellSilent === 1)
+    const reason = expect.stringMatching(/^No data for 1 min( \d s)?; something is expected every 1 min$/)
+    expect(await statusOf(core, inverter)).toEqual(['OFFLINE', reason, 'silent'])
+    expect(await statusOf(core, meter)).toEqual(['ONLINE', null, 'heard'])
+    expect(await statusOf(core, quiet)).toEqual(['ONLINE', null, 'heard'])
+    expect((await core.registry.devices.get(inverter))?.silentSinceMs).toBe(startedAtMs)
+    const [record] = await outboxRecords(handle)
+    const atMs = (await core.registry.devices.get(inverter))?.statusAtMs as number
+    expect(record).toEqual({
+      topic: 'device-status',
+      key: 'INV-1',
+      value: {
+        deviceId: inverter,
+        serialNumber: 'INV-1',
+        siteId: 1,
+        previousStatus: 'ONLINE',
+        newStatus: 'OFFLINE',
+        timestamp: new Date(atMs).toISOString(),
+        eventType: 'DEVICE_STATUS_CHANGE',
+        reason,
+      },
+      headers: {
+        gateway: '$cloud',
+        seq: expect.stringMatching(/^[1-9][0-9]{0,15}$/),
+        epoch: '$cloud',
+        receivedAt: new Date(atMs).toISOString(),
+      },
+    })
+    // No second time.
+    await pass(core, 2 * PERIOD_MS)
+    expect(watch.stats()).toEqual({ silentDevices: 1, fellSilent: 1, restored: 0 })
+
+    const hear = (heardAtMs: number) =>
+      handle.transaction((transaction) =>
+        watch.heard(
+          new Map([
+            [inverter, heardAtMs],
+            [meter, heardAtMs],
+          ]),
+          transaction,
+        ),
+      )
+    // What was heard before it fell silent says nothing new.
+    await hear(startedAtMs)
+    expect(watch.stats().restored).toBe(0)
+    await hear(clock.wallMs() - 1)
+    await hear(clock.wallMs())
+    expect(await statusOf(core, inverter)).toEqual(['ONLINE', 'Device communication restored', 'heard'])
+    const records = await outboxRecords(handle)
+    expect(records).toHaveLength(2)
+    expect(records[1]).toMatchObject({
+      key: 'INV-1',
+      value: { previousStatus: 'OFFLINE', newStatus: 'ONLINE', reason: 'Device communication restored' },
+      headers: { gateway: '$cloud' },
+    })
+    expect(records[1]?.headers.seq).not.toBe(record?.headers.seq)
+    expect(Date.parse(records[1]?.value.timestamp)).toBeGreaterThan(atMs)
+  })
+
+  it('counts what was heard, and that a device said its status again', async () => {
+    const core = await open({ settings: { silentAfterMs: MINUTE_MS, silentAfterMsByType: {} } })
+    const { handle, watch, clock, inverter, meter } = core
+    await begin(core)
+    await pass(core, 40_000)
+    const latest = { site_id: 1, serial_number: 'INV-1', telemetry: '{}', event_at_ms: 0, received_at_ms: 0 }
+    await handle.kysely
+      .insertInto('latest_values')
+      .values({ device_id: inverter, ...latest, heard_at_ms: clock.wallMs() })
+      .execute()
+    await handle.transaction((transaction) => core.registry.noteRepeated([meter], transaction))
+    await pass(core, 50_000)
+    expect(watch.stats().fellSilent).toBe(0)
+    await pass(core, 20_000)
+    await until(() => watch.stats().fellSilent === 2)
+  })
+
+  it('says nothing of devices behind a gateway that is away, or that was away until now', async () => {
+    const core = await open({ settings: { silentAfterMs: MINUTE_MS, silentAfterMsByType: {} } })
+    const { watch, registry } = core
+    await registry.gatewayDisconnected('gw-1', 'session-1')
+    await begin(core)
+    await pass(core, 2 * MINUTE_MS)
+    await registry.gatewayConnected(hello('gw-1'))
+    await pass(core, MINUTE_MS - 10_000)
+    expect(watch.stats().fellSilent).toBe(0)
+    await pass(core, 20_000)
+    await until(() => watch.stats().fellSilent === 2)
+  })
+
+  it('says nothing for an interval after it was not heard what devices say', async () => {
+    let hearing = true
+    const settings = { silentAfterMs: MINUTE_MS, silentAfterMsByType: {} }
+    const core = await open({ settings, isHearing: () => hearing })
+    const { watch } = core
+    await begin(core)
+    await pass(core, 30_000)
+    hearing = false
+    await pass(core, MINUTE_MS)
+    hearing = true
+    await pass(core, MINUTE_MS - 5_000)
+    expect(watch.stats().fellSilent).toBe(0)
+    await pass(core, 20_000)
+    await until(() => watch.stats().fellSilent === 2)
+  })
+
+  it('looks at all devices, a step at a time', async () => {
+    const core = await open({ settings: { silentAfterMs: 1_000, silentAfterMsByType: {} } })
+    const { handle, watch, clock } = core
+    const names = Array.from({ length: 4_500 }, (_, i) => `S-${i}`)
+    const ids = await devicesBehind(core, 'gw-1', names)
+    await core.registry.setStatuses(ids.map((deviceId) => ({ deviceId, status: 'ONLINE', atMs: clock.wallMs() })))
+    await begin(core)
+    await pass(core, PERIOD_MS)
+    await pass(core, PERIOD_MS)
+    await until(() => watch.stats().fellSilent === 4_502)
+    expect(await handle.kysely.selectFrom('outbox').select('id').execute()).toHaveLength(4_502)
+    // Nobody but those heard comes back, also when there are too many silent ones to be read.
+    const heardAtMs = new Map(ids.slice(0, 700).map((id) => [id, clock.wallMs()]))
+    await handle.transaction((transaction) => watch.heard(heardAtMs, transaction))
+    expect(watch.stats().restored).toBe(700)
+    const online = handle.kysely
+      .selectFrom('devices')
+      .select('id')
+      .where('status_reason', '=', 'Device communication restored')
+    expect(await online.execute()).toHaveLength(700)
+  })
+
+  if (database.postgres !== null) {
+    it('makes one record of a device, although two cores look at once', async () => {
+      const url = await database.freshUrl()
+      const clocks = [new ManualClock(), new ManualClock()] as const
+      const settings = { silentAfterMs: 1_000, silentAfterMsByType: {} }
+      const [here, there] = [
+        watchOn(await database.open({ url }), clocks[0], 'core-1', { settings }),
+        watchOn(await database.open({ url }), clocks[1], 'core-2', { settings }),
+      ]
+      await here.registry.gatewayConnected(hello('gw-1'))
+      const ids = await devicesBehind(
+        here,
+        'gw-1',
+        Array.from({ length: 300 }, (_, i) => `S-${i}`),
+      )
+      await here.registry.setStatuses(ids.map((deviceId) => ({ deviceId, status: 'ONLINE', atMs: clocks[0].wallMs() })))
+      // Both have the duty, as when one was frozen: neither waits for the other's lease.
+      for (const clock of clocks) clock.advance(2_000)
+      const look = (core: typeof here) => core.watch.look(deadline, 60_000)
+      // A round in which nothing can be silent yet, so that time has passed since the first one.
+      for (const clock of clocks) clock.stepWall(-2_000)
+      await Promise.all([look(here), look(there)])
+      for (const clock of clocks) clock.advance(2_000)
+      for (let round = 0; round < 3; round++) await Promise.all([look(here), look(there)])
+      const records = await outboxRecords(here.database)
+      expect(records).toHaveLength(300)
+      expect(new Set(records.map(({ key }) => key)).size).toBe(300)
+      expect(new Set(records.map(({ headers }) => headers.seq)).size).toBe(300)
+      expect(here.watch.stats().fellSilent + there.watch.stats().fellSilent).toBe(300)
+    })
+
+    it('finds no silence while it is being stored that the device was heard of', async () => {
+      const url = await database.freshUrl()
+      const clock = new ManualClock()
+      const core = watchOn(await database.open({ url }), clock, 'core-1', {
+        settings: { silentAfterMs: 1_000, silentAfterMsByType: {} },
+      })
+      const { database: handle, watch } = core
+      await core.registry.gatewayConnected(hello('gw-1'))
+      const [id] = (await devicesBehind(core, 'gw-1', ['INV-1'])) as [number]
+      await core.registry.setStatuses([{ deviceId: id, status: 'ONLINE', atMs: clock.wallMs() }])
+      const latest = { site_id: 1, serial_number: 'INV-1', telemetry: '{}', event_at_ms: 0, received_at_ms: 0 }
+      await handle.kysely
+        .insertInto('latest_values')
+        .values({ device_id: id, ...latest, heard_at_ms: clock.wallMs() })
+        .execute()
+      const look = () => watch.look(deadline, 60_000)
+      await look()
+      clock.advance(2_000)
+      let looking: Promise<void> | null = null
+      await handle.transaction(async (transaction) => {
+        await transaction.updateTable('latest_values').set({ heard_at_ms: clock.wallMs() }).execute()
+        looking = look()
+        // It waits for this transaction's rows.
+        await until(async () => {
+          const { rows } = await waiting(handle)
+          return rows.length > 0
+        })
+        await watch.heard(new Map([[id, clock.wallMs()]]), transaction)
+      })
+      await looking
+      expect(await outboxRecords(handle)).toEqual([])
+      expect(await statusOf(core, id)).toEqual(['ONLINE', null, 'heard'])
+    })
+  }
+})
+
+/** Statements that wait for a lock. */
+function waiting(handle: DatabaseHandle) {
+  return sql`select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`.execute(
+    handle.kysely,
+  )
+}

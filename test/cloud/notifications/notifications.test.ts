@@ -145,7 +145,7 @@ await describeOnEveryDatabase('notifications', (databases) => {
     await notifications.preferences.change('cleo', {})
     let stored = 0
     const child = startChild({
-      command: [bunPath, 'test/support/notification-process.ts', url],
+      command: [bunPath, new URL('../../support/notification-process.ts', import.meta.url).pathname, url],
       onLine: (line) => {
         stored = Number(/^stored (\d+)$/.exec(line)?.[1] ?? stored)
       },

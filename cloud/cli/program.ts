@@ -18,6 +18,7 @@ import {
 } from '../config.ts'
 import { apiTools } from './api-options.ts'
 import { addCommandCommands } from './commands.ts'
+import { addDeadLetterCommands } from './dead-letters.ts'
 import { addTaskCommands } from './tasks.ts'
 import { checkTopics, createTopics } from './topics.ts'
 
@@ -77,6 +78,7 @@ export function cloudCommandLine(terminal: Terminal, env: Readonly<Record<string
   const asking = apiTools(terminal, tools)
   addTaskCommands(line, asking, env.USER ?? 'busbar-cloud')
   addCommandCommands(line, asking)
+  addDeadLetterCommands(line, asking)
 
   program
     .command('migrate')

@@ -226,10 +226,13 @@ export class Replay {
         this.finish(letter, replay, note, run)
       }
       const failure = failureOf(error)
-      const isAway = !(error instanceof BusbarError) || error.retryable
-      if (isAway || group.length === 1) {
-        if (isAway) run.away = failure
+      if (!(error instanceof BusbarError) || error.retryable) {
+        run.away = failure
         for (const { letter } of missing) this.fail(letter, failure, run)
+        return false
+      }
+      if (group.length === 1) {
+        for (const { letter } of missing) this.refuse(letter, failure, run)
         return false
       }
       // One of them is at fault; the others must not suffer for it.

@@ -3,6 +3,7 @@
 import { onTestFinished } from 'vitest'
 import type { Bus, BusRecord } from '../../cloud/bus/bus.ts'
 import { catalogue, DEVICE_STATUS, DEVICE_TELEMETRY } from '../../cloud/bus/catalogue.ts'
+import { deadLetters as lettersOf } from '../../cloud/bus/dead-letter.ts'
 import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
 import type { DatabaseHandle } from '../../cloud/database/database.ts'
 import { DeadLetters, type DeadLettersOptions } from '../../cloud/dead-letters/dead-letters.ts'
@@ -12,8 +13,30 @@ import { Registry } from '../../cloud/registry/registry.ts'
 import { type Clock, systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
+import { readingRecord } from './device-records.ts'
 import { tempDir } from './temp-dir.ts'
 import { until } from './until.ts'
+
+export const DLT = 'device-telemetry-dlt'
+/** When they were given up, Unix milliseconds. */
+export const DIED_AT_MS = Date.UTC(2026, 0, 2)
+
+/** As the analytics service gave it up. */
+export function letterOf(record: BusRecord, code = 'ANALYTICS_FAILED', offset = 0): BusRecord {
+  const consumed = { topic: 'device-telemetry', partition: 1, offset: BigInt(offset), timestampMs: DIED_AT_MS }
+  const { key, headers = {} } = record
+  const [letter] = lettersOf(
+    { ...consumed, key, headers, value: Buffer.from(record.value as string) },
+    { source: 'analytics-service', code, message: 'why', retryCount: 3, atMs: DIED_AT_MS },
+  )
+  return letter as BusRecord
+}
+
+/** As ingest publishes it. */
+export const reading = (deviceId: number, fields: Record<string, unknown> = { powerKw: 1 }): BusRecord => {
+  const record = readingRecord({ deviceId, fields, atMs: DIED_AT_MS })
+  return { ...record, headers: { ...record.headers, gateway: 'gw-1', seq: String(deviceId) } }
+}
 
 export interface DeadLetterCore {
   readonly bus: Bus
@@ -80,4 +103,12 @@ export async function freshBus(dir?: string): Promise<EmbeddedBus> {
   await bus.start()
   await bus.createTopics()
   return bus
+}
+
+export async function countDeadLetters(database: DatabaseHandle): Promise<number> {
+  const { count } = await database.kysely
+    .selectFrom('dead_letters')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .executeTakeFirstOrThrow()
+  return Number(count)
 }

@@ -1,42 +1,21 @@
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { BusRecord } from '../../../cloud/bus/bus.ts'
-import { deadLettersOf, deadLetters as lettersOf } from '../../../cloud/bus/dead-letter.ts'
-import type { DatabaseHandle } from '../../../cloud/database/database.ts'
+import { deadLettersOf } from '../../../cloud/bus/dead-letter.ts'
 import { readLetter } from '../../../cloud/dead-letters/letter.ts'
 import { BusbarError } from '../../../shared/errors.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
-import { deadLetterCore, freshBus } from '../../support/dead-letter-core.ts'
-import { readingRecord } from '../../support/device-records.ts'
+import {
+  countDeadLetters,
+  DIED_AT_MS,
+  DLT,
+  deadLetterCore,
+  freshBus,
+  letterOf,
+  reading,
+} from '../../support/dead-letter-core.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
-
-const DLT = 'device-telemetry-dlt'
-const AT = Date.UTC(2026, 0, 2)
-
-/** As the analytics service gave it up. */
-function letterOf(record: BusRecord, code = 'ANALYTICS_FAILED', offset = 0): BusRecord {
-  const consumed = { topic: 'device-telemetry', partition: 1, offset: BigInt(offset), timestampMs: AT }
-  const { key, headers = {} } = record
-  const [letter] = lettersOf(
-    { ...consumed, key, headers, value: Buffer.from(record.value as string) },
-    { source: 'analytics-service', code, message: 'why', retryCount: 3, atMs: AT },
-  )
-  return letter as BusRecord
-}
-
-const reading = (deviceId: number, fields: Record<string, unknown> = { powerKw: 1 }): BusRecord => {
-  const record = readingRecord({ deviceId, fields, atMs: AT })
-  return { ...record, headers: { ...record.headers, gateway: 'gw-1', seq: String(deviceId) } }
-}
-
-async function countRows(database: DatabaseHandle): Promise<number> {
-  const { count } = await database.kysely
-    .selectFrom('dead_letters')
-    .select(({ fn }) => fn.countAll<number>().as('count'))
-    .executeTakeFirstOrThrow()
-  return Number(count)
-}
 
 await describeOnEveryDatabase('dead letters', (databases) => {
   it('lists what consumers gave up, the newest first, and finds it by what is known of it', async () => {
@@ -53,7 +32,7 @@ await describeOnEveryDatabase('dead letters', (databases) => {
       code: 'ODD',
       message: 'why',
       retryCount: 3,
-      failedAtMs: AT,
+      failedAtMs: DIED_AT_MS,
       isKept: true,
       replays: 0,
     })
@@ -119,7 +98,7 @@ await describeOnEveryDatabase('dead letters', (databases) => {
     const { DeadLetterIndex } = await import('../../../cloud/dead-letters/dead-letter-index.ts')
     const { DeadLetterStore } = await import('../../../cloud/dead-letters/dead-letter-store.ts')
     const store = new DeadLetterStore(database)
-    const clock = new ManualClock(AT)
+    const clock = new ManualClock(DIED_AT_MS)
     const log = { error: () => {} } as never
     let away = true
     const picky = {
@@ -137,7 +116,7 @@ await describeOnEveryDatabase('dead letters', (databases) => {
       key: 'k',
       value: Buffer.from(`{"error":{"code":"${code}"}}`),
       headers: {},
-      timestampMs: AT,
+      timestampMs: DIED_AT_MS,
     }))
     const batch = { topic: DLT, partition: 0, records }
     await expect(index.take(batch)).rejects.toThrow('away')
@@ -155,203 +134,28 @@ await describeOnEveryDatabase('dead letters', (databases) => {
     const core = await deadLetterCore(await databases.open())
     const value = '{"a":1e400,"b":12345678901234567890,"c":-0,"d":"\\u0000"}'
     await core.add('task.requested-dlt', [letterOf({ key: 'k\0', value, headers: { own: 'yes\0' } })])
-    const [{ id }] = (await core.deadLetters.list()).items as readonly [{ id: string }]
+    const [{ id }] = (await core.deadLetters.list()).items as unknown as readonly [{ id: string }]
     expect(id).toMatch(/^task\.requested-dlt\.\d\.0$/)
     const details = await core.deadLetters.get(id)
     expect(details?.original?.toString()).toBe(value)
     expect(details?.error).toEqual({
       code: 'ANALYTICS_FAILED',
       message: 'why',
-      timestamp: new Date(AT).toISOString(),
+      timestamp: new Date(DIED_AT_MS).toISOString(),
       retryCount: 3,
     })
     expect(details?.letter.headers).toMatchObject({ own: 'yes\0', originalOffset: '0' })
     expect(await core.deadLetters.get('task.requested-dlt.0.999')).toBeNull()
   })
 
-  it('replays the original to its topic with its key and headers, once, and notes that', async () => {
-    const core = await deadLetterCore(await databases.open())
-    const original = reading(7, { powerKw: 1.5 })
-    await core.add(DLT, [letterOf(original)])
-    const { deadLetters, bus } = core
-    const reader = await readTopics(bus, ['device-telemetry'])
-    const [{ id }] = (await deadLetters.list()).items as readonly [{ id: string }]
-
-    const dry = await deadLetters.replay({ ids: [id], dryRun: true })
-    expect(dry).toMatchObject({ dryRun: true, left: 0, next: null })
-    const bytes = Buffer.byteLength(original.value as string)
-    const to = { topic: 'device-telemetry', key: 'INV-7', bytes }
-    expect(dry.results).toEqual([{ id, outcome: 'WOULD_REPLAY', ...to, code: null, message: null }])
-    expect((await deadLetters.get(id))?.letter).toMatchObject({ replays: 0, replayedAtMs: null })
-    expect(reader.records).toEqual([])
-
-    expect((await deadLetters.replay({ ids: [id] })).results).toMatchObject([{ id, outcome: 'REPLAYED', ...to }])
-    await until(() => reader.records.length === 1)
-    expect(reader.records[0]?.value.toString()).toBe(original.value)
-    expect(reader.records[0]?.headers).toEqual({ ...original.headers, replayOf: id })
-    expect((await deadLetters.get(id))?.letter).toMatchObject({ replays: 1, replayedAtMs: expect.any(Number) })
-
-    const again = await deadLetters.replay({ ids: [id, id, 'device-telemetry-dlt.9.9'] })
-    expect(again.results).toMatchObject([
-      { id, outcome: 'SKIPPED', code: 'REPLAYED_BEFORE' },
-      { id: 'device-telemetry-dlt.9.9', outcome: 'NOT_FOUND' },
-    ])
-    expect((await deadLetters.replay({ filter: {} })).results).toEqual([])
-    await deadLetters.replay({ ids: [id], again: true })
-    await until(() => reader.records.length === 2)
-    expect((await deadLetters.get(id))?.letter.replays).toBe(2)
-  })
-
-  it('refuses what its consumer would give up again, what was damaged, and what goes nowhere', async () => {
-    const core = await deadLetterCore(await databases.open())
-    await core.add(DLT, [
-      letterOf({ key: 'a', value: '{"deviceId":1}' }),
-      { key: 'b', value: '{"error":{"code":"X"}}', headers: { originalTopic: 'no-such-topic' } },
-      { key: 'c', value: '{"error":{"code":"X"}}', headers: { originalTopic: 'device-telemetry-dlt' } },
-      {
-        key: 'd',
-        value: '{"raw":"AA==","error":{"code":"BLOCK_CORRUPT"}}',
-        headers: { source: 'ingest', recordCount: '4' },
-      },
-      { key: 'e', value: '{"error":{"code":"X"}}', headers: { source: 'ingest' } },
-      { key: 'f', value: 'torn' },
-    ])
-    const reader = await readTopics(core.bus, ['device-telemetry'])
-    const { results } = await core.deadLetters.replay({ filter: {} })
-    const reasons = new Map(results.map(({ id, code, outcome }) => [id, [outcome, code]]))
-    const { items } = await core.deadLetters.list()
-    expect(Object.fromEntries(items.map(({ key, id }) => [key, reasons.get(id)]))).toEqual({
-      a: ['REFUSED', 'RECORD_UNUSABLE'],
-      b: ['REFUSED', 'TOPIC_UNKNOWN'],
-      c: ['REFUSED', 'TOPIC_UNKNOWN'],
-      d: ['REFUSED', 'BLOCK_DAMAGED'],
-      e: ['REFUSED', 'ORIGIN_UNKNOWN'],
-      f: ['REFUSED', 'UNRESTORABLE'],
-    })
-    expect(reader.records).toEqual([])
-    expect(items.every(({ replays }) => replays === 0)).toBe(true)
-    expect((await core.deadLetters.replay({ filter: {} })).results).toHaveLength(6)
-  })
-
-  it('is published by one of two that replay it at once', async () => {
-    const url = await databases.freshUrl()
-    const [first, second] = [await databases.open({ url }), await databases.open({ url })]
-    const core = await deadLetterCore(first)
-    const other = await deadLetterCore(second, { bus: core.bus })
-    const count = 40
-    await core.bus.publish(
-      DLT,
-      Array.from({ length: count }, (_, i) => letterOf(reading(i + 1), 'X', i)),
-    )
-    await until(async () => (await countRows(first)) === count)
-    const reader = await readTopics(core.bus, ['device-telemetry'])
-    const runs = await Promise.all(
-      [core, other, core, other].map((each) => each.deadLetters.replay({ filter: {}, limit: 500 })),
-    )
-    const outcomes = runs.flatMap(({ results }) => results.map(({ outcome }) => outcome))
-    expect(outcomes.filter((outcome) => outcome === 'REPLAYED')).toHaveLength(count)
-    await until(() => reader.records.length >= count)
-    expect(reader.records.map(({ key }) => key).toSorted()).toEqual(
-      Array.from({ length: count }, (_, i) => `INV-${i + 1}`).toSorted(),
-    )
-  })
-
-  it('are replayed by filter page by page, the oldest first, without what dies meanwhile', async () => {
-    const core = await deadLetterCore(await databases.open())
-    const { deadLetters, bus } = core
-    const records = Array.from({ length: 7 }, (_, i) =>
-      letterOf({ ...reading(i + 1), key: 'one' }, i === 3 ? 'OTHER' : 'X'),
-    )
-    await core.add(DLT, records)
-    const reader = await readTopics(bus, ['device-telemetry'])
-    const replayed: number[] = []
-    const left: number[] = []
-    for (let cursor: string | undefined, more = true; more; ) {
-      const page = await deadLetters.replay({ filter: { code: 'X' }, limit: 2, cursor })
-      replayed.push(page.results.filter(({ outcome }) => outcome === 'REPLAYED').length)
-      left.push(page.left)
-      await new Promise((resolve) => setTimeout(resolve, 2))
-      // Fails again at once.
-      await core.add(DLT, [letterOf(reading(99))])
-      cursor = page.next ?? undefined
-      more = page.next !== null
-    }
-    expect([replayed, left]).toEqual([
-      [2, 2, 2],
-      [4, 2, 0],
-    ])
-    await until(() => reader.records.length === 6)
-    expect(reader.records.map(({ headers }) => headers['seq'])).toEqual(['1', '2', '3', '5', '6', '7'])
-    await expect(deadLetters.replay({ filter: {}, cursor: 'bm9uZQ' })).rejects.toMatchObject({
-      code: 'REGISTRATION_INVALID',
-    })
-  })
-
-  it('are let go, not noted, when the bus is away, and replayed afterwards', async () => {
-    const real = await freshBus()
-    let down = true
-    const flaky = {
-      subscribe: real.subscribe.bind(real),
-      publish: async (topic: string, records: readonly BusRecord[]) => {
-        if (down) throw new BusbarError('no broker', { code: 'BUS_UNAVAILABLE', retryable: true })
-        if (records.some(({ key }) => key === 'INV-2')) throw new BusbarError('too large', { code: 'RECORD_TOO_LARGE' })
-        await real.publish(topic, records)
-      },
-    }
-    const core = await deadLetterCore(await databases.open(), { bus: real, deadLetters: { bus: flaky } })
-    await core.add(
-      DLT,
-      [1, 2, 3].map((id) => letterOf(reading(id), 'X', id)),
-    )
-    const { deadLetters } = core
-    const failed = await deadLetters.replay({ filter: {} })
-    expect(failed.results.map(({ outcome, code }) => [outcome, code])).toEqual(
-      Array.from({ length: 3 }, () => ['FAILED', 'BUS_UNAVAILABLE']),
-    )
-    down = false
-    const { items } = await deadLetters.list()
-    const ids = [1, 2, 3].map((id) => items.find(({ key }) => key === `INV-${id}`)?.id as string)
-    const { results } = await deadLetters.replay({ ids })
-    expect(results.map(({ outcome, code }) => [outcome, code])).toEqual([
-      ['REPLAYED', null],
-      ['FAILED', 'RECORD_TOO_LARGE'],
-      ['REPLAYED', null],
-    ])
-    expect((await deadLetters.list({ replayed: false })).items.map(({ key }) => key)).toEqual(['INV-2'])
-  })
-
-  it('are joined of their parts, and refused while one is missing', async () => {
-    const core = await deadLetterCore(await databases.open())
-    const value = Buffer.alloc(1_200_000, 0xfe)
-    const parts = lettersOf(
-      { topic: 'chat-messages', partition: 0, offset: 9n, key: 'c', value, headers: { own: '1' }, timestampMs: AT },
-      { source: 'communication-service-group', code: 'TOO_ODD', message: 'why', retryCount: 3, atMs: AT },
-    )
-    expect(parts).toHaveLength(3)
-    await core.add('chat-messages-dlt', [parts[0] as BusRecord, parts[2] as BusRecord])
-    const { deadLetters } = core
-    const [letter, ...others] = (await deadLetters.list()).items
-    expect(others).toEqual([])
-    expect(letter).toMatchObject({ parts: 3, code: 'TOO_ODD' })
-    const ids = [letter?.id as string]
-    expect((await deadLetters.replay({ ids })).results).toMatchObject([{ outcome: 'REFUSED', code: 'PARTS_MISSING' }])
-    await core.add('chat-messages-dlt', [parts[1] as BusRecord])
-    expect((await deadLetters.get(ids[0] as string))?.original?.equals(value)).toBe(true)
-    const reader = await readTopics(core.bus, ['chat-messages'])
-    expect((await deadLetters.replay({ ids })).results).toMatchObject([{ outcome: 'REPLAYED', bytes: 1_200_000 }])
-    await until(() => reader.records.length === 1)
-    expect(reader.records[0]?.value.equals(value)).toBe(true)
-    expect(reader.records[0]?.headers).toEqual({ own: '1', replayOf: ids[0] })
-  })
-
   it('keep to their limits of size, age and number', async () => {
     const settings = { keptDays: 1, keptMax: 5, valueBytesMax: 500 }
     const database = await databases.open()
-    const clock = new ManualClock(AT)
+    const clock = new ManualClock(DIED_AT_MS)
     const core = await deadLetterCore(database, { clock, deadLetters: { settings, purgePeriodMs: 1_000 } })
     const bus = core.bus
     await bus.publish(DLT, [letterOf(reading(1, { text: 'x'.repeat(600) }))])
-    await until(async () => (await countRows(database)) === 1)
+    await until(async () => (await countDeadLetters(database)) === 1)
     const [large] = (await core.deadLetters.list()).items
     expect(large).toMatchObject({
       isKept: false,
@@ -376,7 +180,7 @@ await describeOnEveryDatabase('dead letters', (databases) => {
     expect(kept.map(({ headers }) => headers['seq'])).toEqual(['9', '8', '7', '6', '5'])
     await until(async () => {
       clock.advance(86_400_000)
-      return (await countRows(database)) === 0
+      return (await countDeadLetters(database)) === 0
     })
     expect(core.deadLetters.stats()).toMatchObject({ purged: 9, indexed: 9 })
   })
@@ -393,7 +197,7 @@ await describeOnEveryDatabase('dead letters', (databases) => {
     await first.deadLetters.stop(AbortSignal.timeout(1_000))
     await bus.publish(DLT, [letterOf({ ...reading(4), key: 'one' }, 'X', 4)])
     const second = await deadLetterCore(database, { bus })
-    await until(async () => (await countRows(database)) === 4)
+    await until(async () => (await countDeadLetters(database)) === 4)
     expect(second.deadLetters.stats().indexed).toBe(1)
 
     const { DeadLetterIndex } = await import('../../../cloud/dead-letters/dead-letter-index.ts')
@@ -413,15 +217,20 @@ await describeOnEveryDatabase('dead letters', (databases) => {
     const anew = { ...(old as (typeof reader.records)[number]), value, timestampMs: (old?.timestampMs ?? 0) + 5 }
     await index.take({ topic: DLT, partition, records: [anew] })
     expect((await second.deadLetters.list({ code: 'NEW' })).items).toMatchObject([{ replays: 0, offset: 0 }])
-    expect(await countRows(database)).toBe(4)
+    expect(await countDeadLetters(database)).toBe(4)
   })
 })
 
 describe('a dead letter', () => {
   it('has the time at which it was read when its own lies ahead or is none', () => {
     const record = { topic: DLT, partition: 0, offset: 1n, key: null, value: Buffer.from('{}'), headers: {} }
-    const at = (timestampMs: number) => readLetter({ ...record, timestampMs }, 100, AT).createdAtMs
-    expect([at(AT + 5), at(-1), at(0), at(AT - 5)]).toEqual([AT, AT, AT, AT - 5])
+    const at = (timestampMs: number) => readLetter({ ...record, timestampMs }, 100, DIED_AT_MS).createdAtMs
+    expect([at(DIED_AT_MS + 5), at(-1), at(0), at(DIED_AT_MS - 5)]).toEqual([
+      DIED_AT_MS,
+      DIED_AT_MS,
+      DIED_AT_MS,
+      DIED_AT_MS - 5,
+    ])
   })
 
   it('of ingest and of consumers is told apart by its parts, whoever wrote it twice', () => {
@@ -443,19 +252,18 @@ describe('a dead letter', () => {
             key: null,
             value: Buffer.from(letter.value as string),
             headers: letter.headers ?? {},
-            timestampMs: AT,
+            timestampMs: DIED_AT_MS,
           },
           2 ** 20,
-          AT,
+          DIED_AT_MS,
         ),
       )
-    const [a, b] = [ingest(AT), ingest(AT + 1)]
+    const [a, b] = [ingest(DIED_AT_MS), ingest(DIED_AT_MS + 1)]
     expect(a.map(({ part, parts }) => [part, parts])).toEqual([
       [1, 2],
       [2, 2],
     ])
     expect(a[0]?.setId).toBe(a[1]?.setId)
     expect(a[0]?.setId).not.toBe(b[0]?.setId)
-    onTestFinished(() => {})
   })
 })

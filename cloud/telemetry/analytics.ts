@@ -11,6 +11,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { Bus } from '../bus/bus.ts'
 import { ANALYTICS_GROUP, DEVICE_STATUS, DEVICE_TELEMETRY } from '../bus/catalogue.ts'
 import type { Parking } from '../bus/parking.ts'
@@ -96,6 +97,8 @@ const GATHER_MS = 100
 const BATCH_RECORDS_MAX = 5_000
 /** Buckets and fields of one row of deltas: what SQLite rolls up at once. */
 const DELTA_ENTRIES_MAX = 2_000
+/** Readings summed before everything else has a turn. */
+const READINGS_PER_TURN = 1_000
 /** What is too old is looked for this often, milliseconds. */
 const RETENTION_PERIOD_MS = 3_600_000
 
@@ -217,7 +220,7 @@ export class Analytics implements Part {
     const { stored, writtenRows } = await this.partitions.around(gathered.days, () =>
       database.transaction(async (transaction) => {
         const stored = await storeReadings(database.dialect, readings, transaction)
-        const deltas = encodeDeltas(this.sumOf(stored), DELTA_ENTRIES_MAX)
+        const deltas = encodeDeltas(await this.sumOf(stored), DELTA_ENTRIES_MAX)
         await insertDeltas(deltas, this.options.clock.wallMs(), transaction)
         return { stored: stored.length, writtenRows: await this.writeStates(gathered, transaction) }
       }),
@@ -229,9 +232,12 @@ export class Analytics implements Part {
     statuses?.nudge?.()
   }
 
-  private sumOf(readings: readonly StoredReading[]): BucketRollup[] {
+  private async sumOf(readings: readonly StoredReading[]): Promise<BucketRollup[]> {
     const sums = new RollupSums()
-    for (const reading of readings) sums.addReading(reading, this.drops)
+    for (let i = 0; i < readings.length; i++) {
+      if (i > 0 && i % READINGS_PER_TURN === 0) await nextTurn()
+      sums.addReading(readings[i] as StoredReading, this.drops)
+    }
     return sums.sorted()
   }
 

@@ -241,8 +241,7 @@ class Readings {
   next(count: number): BusRecord[] {
     return Array.from({ length: count }, () => {
       const { deviceId, atMs, seq, fields } = this.one()
-      const { headers, ...record } = readingRecord({ deviceId, atMs, fields })
-      return { ...record, headers: { ...headers, gateway: 'gateway-1', lane: 'telemetry', seq: String(seq) } }
+      return readingRecord({ deviceId, atMs, fields, seq })
     })
   }
 

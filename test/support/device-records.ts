@@ -9,10 +9,12 @@ export interface ReadingRecord {
   /** Event time, Unix milliseconds. */
   readonly atMs: number
   readonly receivedAtMs?: number
+  /** Of the gateway's spool. Default: none, as of another producer's record. */
+  readonly seq?: number
 }
 
 export function readingRecord(reading: ReadingRecord): BusRecord {
-  const { deviceId, siteId = 1, fields, atMs, receivedAtMs = atMs } = reading
+  const { deviceId, siteId = 1, fields, atMs, receivedAtMs = atMs, seq } = reading
   const serialNumber = `INV-${deviceId}`
   const value = {
     deviceId,
@@ -26,7 +28,10 @@ export function readingRecord(reading: ReadingRecord): BusRecord {
   return {
     key: serialNumber,
     value: JSON.stringify(value),
-    headers: { receivedAt: new Date(receivedAtMs).toISOString() },
+    headers: {
+      receivedAt: new Date(receivedAtMs).toISOString(),
+      ...(seq !== undefined && { gateway: 'gateway-1', lane: 'telemetry', seq: String(seq) }),
+    },
   }
 }
 

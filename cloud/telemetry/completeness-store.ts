@@ -38,6 +38,13 @@ export class CompletenessStore {
     return rows.map(({ step, records }) => ({ atMs: steps.fromMs + step * steps.stepMs, records }))
   }
 
+  /** Readings of all devices that are stored and not counted in any roll-up yet. */
+  async uncounted(): Promise<number> {
+    const { rows } = await sql<{ readings: number | null }>`
+      select cast(sum(readings) as bigint) as readings from rollup_deltas`.execute(this.database.kysely)
+    return rows[0]?.readings ?? 0
+  }
+
   /** Event times of the first and the last reading that is kept. */
   async ends(subject: Subject, { fromMs, toMs }: Stretch): Promise<{ firstMs: number | null; lastMs: number | null }> {
     const { rows } = await sql<{ first_ms: number | null; last_ms: number | null }>`

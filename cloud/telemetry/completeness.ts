@@ -46,6 +46,8 @@ export interface GatewayShare {
 
 export interface Arrived {
   readonly records: number
+  /** Readings of all devices, at any time, that are here and not counted yet. */
+  readonly uncounted: number
   /** Event times of the first and the last; null when there are none. */
   readonly firstMs: number | null
   readonly lastMs: number | null

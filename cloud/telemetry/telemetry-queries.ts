@@ -216,12 +216,14 @@ export class TelemetryQueries {
     const choice = { ...stretch, pointsMax: buckets, devices: 1, fields: 1, readings: 0 }
     const resolution = resolutionOf(chooseRollups(choice, kept))
     const steps = stepsOf(stretch, resolution.ms, Math.max(2, buckets))
-    const [counts, ends] = await Promise.all([
+    const [counts, uncounted, ends] = await Promise.all([
       this.completenessStore.counts(subject, resolution, steps),
+      this.completenessStore.uncounted(),
       this.completenessStore.ends(subject, stretch),
     ])
     return {
       records: counts.reduce((sum, { records }) => sum + records, 0),
+      uncounted,
       ...ends,
       bucketMs: steps.stepMs,
       buckets: counts,

@@ -79,6 +79,7 @@ export const CompletenessSchema = Type.Object(
     arrived: Type.Object(
       {
         records: { ...Count, description: 'Readings in the database, in the whole buckets that meet the stretch' },
+        uncounted: { ...Count, description: 'Readings of all devices, at any time, that are here and not counted yet' },
         firstAt: nullable({ ...TimeSchema, description: 'Of those readings that are kept raw' }),
         lastAt: nullable(TimeSchema),
         bucketMs: Type.Integer({
@@ -104,6 +105,7 @@ export const CompletenessSchema = Type.Object(
         judgedUntil: '2026-01-02T00:00:00.000Z',
         arrived: {
           records: 1_320,
+          uncounted: 0,
           firstAt: '2026-01-01T00:00:12.000Z',
           lastAt: '2026-01-01T23:59:12.000Z',
           bucketMs: 43_200_000,
@@ -140,7 +142,7 @@ export function completenessBody(
   stretch: { readonly fromMs: number; readonly toMs: number },
   { verdict, why, judgedUntilMs, arrived, gateways }: Completeness,
 ) {
-  const { records, firstMs, lastMs, bucketMs, buckets } = arrived
+  const { records, uncounted, firstMs, lastMs, bucketMs, buckets } = arrived
   return {
     from: time(stretch.fromMs),
     to: time(stretch.toMs),
@@ -149,6 +151,7 @@ export function completenessBody(
     judgedUntil: time(judgedUntilMs),
     arrived: {
       records,
+      uncounted,
       firstAt: timeOrNull(firstMs),
       lastAt: timeOrNull(lastMs),
       bucketMs,

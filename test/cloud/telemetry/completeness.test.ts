@@ -1,0 +1,184 @@
+import { describe, expect, it } from 'vitest'
+import { Registry } from '../../../cloud/registry/registry.ts'
+import { type GatewayShare, judge, judgedUntil, SETTLING_MS } from '../../../cloud/telemetry/completeness.ts'
+import { TelemetryQueries } from '../../../cloud/telemetry/telemetry-queries.ts'
+import { silentLogger } from '../../../shared/log.ts'
+import { describeOnEveryDatabase } from '../../support/databases.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
+
+const HOUR_MS = 3_600_000
+const NOW_MS = Date.UTC(2026, 0, 31, 12)
+/** Two hours that ended an hour ago. */
+const STRETCH = { fromMs: NOW_MS - 3 * HOUR_MS, toMs: NOW_MS - HOUR_MS }
+
+describe('the verdict', () => {
+  const whole: GatewayShare = {
+    gatewayId: 'gw-1',
+    connected: true,
+    lastSeenAtMs: NOW_MS,
+    backlog: { records: 0, bytes: 0, oldestMs: null },
+    lost: [],
+    lostAtUnknownTime: [],
+    gaps: [],
+  }
+  const judged = (share: Partial<GatewayShare>, stretch = STRETCH, keptSinceMs = 0) =>
+    judge(stretch, [{ ...whole, ...share }], NOW_MS, keptSinceMs)
+  const loss = [{ reason: 'age', records: 12, gaps: 1 }]
+  const heldSince = (oldestMs: number) => ({ records: 5, bytes: 500, oldestMs })
+
+  it('is COMPLETE when the gateway holds nothing from the stretch and gave nothing up', () => {
+    expect(judged({})).toEqual({
+      verdict: 'COMPLETE',
+      why: 'Whatever the gateway received has arrived, and nothing was given up.',
+    })
+    expect(judged({ backlog: heldSince(STRETCH.toMs) }).verdict).toBe('COMPLETE')
+  })
+
+  it('is PENDING when the gateway may hold some of it, connected or not', () => {
+    const held = { backlog: heldSince(STRETCH.toMs - 1) }
+    expect(judged(held).verdict).toBe('PENDING')
+    expect(judged(held).why).toContain('holds 5 records of all its devices that are on their way')
+    expect(judged({ ...held, connected: false }).verdict).toBe('PENDING')
+  })
+
+  it('is INCOMPLETE when some of it was given up, whatever else is on its way', () => {
+    expect(judged({ lost: loss, backlog: heldSince(STRETCH.fromMs) })).toEqual({
+      verdict: 'INCOMPLETE',
+      why: expect.stringMatching(
+        /gave up records of the stretch, of all its devices together: 12 \(age\)\. .* on their way/,
+      ),
+    })
+  })
+
+  it('is UNKNOWN when nobody can say', () => {
+    expect(judge(STRETCH, [], NOW_MS, 0).verdict).toBe('UNKNOWN')
+    expect(judged({ backlog: null }).verdict).toBe('UNKNOWN')
+    expect(judged({ lostAtUnknownTime: loss }).verdict).toBe('UNKNOWN')
+    expect(judged({ connected: false, lastSeenAtMs: STRETCH.toMs - 1 }).verdict).toBe('UNKNOWN')
+    expect(judged({}, STRETCH, STRETCH.fromMs + 1).verdict).toBe('UNKNOWN')
+    expect(judged({}, { fromMs: NOW_MS - 1_000, toMs: NOW_MS + HOUR_MS }).verdict).toBe('UNKNOWN')
+  })
+
+  it('of a gateway that went later is about what it said before it went', () => {
+    expect(judged({ connected: false, lastSeenAtMs: STRETCH.toMs + 1 }).verdict).toBe('COMPLETE')
+  })
+
+  it('leaves out the newest stretch, of which gateways have not reported yet', () => {
+    const live = { fromMs: NOW_MS - HOUR_MS, toMs: NOW_MS }
+    expect(judgedUntil(live, NOW_MS)).toBe(NOW_MS - SETTLING_MS)
+    expect(judged({ backlog: heldSince(NOW_MS - 500) }, live)).toEqual({
+      verdict: 'COMPLETE',
+      why: expect.stringContaining('What came after 2026-01-31T11:59:45.000Z is not judged yet.'),
+    })
+  })
+})
+
+await describeOnEveryDatabase('completeness', (suite) => {
+  it('tells of the gaps that meet the stretch, of those without times, and of the backlog, for a device and for a site', async () => {
+    const database = await suite.open()
+    const common = { clock: new ManualClock(NOW_MS), log: silentLogger }
+    const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: true, ...common })
+    const settings = {
+      rawDays: 30,
+      rollup1mDays: 90,
+      rollup15mDays: 730,
+      rollup1hDays: 3_650,
+      rollup1dDays: 36_500,
+      rollUpDelayMs: 2_000,
+      seriesPointsMax: 5_000,
+      seriesMax: 50,
+    }
+    const telemetry = new TelemetryQueries({ database, registry, settings, ...common })
+    await registry.load('gw-1', [{ siteId: 1, serialNumber: 'INV-001' }])
+    await registry.load('gw-2', [{ siteId: 1, serialNumber: 'INV-002' }])
+    for (const gatewayId of ['gw-1', 'gw-2', 'gw-former']) {
+      const hello = { gatewayId, sessionId: 's', epoch: 'e', bootId: 'b', softwareVersion: '1', clockOffsetMs: 0 }
+      await registry.gatewayConnected(hello)
+      await registry.gateways.writeReports([
+        { gatewayId, seenAtMs: NOW_MS, backlog: { records: 0, bytes: 0, oldestMs: null } },
+      ])
+    }
+    const device = () => telemetry.completeness({ deviceId: 1 }, STRETCH)
+    expect((await device()).verdict).toBe('COMPLETE')
+
+    let sequence = 0
+    const gap = async (gateway_id: string, from_ms: number | null, to_ms: number | null, more: object = {}) => {
+      const times = { at_ms: NOW_MS - 60_000, recorded_at_ms: NOW_MS, from_ms, to_ms }
+      const row = {
+        gateway_id,
+        epoch: 'e',
+        lane: 'telemetry',
+        first_sequence: ++sequence,
+        record_count: 10,
+        reason: 'age',
+      }
+      await database.kysely
+        .insertInto('gateway_gaps')
+        .values({ ...row, ...times, ...more })
+        .execute()
+    }
+    // None of these concerns the stretch.
+    await gap('gw-1', STRETCH.fromMs - 5_000, STRETCH.fromMs - 1)
+    await gap('gw-1', STRETCH.toMs, NOW_MS)
+    await gap('gw-1', STRETCH.fromMs, STRETCH.toMs, { lane: 'priority' })
+    await gap('gw-1', null, null, { at_ms: STRETCH.fromMs - 1 })
+    await gap('gw-2', STRETCH.fromMs, STRETCH.toMs)
+    expect(await device()).toMatchObject({ verdict: 'COMPLETE', gateways: [{ gatewayId: 'gw-1', lost: [], gaps: [] }] })
+
+    await gap('gw-1', null, null, { record_count: 3, reason: 'corrupt' })
+    expect(await device()).toMatchObject({
+      verdict: 'UNKNOWN',
+      gateways: [{ lost: [], lostAtUnknownTime: [{ reason: 'corrupt', records: 3, gaps: 1 }] }],
+    })
+    await gap('gw-1', STRETCH.fromMs - 5_000, STRETCH.fromMs)
+    await gap('gw-1', STRETCH.toMs - 1, NOW_MS, { reason: 'bytes' })
+    await gap('gw-1', STRETCH.fromMs, STRETCH.fromMs, { reason: 'bytes' })
+    const lost = await device()
+    expect(lost.verdict).toBe('INCOMPLETE')
+    expect(lost.gateways[0]?.lost).toEqual([
+      { reason: 'age', records: 10, gaps: 1 },
+      { reason: 'bytes', records: 20, gaps: 2 },
+    ])
+    expect(lost.gateways[0]?.gaps).toHaveLength(4)
+    expect(lost.gateways[0]?.gaps).toContainEqual({
+      recordCount: 10,
+      reason: 'bytes',
+      givenUpAtMs: NOW_MS - 60_000,
+      fromMs: STRETCH.toMs - 1,
+      toMs: NOW_MS,
+    })
+
+    const site = await telemetry.completeness({ siteId: 1 }, STRETCH)
+    expect(site.gateways.map(({ gatewayId, lost }) => [gatewayId, lost.length])).toEqual([
+      ['gw-1', 2],
+      ['gw-2', 1],
+    ])
+    await registry.gateways.writeReports([
+      { gatewayId: 'gw-2', seenAtMs: NOW_MS, backlog: { records: 7, bytes: 70, oldestMs: STRETCH.fromMs } },
+    ])
+    const second = await telemetry.completeness({ deviceId: 2 }, { ...STRETCH, fromMs: STRETCH.toMs - 1 })
+    expect(second.gateways).toMatchObject([{ gatewayId: 'gw-2', mayConcern: true, connected: true }])
+
+    // It was behind another gateway then; what the cloud found out itself names none.
+    for (const [seq, gateway_id] of [
+      [1, 'gw-former'],
+      [2, '$cloud'],
+      [3, null],
+    ] as const) {
+      await database.kysely
+        .insertInto('status_history')
+        .values({
+          device_id: 1,
+          at_ms: STRETCH.fromMs,
+          seq,
+          previous_status: null,
+          status: 'ONLINE',
+          reason: null,
+          gateway_id,
+          backfill: 0,
+        })
+        .execute()
+    }
+    expect((await device()).gateways.map(({ gatewayId }) => gatewayId)).toEqual(['gw-1', 'gw-former'])
+  })
+})

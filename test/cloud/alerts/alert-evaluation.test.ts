@@ -158,7 +158,7 @@ await describeOnEveryDatabase('alert evaluation', (databases) => {
           expect(await part.told()).toEqual(told)
           await part.stop()
         }),
-        { numRuns: 4 },
+        { numRuns: 2 },
       )
     })
   })

@@ -1,14 +1,14 @@
 /**
  * The composition root of the cloud: every part, in the order in which the data flows.
  *
- *     gateways ═gRPC═▶ ingest ─▶ bus ─▶ analytics ─▶ database ◀─ api ◀─REST, WebSocket─ console
+ *     gateways ═gRPC═▶ ingest ─▶ bus ─▶ insight ─▶ database ◀─ api ◀─REST, WebSocket─ console
  *                        └─▶ registry, cursors, device commands ─▶ database
  *     api ─▶ commands, tasks ─▶ database ─▶ relay ─▶ bus ─▶ orchestration ─▶ device commands ─▶ dispatcher ═gRPC═▶ gateways
  */
 
 import type { Clock } from '../shared/clock.ts'
 import { readTlsFiles } from '../shared/config/pem.ts'
-import { type Assembly, assemble } from '../shared/lifecycle.ts'
+import { type Assembly, assemble, sideBySide } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import { type Random, randomHex } from '../shared/random.ts'
 import { VERSION } from '../shared/version.ts'
@@ -26,10 +26,11 @@ import { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import { DeviceCommands, Gateways } from './gateways/gateways.ts'
 import type { IngestTls } from './ingest/listener.ts'
 import { Ingest } from './ingest/server.ts'
+import { createInsight } from './insight.ts'
 import { coreMetrics } from './metrics.ts'
+import { taskNotice } from './notifications/notifications.ts'
 import { TaskOrchestration, Tasks } from './orchestration/orchestration.ts'
 import { Registry } from './registry/registry.ts'
-import { Analytics } from './telemetry/analytics.ts'
 
 export interface CoreTools {
   readonly clock: Clock
@@ -65,10 +66,20 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     keptMs,
     ...tools,
   })
+  const insight = createInsight(config, { bus, database, outbox, parking, registry, coreId }, tools)
+  const { analytics, notifications } = insight
   const services = { database, outbox, deviceCommands, registry, ...tools }
   const commands = new CommandService({ ...services, settings: commandSettings })
   const taskSettings = { ...commandSettings, ...config.tasks }
-  const tasks = new Tasks({ ...services, settings: taskSettings })
+  const tasks = new Tasks({
+    ...services,
+    settings: taskSettings,
+    onEnded: (ended, transaction) =>
+      notifications.notify(
+        ended.flatMap((task) => taskNotice(task) ?? []),
+        transaction,
+      ),
+  })
   const orchestration = new TaskOrchestration({ ...services, tasks, bus, parking, coreId, settings: taskSettings })
 
   const { tls, ...ingestSettings } = config.ingest
@@ -82,7 +93,6 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     commands: deviceCommands,
     ...tools,
   })
-  const analytics = new Analytics({ bus, database, registry, settings: config.telemetry, parking, coreId, ...tools })
   const { bodyBytesMax, ...apiSettings } = config.api
   const api = new Api({
     ...apiSettings,
@@ -91,29 +101,32 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     latest: analytics,
     commands,
     tasks,
-    feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks) },
+    routes: insight.routes,
+    feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks), ...insight.feeds },
     database,
     bus,
     dependencies: [
       { name: 'database', health: () => database.health() },
       { name: 'bus', health: () => bus.health() },
+      { name: 'webhook', health: () => insight.delivery.health() },
     ],
-    metrics: coreMetrics({ ingest, bus, gateways, analytics, relay, dispatcher, orchestration }),
+    metrics: coreMetrics({ ingest, bus, gateways, insight, relay, dispatcher, orchestration }),
     version: VERSION,
     clock,
     log,
   })
 
+  // After a crash a group may take half a minute to let its new member in: they wait for it side by side.
+  const consumers = sideBySide('consumers', [orchestration, ...insight.consumers])
   return assemble({
-    // The API comes early: while the bus is awaited its health says so. Consumers come last: after a crash a group may
-    // take half a minute to let its new member in, and gateways need not wait for that.
+    // The API comes early: while the bus is awaited its health says so. Consumers come last: gateways need not wait for them.
     startOrder: [
-      ...[database, registry, bus, gateways, api, topics, relay, commands, dispatcher, ingest],
-      ...[parking, orchestration, analytics],
+      ...[database, registry, bus, gateways, api, topics, relay, commands, dispatcher, insight.duties, ingest],
+      ...[parking, consumers],
     ],
     // Who takes in stops first; the database is last, since everyone before it may still write.
     stopOrder: [
-      ...[ingest, topics, api, orchestration, analytics, parking, dispatcher, commands, relay],
+      ...[ingest, topics, api, consumers, insight.duties, parking, dispatcher, commands, relay],
       ...[gateways, registry, bus, database],
     ],
     stopTimeoutMs: config.shutdown.timeoutMs,

@@ -7,22 +7,24 @@ import type { OutboxRelay } from './bus/outbox-relay.ts'
 import type { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import type { Gateways } from './gateways/gateways.ts'
 import type { Ingest } from './ingest/server.ts'
+import type { Insight } from './insight.ts'
+import { insightMetrics } from './metrics-insight.ts'
 import type { TaskOrchestration } from './orchestration/orchestration.ts'
-import type { Analytics } from './telemetry/analytics.ts'
 
 export function coreMetrics(parts: {
   readonly ingest: Pick<Ingest, 'stats'>
   readonly bus: Pick<Bus, 'stats'>
   readonly gateways: Pick<Gateways, 'connectedGateways'>
-  readonly analytics: Pick<Analytics, 'stats'>
+  readonly insight: Insight
   readonly relay: Pick<OutboxRelay, 'stats'>
   readonly dispatcher: Pick<CommandDispatcher, 'stats'>
   readonly orchestration: Pick<TaskOrchestration, 'stats'>
 }): MetricsRegistry {
-  const { ingest, bus, gateways, analytics, relay, dispatcher, orchestration } = parts
+  const { ingest, bus, gateways, insight, relay, dispatcher, orchestration } = parts
   const registry = new MetricsRegistry()
   collectDefaultMetrics({ register: registry })
-  const { gauge, counter } = metricsOf(registry, 'busbar_')
+  const metrics = metricsOf(registry, 'busbar_')
+  const { gauge, counter } = metrics
   const perGateway = (read: (gateway: ReturnType<Gateways['connectedGateways']>[number]) => number | null) =>
     gateways.connectedGateways().flatMap((gateway) => {
       const value = read(gateway)
@@ -104,19 +106,6 @@ export function coreMetrics(parts: {
   counter('bus_redelivered_batches', 'Batches that a consumer rejected', () => bus.stats().redeliveredBatches)
   counter('bus_failures', 'Appends that failed', () => labelled('cause', bus.stats().failures), ['cause'])
 
-  counter(
-    'latest_values_records',
-    'Records of devices whose effect is in the database',
-    () => analytics.stats().records,
-  )
-  counter('latest_values_writes', 'Transactions that wrote them', () => analytics.stats().writes)
-  counter(
-    'latest_values_unusable_records',
-    'Records of devices that were dead-lettered',
-    () => labelled('code', analytics.stats().unusable),
-    ['code'],
-  )
-
   gauge('outbox_waiting_records', 'Records that are due and not published', () => relay.stats().waiting)
   gauge('outbox_oldest_waiting_seconds', 'How long the oldest of them has been due', () => {
     return relay.stats().oldestWaitingMs / 1000
@@ -143,5 +132,6 @@ export function coreMetrics(parts: {
   counter('tasks_failed_turns', 'Turns of tasks that failed and were tried again', () => {
     return orchestration.stats().failedTurns
   })
+  insightMetrics(metrics, insight)
   return registry
 }

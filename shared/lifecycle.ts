@@ -89,3 +89,16 @@ async function settledOrAborted(part: Part, deadline: AbortSignal, log: Logger):
     return false
   }
 }
+
+/** Parts that do not wait for one another, neither to start nor to stop. */
+export function sideBySide(name: string, parts: readonly Part[]): Part {
+  return {
+    name,
+    async start() {
+      await Promise.all(parts.map((part) => part.start()))
+    },
+    async stop(deadline) {
+      await Promise.all(parts.map((part) => part.stop(deadline)))
+    },
+  }
+}

@@ -124,6 +124,7 @@ export class SilenceWatch implements Part {
       )
       for (let start = 0; start < silent.length && !signal.aborted; start += CLAIMED_AT_ONCE) {
         await this.silence(silent.slice(start, start + CLAIMED_AT_ONCE))
+        await nextTurn()
       }
       this.lookedThrough = throughId
       await nextTurn()

@@ -4,6 +4,7 @@ import type { Notice, Notifier } from '../../../cloud/notifications/notification
 import { GatewayWatch, type GatewayWatchOptions } from '../../../cloud/status/status.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
+import { notificationCore } from '../../support/notification-core.ts'
 import { devicesBehind, hello, statusCore } from '../../support/status-core.ts'
 
 const MINUTE_MS = 60_000
@@ -189,6 +190,29 @@ await describeOnEveryDatabase('the watch over gateways', (database) => {
     expect([...first.items, ...second.items].map(({ sinceMs }) => sinceMs)).toEqual(since.slice(0, 4))
     expect(second.next).toBeNull()
     await expect(watch.outages('gw-1', { cursor: first.next?.slice(2) })).rejects.toThrow('cursor')
+  })
+
+  it('reaches those who asked for the sites behind it, once each', async () => {
+    const handle = await database.open()
+    const clock = new ManualClock(START_MS)
+    const { notifications } = notificationCore(handle, null, {}, clock)
+    const { watch, ...core } = watchOn(handle, clock, 'core-1', { notifier: notifications })
+    await notifications.preferences.change('ann', { sites: [7] })
+    await notifications.preferences.change('bob', { sites: [9] })
+    await core.registry.gatewayConnected(hello('gw-1'))
+    await devicesBehind(core, 'gw-1', ['A', 'B'], 7)
+    await core.registry.gatewayDisconnected('gw-1', 'session-1')
+    for (let i = 0; i < 3; i++) {
+      clock.advance(2 * MINUTE_MS)
+      await watch.look(never, 60 * MINUTE_MS)
+    }
+    await core.registry.gatewayConnected(hello('gw-1', 'session-2'))
+    clock.advance(10_000)
+    await watch.look(never, 60 * MINUTE_MS)
+    const inboxOf = async (user: string) =>
+      (await notifications.inbox.list(user)).items.map(({ title, severity }) => `${severity} ${title}`)
+    expect(await inboxOf('ann')).toEqual(['INFO Gateway gw-1 is back', 'WARNING Gateway gw-1 is offline'])
+    expect(await inboxOf('bob')).toEqual([])
   })
 
   it('is what a duty does: looked after by one core, after its grace', async () => {

@@ -48,14 +48,25 @@ export class Retention {
   async run(signal: AbortSignal): Promise<void> {
     const nowMs = this.clock.wallMs()
     const quietSinceMs = nowMs - QUIET_MS
+    let failure: { error: unknown } | null = null
     for (const { table } of STRETCHED_TABLES) {
       const endedByMs = nowMs - this.days[DAYS_OF[table]] * DAY_MS
       for (const stretch of await this.store.old(table, endedByMs, quietSinceMs)) {
-        if (this.database.dialect === 'sqlite') await this.deleteRows(stretch, quietSinceMs, signal)
         if (signal.aborted) return
-        await this.store.drop(stretch, quietSinceMs)
+        try {
+          await this.delete(stretch, quietSinceMs, signal)
+        } catch (error) {
+          // Somebody may read this one for long; the others need not wait for that.
+          failure ??= { error }
+        }
       }
     }
+    if (failure !== null) throw failure.error
+  }
+
+  private async delete(stretch: TimeStretch, quietSinceMs: number, signal: AbortSignal): Promise<void> {
+    if (this.database.dialect === 'sqlite') await this.deleteRows(stretch, quietSinceMs, signal)
+    if (!signal.aborted) await this.store.drop(stretch, quietSinceMs)
   }
 
   private async deleteRows(stretch: TimeStretch, quietSinceMs: number, signal: AbortSignal): Promise<void> {

@@ -22,6 +22,7 @@ export { type AlertRuleFilter, AlertRules, AlertRulesLimitError, type AlertRules
 export * from './alert-view.ts'
 export { COMPARISONS, type Comparison, type Condition } from './condition.ts'
 export { DURATION_SECONDS_MAX, ESCALATION_SECONDS_RANGE, type NewAlertRule, RECIPIENTS_MAX } from './new-alert-rule.ts'
+export * from './rule-trial.ts'
 
 export interface AlertsOptions {
   readonly database: DatabaseHandle

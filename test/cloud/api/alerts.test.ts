@@ -1,9 +1,11 @@
 /** Alert rules and alerts over REST. */
 
 import { describe, expect, test } from 'vitest'
-import { AlertRules, Alerts } from '../../../cloud/alerts/alerts.ts'
+import { AlertRules, Alerts, RuleTrials } from '../../../cloud/alerts/alerts.ts'
 import { alertRoutes } from '../../../cloud/api/routes/alerts.ts'
 import { Registry } from '../../../cloud/registry/registry.ts'
+import { PartitionStore } from '../../../cloud/telemetry/partition-store.ts'
+import { SeriesStore } from '../../../cloud/telemetry/series-store.ts'
 import { systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
@@ -27,7 +29,14 @@ await describeOnEveryDatabase('alerts over REST', (databases) => {
     const { notifications: notifier } = notificationCore(database)
     const rules = new AlertRules({ database, registry, notifier, rulesMax, ...tools })
     const alerts = new Alerts({ database, notifier, coreId: 'core-1', keptDays: 1, ...tools })
-    const api = await startApiCore({ routes: alertRoutes({ rules, alerts }) }, url)
+    const series = new SeriesStore(database)
+    const trials = new RuleTrials({
+      rules,
+      registry,
+      readings: (...page) => series.readings(...page),
+      readingsMax: 3_000,
+    })
+    const api = await startApiCore({ routes: alertRoutes({ rules, alerts, trials }) }, url)
     const at = (path: string) => `${api.url}/api/v1/${path}`
     return {
       ...api,
@@ -148,6 +157,51 @@ await describeOnEveryDatabase('alerts over REST', (databases) => {
       await fetch(at(`alert-rules/${id}`), { method: 'DELETE' })
       expect((await post(RULE)).status).toBe(201)
     })
+  })
+
+  test('a rule is tried over stored readings, as it is or as it might be', async () => {
+    const { at, post, database } = await start()
+    const day = Date.UTC(2026, 0, 1)
+    const rows = Array.from({ length: 4_000 }, (_, i) => ({
+      ...{ device_id: 1, at_ms: day + i * 1_000, seq: i },
+      fields: JSON.stringify(i % 2 === 0 ? { tempC: i % 100 } : { other: 1 }),
+    }))
+    await new PartitionStore(database).ensure([{ table: 'readings', fromMs: day, toMs: day + 86_400_000 }], day)
+    for (let i = 0; i < rows.length; i += 500)
+      await database.kysely
+        .insertInto('readings')
+        .values(rows.slice(i, i + 500))
+        .execute()
+    const { id } = (await post(RULE)).body
+    const test = (body: object) => sendJson(at(`alert-rules/${id}/test`), 'POST', body)
+    const stretch = { from: '2026-01-01T00:00:00Z', to: '2026-01-01T00:10:00Z', deviceId: 1 }
+    const { body } = await test(stretch)
+    expect(body).toMatchObject({
+      deviceId: 1,
+      readings: 300,
+      judgedUntil: '2026-01-01T00:10:00.000Z',
+      complete: true,
+      found: 6,
+    })
+    expect(body.alerts[0]).toEqual({
+      ...{
+        since: '2026-01-01T00:01:22.000Z',
+        openedAt: '2026-01-01T00:01:22.000Z',
+        closedAt: '2026-01-01T00:01:40.000Z',
+      },
+      ...{ valueOpened: 82, valueWorst: 98, valueClosed: 0 },
+    })
+    expect(body.alerts.at(-1)).toMatchObject({ closedAt: null, valueWorst: 98 })
+    expect((await test({ ...stretch, changes: { threshold: 90, durationSeconds: 10 } })).body.found).toBe(0)
+    expect((await test({ ...stretch, changes: { threshold: 90, durationSeconds: 6 } })).body.found).toBe(6)
+    expect((await test({ ...stretch, to: '2026-01-02T00:00:00Z' })).body).toMatchObject({
+      ...{ complete: false, readings: 1_500, found: 30, judgedUntil: '2026-01-01T00:49:59.000Z' },
+    })
+    expect((await getJson(at('alerts'))).body.items).toEqual([])
+    expect(pointersOf(await test({ ...stretch, deviceId: undefined }))).toEqual(['/deviceId'])
+    expect(
+      pointersOf(await test({ ...stretch, to: stretch.from, changes: { hysteresis: 1, comparison: 'NE' } })),
+    ).toEqual(['/changes/hysteresis', '/to'])
   })
 
   test('alerts are listed, shown and acknowledged', async () => {

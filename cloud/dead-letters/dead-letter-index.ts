@@ -7,6 +7,7 @@ import type { Insertable } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { ConsumedBatch } from '../bus/bus.ts'
 import type { DeadLettersTable } from '../database/schema.ts'
 import { toRow } from './dead-letter-rows.ts'
@@ -45,6 +46,7 @@ export class DeadLetterIndex {
       bytes += row.value?.length ?? 0
       if (rows.length < ROWS_MAX && bytes < BYTES_MAX) continue
       await this.insert(rows)
+      await nextTurn()
       rows = []
       bytes = 0
     }

@@ -116,7 +116,8 @@ export function matches(filter: DeadLetterFilter) {
   const { topic, code, source, key, sinceMs, untilMs, replayed } = filter
   return (row: ExpressionBuilder<Database, 'dead_letters'>) =>
     row.and([
-      row('part', '=', 1),
+      // Written out, since SQLite looks for the index of those that are open, or replayed, before it knows parameters.
+      sql<boolean>`part = 1`,
       ...(topic === undefined ? [] : [row(/-dl[tq]$/.test(topic) ? 'topic' : 'original_topic', '=', topic)]),
       ...(code === undefined ? [] : [row('code', '=', code)]),
       ...(source === undefined ? [] : [row('source', '=', source)]),

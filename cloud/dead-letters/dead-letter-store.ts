@@ -93,23 +93,18 @@ export class DeadLetterStore {
     return rows.map(toDeadLetter)
   }
 
-  /** Values of a dead letter and of the further parts that are there, by part. */
-  async values(id: string): Promise<ReadonlyMap<number, Buffer | null>> {
-    const { kysely } = this.database
-    const row = await kysely
-      .selectFrom('dead_letters')
-      .select(['set_id', 'value'])
-      .where('id', '=', id)
-      .executeTakeFirst()
-    if (row === undefined) return new Map()
-    if (row.set_id === null) return new Map([[1, row.value]])
-    const parts = await kysely
-      .selectFrom('dead_letters')
-      .select(['part', 'value'])
-      .where('set_id', '=', row.set_id)
-      .orderBy('part')
-      .execute()
-    return new Map(parts.map(({ part, value }) => [part, value]))
+  /** By id, the values of a dead letter and of the further parts that are there, by part. */
+  async values(ids: readonly string[]): Promise<ReadonlyMap<string, ReadonlyMap<number, Buffer | null>>> {
+    const { dialect, kysely } = this.database
+    const given = givenTexts(dialect, ids)
+    const { rows } = await sql<{ readonly id: string; readonly part: number; readonly value: Buffer | null }>`
+      select id, part, value from dead_letters where id in ${given} and set_id is null
+      union all
+      select first.id, parts.part, parts.value
+      from dead_letters as first join dead_letters as parts on parts.set_id = first.set_id
+      where first.id in ${given}`.execute(kysely)
+    const byId = Map.groupBy(rows, ({ id }) => id)
+    return new Map([...byId].map(([id, parts]) => [id, new Map(parts.map(({ part, value }) => [part, value]))]))
   }
 
   async summary(): Promise<DeadLetterCount[]> {

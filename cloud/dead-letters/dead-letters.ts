@@ -26,7 +26,7 @@ export type { DeadLetter, DeadLetterFilter } from './dead-letter-rows.ts'
 export type { DeadLetterCount } from './dead-letter-store.ts'
 export { DEAD_LETTER_ID } from './letter.ts'
 export type { Refusal } from './original.ts'
-export type { Intake, IntakeLetter, ReplayedLetter, ReplayIntake, ReplayListener, ReplayResult } from './replay.ts'
+export type { Intake, IntakeLetter, ReplayIntake, ReplayListener, ReplayResult } from './replay.ts'
 export type { Decoders } from './replay-plan.ts'
 export type { ReplayRequest } from './replay-selection.ts'
 
@@ -138,7 +138,7 @@ export class DeadLetters implements Part {
   async get(id: string): Promise<DeadLetterDetails | null> {
     const [letter] = await this.store.find([id])
     if (letter === undefined) return null
-    const values = await this.store.values(id)
+    const values = (await this.store.values([id])).get(id) ?? new Map()
     const value = values.get(1) ?? null
     const original = restore(letter, values)
     return {

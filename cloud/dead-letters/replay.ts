@@ -9,6 +9,7 @@ import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { Bus } from '../bus/bus.ts'
 import { storedOf } from '../bus/publish-error.ts'
 import type { DatabaseHandle } from '../database/database.ts'
@@ -86,6 +87,8 @@ export interface ReplayOptions {
 
 /** How long a replay that was cut off keeps its dead letters from others, milliseconds. */
 const CLAIM_MS = 120_000
+/** Read before everything else in the process gets its turn. */
+const LETTERS_PER_TURN = 20
 /** Who gives up what devices send. */
 const INGEST_SOURCE = 'ingest'
 
@@ -135,7 +138,11 @@ export class Replay {
       for (const id of ids) if (!claimed.has(id)) run.results.set(id, told(id, 'SKIPPED', IN_HAND))
     }
     try {
-      for (const letter of letters) await this.take(letter, run)
+      const values = await store.values(letters.map(({ id }) => id))
+      for (const [index, letter] of letters.entries()) {
+        await this.take(letter, values.get(letter.id) ?? new Map(), run)
+        if (index % LETTERS_PER_TURN === 0) await nextTurn()
+      }
       await this.publishPending(run)
     } finally {
       const others = letters.map(({ id }) => id).filter((id) => !run.done.includes(id))
@@ -151,13 +158,13 @@ export class Replay {
     return result
   }
 
-  private async take(letter: DeadLetter, run: Run): Promise<void> {
+  private async take(letter: DeadLetter, values: ReadonlyMap<number, Buffer | null>, run: Run): Promise<void> {
     if (run.away !== null) {
       this.fail(letter, run.away, run)
       return
     }
-    const { store, intake, decoders, clock } = this.options
-    const original = restore(letter, await store.values(letter.id))
+    const { intake, decoders, clock } = this.options
+    const original = restore(letter, values)
     if (isRefusal(original)) {
       this.refuse(letter, original, run)
       return

@@ -91,7 +91,20 @@ export async function createSetAside(schema: SchemaModule, dialect: Dialect): Pr
     .on('dead_letters')
     .columns(['original_topic', 'code', 'part', 'replayed_at_ms', 'created_at_ms'])
     .execute()
-  for (const column of ['original_topic', 'code', 'key'] as const) {
+  // Every row that is listed is in one of these two, so that neither kind is looked for among the other.
+  for (const [name, is] of [
+    ['dead_letters_open', 'is'],
+    ['dead_letters_replayed', 'is not'],
+  ] as const) {
+    await schema
+      .createIndex(name)
+      .on('dead_letters')
+      .columns(place)
+      .where(sql.ref('replayed_at_ms'), is, null)
+      .where(sql.ref('part'), '=', 1)
+      .execute()
+  }
+  for (const column of ['original_topic', 'code', 'key', 'source'] as const) {
     await schema
       .createIndex(`dead_letters_${column}`)
       .on('dead_letters')

@@ -12,6 +12,7 @@ import {
   letterOf,
   reading,
 } from '../../support/dead-letter-core.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
 
@@ -119,7 +120,7 @@ await describeOnEveryDatabase('dead letters replayed', (databases) => {
       left.push(page.left)
       await new Promise((resolve) => setTimeout(resolve, 2))
       // Fails again at once.
-      await core.add(DLT, [letterOf(reading(99))])
+      await core.add(DLT, [letterOf(reading(99), 'X')])
       cursor = page.next ?? undefined
       more = page.next !== null
     }
@@ -197,5 +198,47 @@ await describeOnEveryDatabase('dead letters replayed', (databases) => {
     await until(() => reader.records.length === 1)
     expect(reader.records[0]?.value.equals(value)).toBe(true)
     expect(reader.records[0]?.headers).toEqual({ own: '1', replayOf: ids[0] })
+  })
+
+  it('may be published again when the core died before it noted that, once its claim has run out', async () => {
+    const database = await databases.open()
+    const clock = new ManualClock(DIED_AT_MS)
+    const core = await deadLetterCore(database, { clock })
+    await core.bus.publish(DLT, [letterOf(reading(1))])
+    await until(async () => (await countDeadLetters(database)) === 1)
+    const reader = await readTopics(core.bus, ['device-telemetry'])
+    const { deadLetters } = core
+    const dies = () => Promise.reject(new BusbarError('gone', { code: 'DATABASE_UNAVAILABLE', retryable: true }))
+    await expect(deadLetters.replay({ filter: {} }, dies)).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE' })
+    await until(() => reader.records.length === 1)
+    const inHand = await deadLetters.replay({ filter: {} })
+    expect(inHand.results).toMatchObject([{ outcome: 'SKIPPED', code: 'IN_HAND' }])
+    clock.advance(120_001)
+    expect((await deadLetters.replay({ filter: {} })).results).toMatchObject([{ outcome: 'REPLAYED' }])
+    await until(() => reader.records.length === 2)
+    const [first, second] = reader.records
+    // The same record for whoever goes by gateway and seq.
+    expect([second?.headers, second?.value]).toEqual([first?.headers, first?.value])
+    expect((await deadLetters.replay({ filter: {} })).results).toEqual([])
+  })
+
+  it('take no more into one request than fits in memory', async () => {
+    const database = await databases.open()
+    const core = await deadLetterCore(database)
+    const value = JSON.stringify({ text: 'x'.repeat(700_000) })
+    const letters = Array.from({ length: 26 }, (_, i) => letterOf({ key: 'one', value }, 'X', i))
+    await core.add(
+      'chat-messages-dlt',
+      letters.map((each) => ({ ...each, headers: { originalTopic: 'chat-messages' } })),
+    )
+    const { deadLetters } = core
+    const ids = (await deadLetters.list()).items.map(({ id }) => id)
+    const byIds = await deadLetters.replay({ ids, dryRun: true })
+    expect(byIds.results.filter(({ outcome }) => outcome === 'LEFT')).toHaveLength(byIds.left)
+    const first = await deadLetters.replay({ filter: {}, limit: 500, dryRun: true })
+    expect([first.results.length, first.left]).toEqual([26 - byIds.left, byIds.left])
+    expect(byIds.left).toBe(3)
+    const rest = await deadLetters.replay({ filter: {}, limit: 500, dryRun: true, cursor: first.next as string })
+    expect([rest.results.length, rest.left, rest.next]).toEqual([3, 0, null])
   })
 })

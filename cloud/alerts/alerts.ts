@@ -118,8 +118,10 @@ export class Alerts implements Part {
     also?: WithAlert,
   ): Promise<AlertView | null> {
     const { database, clock } = this.options
+    // PostgreSQL takes no half of a character.
+    const said = { userId: by.userId, note: by.note?.toWellFormed() ?? null }
     return await database.transaction(async (transaction) => {
-      const changed = await this.store.acknowledge(id, by, clock.wallMs(), transaction)
+      const changed = await this.store.acknowledge(id, said, clock.wallMs(), transaction)
       const alert = changed ?? (await this.store.get(id, transaction))
       if (alert === null) return null
       if (alert.acknowledgedAtMs === null) throw new AlertClosedError(id)

@@ -3,9 +3,6 @@
 export const COMPARISONS = ['GT', 'GTE', 'LT', 'LTE', 'EQ', 'NE', 'OUTSIDE', 'INSIDE'] as const
 export type Comparison = (typeof COMPARISONS)[number]
 
-/** Comparisons with a range. */
-export const RANGE_COMPARISONS = ['OUTSIDE', 'INSIDE'] as const satisfies readonly Comparison[]
-
 export interface Condition {
   /** Name of a reading; `a.b` is the member `b` of the object `a`, unless a reading has that very name. */
   readonly field: string

@@ -61,6 +61,10 @@ await describeOnEveryDatabase('alert evaluation', (databases) => {
       })
       expect(notice?.content).toBe('tempC of INV-1 at site 1 is back at 80. It was above 80 for 4.0 s, at worst 95.')
       expect(core.evaluation.stats()).toMatchObject({ rules: 1, opened: 1, closed: 1, past: 0, evaluated: 7 })
+      const [changed] = (await core.alerts.changedSince(open.updatedAtMs, 10)) as [AlertView]
+      expect(changed).toEqual(await core.alerts.get(open.id))
+      expect(await core.alerts.changedSince(changed.updatedAtMs, 10, changed.id)).toEqual([])
+      expect(await core.alerts.changedSince(changed.updatedAtMs + 1, 10)).toEqual([])
     })
 
     test('writes nothing while nothing changes, and reads nothing of devices without a rule', async () => {

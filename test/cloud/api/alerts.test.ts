@@ -54,7 +54,9 @@ await describeOnEveryDatabase('alerts over REST', (databases) => {
 
   describe('a rule', () => {
     test('is created once for each idempotency key, shown, changed and deleted', async () => {
-      const { at, post } = await start()
+      const { at, post, url } = await start()
+      const { paths } = (await getJson(`${url}/openapi.json`)).body
+      expect(Object.keys(paths['/api/v1/alert-rules/{id}'])).toEqual(['get', 'patch', 'delete'])
       const created = await post(RULE, { 'idempotency-key': 'k1' })
       expect(created.status).toBe(201)
       const { id } = created.body
@@ -250,10 +252,10 @@ await describeOnEveryDatabase('alerts over REST', (databases) => {
     expect((await list('serialNumber=INV-1&limit=2')).length).toBe(2)
 
     const acknowledge = (id: string, body: unknown) => sendJson(at(`alerts/${id}/acknowledge`), 'POST', body)
-    const seen = await acknowledge(open.id, { userId: 'ops', note: 'on my way' })
+    const seen = await acknowledge(open.id, { userId: 'ops', note: 'on my way \ud800' })
     expect(seen).toMatchObject({
       status: 200,
-      body: { acknowledgedBy: 'ops', acknowledgedNote: 'on my way', state: 'OPEN' },
+      body: { acknowledgedBy: 'ops', acknowledgedNote: 'on my way \ufffd', state: 'OPEN' },
     })
     expect((await acknowledge(open.id, { userId: 'boss' })).body).toEqual(seen.body)
     const [closed] = await list('state=CLOSED&past=false')

@@ -1,6 +1,6 @@
 /**
- * Silent devices in the database. A transaction that writes both locks rows of latest_values before those of devices, each
- * ascending by device.
+ * Silent devices in the database. A transaction that writes both locks the rows of devices whose status changes before those
+ * of latest_values, each ascending by device.
  */
 
 import { type RawBuilder, sql, type Transaction } from 'kysely'
@@ -122,10 +122,14 @@ export class SilenceStore {
     transaction: Transaction<Database>,
   ): Promise<MadeChange[]> {
     const { dialect } = this.database
+    await this.lock(
+      'devices',
+      'id',
+      devices.map(({ id }) => id),
+      transaction,
+    )
     const still = await this.stillUnheard(devices, transaction)
     if (still.length === 0) return []
-    const ids = still.map(({ id }) => id)
-    await this.lock('devices', 'id', ids, transaction)
     const rows = still.map(({ id, statusAtMs, lastHeardMs: lastMs, intervalMs }) => ({
       id,
       known_at_ms: statusAtMs,
@@ -170,7 +174,7 @@ export class SilenceStore {
     const changes: MadeChange[] = []
     for (let start = 0; start < ids.length; start += ROWS_PER_STATEMENT) {
       const group = ids.slice(start, start + ROWS_PER_STATEMENT)
-      await this.lock('devices', 'id', group, transaction)
+      await this.lock('devices', 'id', group, transaction, sql`silent_since_ms is not null`)
       const rows = group.map((id) => ({ id, heard_at_ms: heardAtMs.get(id) as number }))
       const later = sql`case when given.heard_at_ms > devices.status_at_ms
         then given.heard_at_ms else devices.status_at_ms + 1 end`
@@ -221,6 +225,7 @@ export class SilenceStore {
     key: 'id' | 'device_id',
     ids: readonly number[],
     transaction: Transaction<Database>,
+    condition: RawBuilder<unknown> = sql`true`,
   ): Promise<void> {
     if (this.database.dialect === 'sqlite') return
     const given = givenRows(
@@ -229,7 +234,7 @@ export class SilenceStore {
       ids.map((id) => ({ id })),
     )
     await sql`
-      select 1 from ${sql.table(table)} where ${sql.ref(key)} in (select given.id from ${given})
+      select 1 from ${sql.table(table)} where ${sql.ref(key)} in (select given.id from ${given}) and ${condition}
       order by ${sql.ref(key)} for update`.execute(transaction)
   }
 }

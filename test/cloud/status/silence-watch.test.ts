@@ -9,7 +9,7 @@ import { until } from '../../support/until.ts'
 
 const MINUTE_MS = 60_000
 const PERIOD_MS = 5_000
-const deadline = new AbortController().signal
+const signal = new AbortController().signal
 
 await describeOnEveryDatabase('the watch over silent devices', (database) => {
   const watchOn = (
@@ -21,7 +21,7 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
     const core = statusCore(handle, clock, coreId)
     const settings = { silentAfterMs: 15 * MINUTE_MS, silentAfterMsByType: { METER: 60 * MINUTE_MS } }
     const watch = new SilenceWatch({ ...core.common, settings, checkPeriodMs: PERIOD_MS, ...changes })
-    onTestFinished(() => watch.stop(deadline))
+    onTestFinished(() => watch.stop(signal))
     return { ...core, watch }
   }
   const open = async (changes: Partial<SilenceWatchOptions> = {}) => {
@@ -41,28 +41,15 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
     await core.registry.devices.update(quiet, { silentAfterMs: 0 })
     return { ...core, handle, clock, inverter, meter, quiet }
   }
-  /** A round is over when the next one has its turn: the lease says so. */
-  const leaseOf = async (handle: DatabaseHandle) =>
-    (await handle.kysely.selectFrom('duties').select('until_ms').executeTakeFirst())?.until_ms ?? 0
-  const begin = async (core: { handle: DatabaseHandle; clock: ManualClock; watch: SilenceWatch }) => {
-    await core.watch.start()
-    core.clock.advance(0)
-    await until(async () => (await leaseOf(core.handle)) > 0)
-    await new Promise((resolve) => setTimeout(resolve, 15))
+  /** Time passes in which a core watches and the gateway is heard of, and then it looks. */
+  const pass = async (
+    { handle, clock, watch }: { handle: DatabaseHandle; clock: ManualClock; watch: SilenceWatch },
+    ms: number,
+  ) => {
+    clock.advance(ms)
+    await handle.kysely.updateTable('gateways').set({ last_seen_at_ms: clock.wallMs() }).execute()
+    await watch.look(signal, clock.monotonicMs())
   }
-  /** Time passes, and the watch looks at least once after it; the gateway is heard of all the while. */
-  const pass = async (core: { handle: DatabaseHandle; clock: ManualClock }, ms: number, gatewayIsHeard = true) => {
-    const { handle, clock } = core
-    for (const step of ms > PERIOD_MS ? [...steps(ms - PERIOD_MS), PERIOD_MS] : [ms]) {
-      const before = await leaseOf(handle)
-      clock.advance(step)
-      if (gatewayIsHeard) await handle.kysely.updateTable('gateways').set({ last_seen_at_ms: clock.wallMs() }).execute()
-      if (step >= PERIOD_MS) await until(async () => (await leaseOf(handle)) > before)
-      await new Promise((resolve) => setTimeout(resolve, 15))
-    }
-  }
-  /** No longer than a lease, or the watch would begin anew. */
-  const steps = (ms: number): number[] => (ms <= 12_000 ? [ms] : [12_000, ...steps(ms - 12_000)])
   const statusOf = async ({ registry }: { registry: ReturnType<typeof watchOn>['registry'] }, id: number) => {
     const device = await registry.devices.get(id)
     return [device?.status, device?.statusReason, device?.silentSinceMs === null ? 'heard' : 'silent']
@@ -72,11 +59,11 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
     const core = await open({ settings: { silentAfterMs: MINUTE_MS, silentAfterMsByType: { METER: 60 * MINUTE_MS } } })
     const { handle, watch, clock, inverter, meter, quiet } = core
     const startedAtMs = clock.wallMs()
-    await begin(core)
+    await watch.look(signal, 0)
     await pass(core, MINUTE_MS - 1)
     expect(await outboxRecords(handle)).toEqual([])
     await pass(core, PERIOD_MS)
-    await until(() => watch.stats().fellSilent === 1)
+    expect(watch.stats().fellSilent).toBe(1)
     const reason = expect.stringMatching(/^No data for 1 min( \d s)?; something is expected every 1 min$/)
     expect(await statusOf(core, inverter)).toEqual(['OFFLINE', reason, 'silent'])
     expect(await statusOf(core, meter)).toEqual(['ONLINE', null, 'heard'])
@@ -138,7 +125,7 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
   it('counts what was heard, and that a device said its status again', async () => {
     const core = await open({ settings: { silentAfterMs: MINUTE_MS, silentAfterMsByType: {} } })
     const { handle, watch, clock, inverter, meter } = core
-    await begin(core)
+    await watch.look(signal, 0)
     await pass(core, 40_000)
     const latest = { site_id: 1, serial_number: 'INV-1', telemetry: '{}', event_at_ms: 0, received_at_ms: 0 }
     await handle.kysely
@@ -149,20 +136,20 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
     await pass(core, 50_000)
     expect(watch.stats().fellSilent).toBe(0)
     await pass(core, 20_000)
-    await until(() => watch.stats().fellSilent === 2)
+    expect(watch.stats().fellSilent).toBe(2)
   })
 
   it('says nothing of devices behind a gateway that is away, or that was away until now', async () => {
     const core = await open({ settings: { silentAfterMs: MINUTE_MS, silentAfterMsByType: {} } })
     const { watch, registry } = core
     await registry.gatewayDisconnected('gw-1', 'session-1')
-    await begin(core)
+    await watch.look(signal, 0)
     await pass(core, 2 * MINUTE_MS)
     await registry.gatewayConnected(hello('gw-1'))
     await pass(core, MINUTE_MS - 10_000)
     expect(watch.stats().fellSilent).toBe(0)
     await pass(core, 20_000)
-    await until(() => watch.stats().fellSilent === 2)
+    expect(watch.stats().fellSilent).toBe(2)
   })
 
   it('says nothing for an interval after it was not heard what devices say', async () => {
@@ -170,15 +157,16 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
     const settings = { silentAfterMs: MINUTE_MS, silentAfterMsByType: {} }
     const core = await open({ settings, isHearing: () => hearing })
     const { watch } = core
-    await begin(core)
+    await watch.look(signal, 0)
     await pass(core, 30_000)
     hearing = false
     await pass(core, MINUTE_MS)
     hearing = true
-    await pass(core, MINUTE_MS - 5_000)
+    await pass(core, PERIOD_MS)
+    await pass(core, MINUTE_MS - PERIOD_MS)
     expect(watch.stats().fellSilent).toBe(0)
     await pass(core, 20_000)
-    await until(() => watch.stats().fellSilent === 2)
+    expect(watch.stats().fellSilent).toBe(2)
   })
 
   it('looks at all devices, a step at a time', async () => {
@@ -187,10 +175,10 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
     const names = Array.from({ length: 4_500 }, (_, i) => `S-${i}`)
     const ids = await devicesBehind(core, 'gw-1', names)
     await core.registry.setStatuses(ids.map((deviceId) => ({ deviceId, status: 'ONLINE', atMs: clock.wallMs() })))
-    await begin(core)
+    await watch.look(signal, 0)
     await pass(core, PERIOD_MS)
     await pass(core, PERIOD_MS)
-    await until(() => watch.stats().fellSilent === 4_502)
+    expect(watch.stats().fellSilent).toBe(4_502)
     expect(await handle.kysely.selectFrom('outbox').select('id').execute()).toHaveLength(4_502)
     // Nobody but those heard comes back, also when there are too many silent ones to be read.
     const heardAtMs = new Map(ids.slice(0, 700).map((id) => [id, clock.wallMs()]))
@@ -201,6 +189,19 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
       .select('id')
       .where('status_reason', '=', 'Device communication restored')
     expect(await online.execute()).toHaveLength(700)
+  })
+
+  it('is what a duty does, from the start on', async () => {
+    const { watch, clock, handle } = await open({ settings: { silentAfterMs: 10_000, silentAfterMsByType: {} } })
+    await watch.start()
+    for (let i = 0; i < 200 && watch.stats().fellSilent === 0; i++) {
+      clock.advance(i % 10 === 0 ? PERIOD_MS : 0)
+      await handle.kysely.updateTable('gateways').set({ last_seen_at_ms: clock.wallMs() }).execute()
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    expect(watch.stats()).toMatchObject({ fellSilent: 2 })
+    // Not before it had listened for as long itself.
+    expect(clock.monotonicMs()).toBeGreaterThanOrEqual(10_000)
   })
 
   if (database.postgres !== null) {
@@ -221,7 +222,7 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
       await here.registry.setStatuses(ids.map((deviceId) => ({ deviceId, status: 'ONLINE', atMs: clocks[0].wallMs() })))
       // Both have the duty, as when one was frozen: neither waits for the other's lease.
       for (const clock of clocks) clock.advance(2_000)
-      const look = (core: typeof here) => core.watch.look(deadline, 60_000)
+      const look = (core: typeof here) => core.watch.look(signal, 60_000)
       // A round in which nothing can be silent yet, so that time has passed since the first one.
       for (const clock of clocks) clock.stepWall(-2_000)
       await Promise.all([look(here), look(there)])
@@ -249,7 +250,7 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
         .insertInto('latest_values')
         .values({ device_id: id, ...latest, heard_at_ms: clock.wallMs() })
         .execute()
-      const look = () => watch.look(deadline, 60_000)
+      const look = () => watch.look(signal, 60_000)
       await look()
       clock.advance(2_000)
       let looking: Promise<void> | null = null

@@ -28,6 +28,13 @@ export class CompletenessStore {
     this.database = database
   }
 
+  /** Devices that the subject has. */
+  async devices(subject: Subject): Promise<number> {
+    if ('deviceId' in subject) return 1
+    const query = this.database.kysely.selectFrom('devices').select((e) => e.fn.countAll().as('devices'))
+    return Number((await query.where('site_id', '=', subject.siteId).executeTakeFirstOrThrow()).devices)
+  }
+
   /** Readings in each step that has any, by time. */
   async counts(subject: Subject, { table }: Resolution, steps: Steps): Promise<{ atMs: number; records: number }[]> {
     const { rows } = await sql<{ step: number; records: number }>`

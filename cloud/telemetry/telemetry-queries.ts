@@ -213,7 +213,8 @@ export class TelemetryQueries {
 
   private async arrived(subject: Subject, stretch: Stretch, buckets: number, nowMs: number): Promise<Arrived> {
     const kept = keptSince(this.options.settings, nowMs)
-    const choice = { ...stretch, pointsMax: buckets, devices: 1, fields: 1, readings: 0 }
+    const devices = await this.completenessStore.devices(subject)
+    const choice = { ...stretch, pointsMax: buckets, devices, fields: 1, readings: 0 }
     const resolution = resolutionOf(chooseRollups(choice, kept))
     const steps = stepsOf(stretch, resolution.ms, Math.max(2, buckets))
     const [counts, uncounted, ends] = await Promise.all([

@@ -20,11 +20,23 @@ import { endToEnd } from './end-to-end.ts'
 import { type Bench, type Figure, isMet, type Section } from './figure.ts'
 import { latency } from './latency.ts'
 import { memory } from './memory.ts'
+import { queries } from './queries.ts'
 import { formatFigures } from './report.ts'
 import { startTime } from './start-time.ts'
 import { tasks } from './tasks.ts'
 
-const SECTIONS: readonly Section[] = [durableRate, endToEnd, latency, drain, bytes, memory, startTime, tasks, analytics]
+const SECTIONS: readonly Section[] = [
+  durableRate,
+  endToEnd,
+  latency,
+  drain,
+  bytes,
+  memory,
+  startTime,
+  tasks,
+  analytics,
+  queries,
+]
 
 /** Load average of the last minute above which something else is running. */
 const BUSY_LOAD = 1

@@ -158,6 +158,20 @@ await describeOnEveryDatabase('a week of 100 devices', (suite) => {
     ).toHaveLength(1)
   })
 
+  it('refuses what would read too much, and says what would not; auto takes coarser roll-ups instead', async () => {
+    const telemetry = queries({ seriesMax: 1_000 })
+    const fields = Array.from({ length: 20 }, (_, i) => (i === 0 ? 'powerKw' : `field${i}`))
+    const deviceIds = [1, 11, 21, 31, 41, 51, 61, 71, 81, 91]
+    const asked = { deviceIds, fields, fromMs: FROM_MS, toMs: TO_MS, pointsMax: 5_000 }
+    await expect(telemetry.series({ ...asked, resolution: 'raw' })).rejects.toMatchObject({
+      code: 'QUERY_REFUSED',
+      refused: [{ field: 'resolution', value: 'raw', remedy: expect.stringContaining('a coarser one') }],
+    })
+    const auto = await telemetry.series(asked)
+    expect(auto.resolution).toBe('1m')
+    expect(auto.series).toHaveLength(200)
+  })
+
   it('is counted as it arrived, with its first and its last reading', async () => {
     const telemetry = queries()
     await fc.assert(

@@ -14,6 +14,7 @@ import type { Random } from '../../shared/random.ts'
 import { nextTurn } from '../../shared/waiting.ts'
 import type { Bus } from '../bus/bus.ts'
 import { ANALYTICS_GROUP, DEVICE_STATUS, DEVICE_TELEMETRY } from '../bus/catalogue.ts'
+import { isAway } from '../bus/isolation.ts'
 import type { Parking } from '../bus/parking.ts'
 import { type ConsumedItem, RecordConsumer } from '../bus/record-consumer.ts'
 import type { DatabaseHandle } from '../database/database.ts'
@@ -123,6 +124,7 @@ export class Analytics implements Part {
       clock,
       empty: () => new GatheredArrivals(),
       write: (gathered) => this.write(gathered),
+      isFaultOfOne: (error) => !isAway(error),
     })
     const acceptedAgeMs = settings.acceptedAgeDays * DAY_MS
     this.consumer = new RecordConsumer<Arrival>({

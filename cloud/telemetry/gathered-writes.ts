@@ -5,36 +5,46 @@
 
 import type { Clock, Timer } from '../../shared/clock.ts'
 
-interface Waiter {
+interface Waiter<T> {
+  readonly gather: (gathered: T) => void
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
 }
 
-/** `T` gathers; `write` makes it durable and may be called again with the same when it failed. */
+export interface GatheredWritesOptions<T> {
+  readonly clock: Clock
+  readonly empty: () => T
+  /** Makes what gathered durable, all or nothing. */
+  readonly write: (gathered: T) => Promise<void>
+  /** Whether a failure is the fault of something that was to be written; each who gave some is then written alone. */
+  readonly isFaultOfOne: (error: unknown) => boolean
+}
+
 export class GatheredWrites<T> {
+  private readonly options: GatheredWritesOptions<T>
   private readonly clock: Clock
-  private readonly empty: () => T
-  private readonly write: (gathered: T) => Promise<void>
   private gathered: T
-  private waiters: Waiter[] = []
+  private waiters: Waiter<T>[] = []
   private dueAtMs = Number.POSITIVE_INFINITY
   private timer: Timer | null = null
   private writing = false
   private hurrying = false
 
-  constructor(options: { clock: Clock; empty: () => T; write: (gathered: T) => Promise<void> }) {
+  constructor(options: GatheredWritesOptions<T>) {
+    this.options = options
     this.clock = options.clock
-    this.empty = options.empty
-    this.write = options.write
     this.gathered = options.empty()
   }
 
-  /** Adds to what gathers now; resolves when that is durable, at the latest `delayMs` from now plus one write. */
+  /**
+   * Adds to what gathers now, by `gather`, which may be called again; resolves when that is durable, at the latest `delayMs`
+   * from now plus one write.
+   */
   add(gather: (gathered: T) => void, delayMs: number): Promise<void> {
     gather(this.gathered)
     this.dueAtMs = Math.min(this.dueAtMs, this.clock.monotonicMs() + delayMs)
     return new Promise((resolve, reject) => {
-      this.waiters.push({ resolve, reject })
+      this.waiters.push({ gather, resolve, reject })
       this.schedule()
     })
   }
@@ -57,18 +67,33 @@ export class GatheredWrites<T> {
   /** Never rejects: the waiters are told. */
   private async writeGathered(): Promise<void> {
     const { gathered, waiters } = this
-    this.gathered = this.empty()
+    this.gathered = this.options.empty()
     this.waiters = []
     this.dueAtMs = Number.POSITIVE_INFINITY
     this.writing = true
     try {
-      await this.write(gathered)
+      await this.options.write(gathered)
       for (const { resolve } of waiters) resolve()
     } catch (error) {
-      for (const { reject } of waiters) reject(error)
+      if (waiters.length > 1 && this.options.isFaultOfOne(error)) await this.writeApart(waiters)
+      else for (const { reject } of waiters) reject(error)
     } finally {
       this.writing = false
       this.schedule()
+    }
+  }
+
+  /** So that nobody is told of a failure that was another's. */
+  private async writeApart(waiters: readonly Waiter<T>[]): Promise<void> {
+    for (const { gather, resolve, reject } of waiters) {
+      const own = this.options.empty()
+      try {
+        gather(own)
+        await this.options.write(own)
+        resolve()
+      } catch (error) {
+        reject(error)
+      }
     }
   }
 }

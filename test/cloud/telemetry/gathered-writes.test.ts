@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { GatheredWrites } from '../../../cloud/telemetry/gathered-writes.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
+import { until } from '../../support/until.ts'
 
 function gatheredWrites() {
   const clock = new ManualClock()
@@ -15,7 +16,9 @@ function gatheredWrites() {
         gate.open = resolve
       })
       if (gate.failure !== null) throw gate.failure
+      if (gathered.includes('poison')) throw new Error('poison')
     },
+    isFaultOfOne: (error) => error !== gate.failure,
   })
   const add = (item: string, delayMs: number) => writes.add((gathered) => void gathered.push(item), delayMs)
   return { clock, written, gate, writes, add }
@@ -69,5 +72,17 @@ describe('gathered writes', () => {
     expect(written).toEqual([['a'], ['b']])
     gate.open?.()
     await next
+  })
+
+  it('are done one by one when one of them makes them fail, which alone is told', async () => {
+    const { clock, written, gate, add } = gatheredWrites()
+    const outcomes = Promise.allSettled([add('a', 1), add('poison', 1), add('b', 1)])
+    clock.advance(1)
+    for (let i = 1; i <= 4; i++) {
+      await until(() => written.length === i)
+      gate.open?.()
+    }
+    expect((await outcomes).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect(written).toEqual([['a', 'poison', 'b'], ['a'], ['poison'], ['b']])
   })
 })

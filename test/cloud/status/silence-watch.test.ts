@@ -253,7 +253,7 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
       const look = () => watch.look(signal, 60_000)
       await look()
       clock.advance(2_000)
-      let looking: Promise<void> | null = null
+      let looking = Promise.resolve()
       await handle.transaction(async (transaction) => {
         await transaction.updateTable('latest_values').set({ heard_at_ms: clock.wallMs() }).execute()
         looking = look()

@@ -55,26 +55,34 @@ function finite(sum: number): number {
   return Math.max(-Number.MAX_VALUE, Math.min(Number.MAX_VALUE, sum))
 }
 
-type Encoded = [count: number, min: number, max: number, sum: number, last: number, lastAtMs: number, lastSeq: number]
+/** A single value stands for itself, as it does in most buckets of devices that report once a minute. */
+type Encoded =
+  | [value: number, atMs: number, seq: number]
+  | [count: number, min: number, max: number, sum: number, last: number, lastAtMs: number, lastSeq: number]
 
 export type EncodedRollups = Readonly<Record<string, Encoded>>
 
-/** JSON object: field name → [count, min, max, sum, last, last event time, last sequence]. */
+/** JSON object: field name → [count, min, max, sum, last, last event time, last sequence], or of one [value, time, sequence]. */
 export function encodeRollups(fields: ReadonlyMap<string, FieldRollup>): string {
-  const members: string[] = []
+  let members = ''
   for (const [name, { count, min, max, sum, last, lastAtMs, lastSeq }] of fields) {
-    members.push(`${JSON.stringify(name)}:[${count},${min},${max},${sum},${last},${lastAtMs},${lastSeq}]`)
+    const several = count === 1 ? '' : `${count},${min},${max},${sum},`
+    members += `${members === '' ? '' : ','}${JSON.stringify(name)}:[${several}${last},${lastAtMs},${lastSeq}]`
   }
-  return `{${members.join(',')}}`
+  return `{${members}}`
 }
 
 /** @param encoded what `encodeRollups` wrote, as text or parsed. */
 export function decodeRollups(encoded: string | EncodedRollups): Map<string, FieldRollup> {
   const members = typeof encoded === 'string' ? (JSON.parse(encoded) as EncodedRollups) : encoded
-  return new Map(
-    Object.entries(members).map(([name, [count, min, max, sum, last, lastAtMs, lastSeq]]) => [
-      name,
-      { count, min, max, sum, last, lastAtMs, lastSeq },
-    ]),
-  )
+  const fields = new Map<string, FieldRollup>()
+  for (const name of Object.keys(members)) {
+    const member = members[name] as Encoded
+    if (member.length === 3) fields.set(name, rollupOf(...member))
+    else {
+      const [count, min, max, sum, last, lastAtMs, lastSeq] = member
+      fields.set(name, { count, min, max, sum, last, lastAtMs, lastSeq })
+    }
+  }
+  return fields
 }

@@ -7,7 +7,6 @@ import type { ConsumedRecord } from './bus.ts'
 import { type ConsumedItem, codeOf, decoded, type Unusable } from './consumed-item.ts'
 import type { GivenUp } from './given-up.ts'
 import type { LaneFate, LaneRow, RecordRow } from './parked-rows.ts'
-import { idOf } from './parking-store.ts'
 import { isExhausted, pauseAfterMs, type RetryPolicy } from './retry-policy.ts'
 
 /** What of a consumer its retries need. */
@@ -22,7 +21,7 @@ export interface RetriedConsumer<T extends object> {
 
 /** A record that is tried. */
 export interface Attempt<T> extends ConsumedItem<T> {
-  /** Id of its lane among those of several topics. */
+  /** Id of its lane, as text. */
   readonly lane: string
   readonly row: RecordRow
   /** That failed before. */
@@ -39,25 +38,25 @@ export interface Prepared<T> {
   /** What needs no trying. */
   readonly givenUp: GivenUpRow[]
   /** The first record of each lane, by the lane's id. */
-  readonly heads: ReadonlyMap<string, RecordRow>
+  readonly heads: ReadonlyMap<number, RecordRow>
 }
 
 /** Of the first records of lanes, in the order of each. The tries of a lane are those of its first record. */
 export function prepare<T extends object>(
   { decode, policy }: RetriedConsumer<T>,
-  open: ReadonlyMap<string, LaneRow>,
+  open: ReadonlyMap<number, LaneRow>,
   rows: readonly RecordRow[],
 ): Prepared<T> {
   const attempts: Attempt<T>[] = []
   const givenUp: GivenUpRow[] = []
-  const heads = new Map<string, RecordRow>()
+  const heads = new Map<number, RecordRow>()
   for (const row of rows) {
-    const id = idOf(row)
+    const id = row.lane_id
     const lane = open.get(id) as LaneRow
     const isHead = !heads.has(id)
     if (isHead) heads.set(id, row)
     const tries = isHead ? lane.tries : 0
-    const record = recordOf(row)
+    const record = recordOf(lane.topic, row)
     const value = decoded(decode, record)
     if ('unusable' in value) {
       givenUp.push({ row, letter: { record, code: value.unusable, message: value.message, retryCount: tries } })
@@ -66,7 +65,7 @@ export function prepare<T extends object>(
       const [code, message] = [lane.error_code ?? 'HANDLER_FAILED', lane.error ?? '']
       givenUp.push({ row, letter: { record, code, message, retryCount: tries } })
     } else {
-      attempts.push({ lane: id, row, record, value, tries })
+      attempts.push({ lane: String(id), row, record, value, tries })
     }
   }
   return { attempts, givenUp, heads }
@@ -82,7 +81,6 @@ export interface Patience {
 
 /** Of the lane of a record that failed by itself; of the record alone when it is given up. */
 export function fateOfFailed<T>(
-  { topic, lane }: LaneRow,
   attempt: Attempt<T>,
   error: unknown,
   { policy, random, nowMs, hurry }: Patience,
@@ -93,18 +91,18 @@ export function fateOfFailed<T>(
   const pauseMs = pauseAfterMs(tries, policy, random)
   if (pauseMs === null) return { row, letter: { record, code, message: messageOf(error), retryCount: tries } }
   const dueAtMs = nowMs + (hurry ? 0 : pauseMs)
-  return { topic, lane, tries, errorCode: code, error: storableReason(messageOf(error)), dueAtMs, held: 0 }
+  return { id: row.lane_id, tries, errorCode: code, error: storableReason(messageOf(error)), dueAtMs, held: 0 }
 }
 
 /** Of a lane that did not fail. */
 export function fateOf(row: LaneRow, headDone: boolean, nowMs: number, held: 0 | 1): LaneFate {
-  const { topic, lane, tries, error_code, error } = row
-  if (headDone) return { topic, lane, tries: 0, errorCode: null, error: null, dueAtMs: nowMs, held }
-  return { topic, lane, tries, errorCode: error_code, error, dueAtMs: nowMs, held }
+  const { id, tries, error_code, error } = row
+  if (headDone) return { id, tries: 0, errorCode: null, error: null, dueAtMs: nowMs, held }
+  return { id, tries, errorCode: error_code, error, dueAtMs: nowMs, held }
 }
 
-function recordOf(row: RecordRow): ConsumedRecord {
-  const { topic, partition, record_offset, timestamp_ms, key, headers, value } = row
+function recordOf(topic: string, row: RecordRow): ConsumedRecord {
+  const { partition, record_offset, timestamp_ms, key, headers, value } = row
   return {
     topic,
     partition,

@@ -16,7 +16,7 @@ import { countGivenUp, type GivenUp, publishGivenUp } from './given-up.ts'
 import { isolate } from './isolation.ts'
 import { type Attempt, fateOf, fateOfFailed, prepare, type RetriedConsumer } from './parked-fates.ts'
 import type { LaneFate, LaneRow, RecordRow } from './parked-rows.ts'
-import { idOf, type ParkedCount, type ParkingStore } from './parking-store.ts'
+import type { ParkedCount, ParkingStore } from './parking-store.ts'
 
 export interface ParkedRetryOptions<T extends object> {
   readonly consumer: RetriedConsumer<T>
@@ -156,13 +156,13 @@ export class ParkedRetry<T extends object = object> {
 
   /** Until each of the lanes is free, or fails, or is somebody else's. @throws what is away. */
   private async work(lanes: readonly LaneRow[]): Promise<void> {
-    const { store, consumer, clock, leaseMs } = this.options
+    const { store, clock, leaseMs } = this.options
     const renewal = clock.every(leaseMs / 3, () => void this.renew().catch(() => undefined))
     try {
-      let open = new Map(lanes.map((lane) => [idOf(lane), lane]))
+      let open = new Map(lanes.map((lane) => [lane.id, lane]))
       // The first one shows whether those behind it are worth fetching.
       for (let perLane = 1; open.size > 0; perLane = FOLLOWERS_MAX) {
-        const rows = await store.first(consumer.group, [...open.values()], perLane)
+        const rows = await store.first([...open.keys()], perLane)
         open = await this.attempt(open, rows)
       }
     } finally {
@@ -178,7 +178,7 @@ export class ParkedRetry<T extends object = object> {
   }
 
   /** Tries the records and keeps what became of them; resolves with the lanes to go on with. @throws what is away. */
-  private async attempt(open: ReadonlyMap<string, LaneRow>, rows: readonly RecordRow[]): Promise<Map<string, LaneRow>> {
+  private async attempt(open: ReadonlyMap<number, LaneRow>, rows: readonly RecordRow[]): Promise<Map<number, LaneRow>> {
     const { consumer, store, holder, clock, random, hurrying, onDone } = this.options
     const { signal } = this.stopping
     const { attempts, givenUp, heads } = prepare(consumer, open, rows)
@@ -189,16 +189,16 @@ export class ParkedRetry<T extends object = object> {
     })
     const nowMs = clock.wallMs()
     const hurry = hurrying()
-    const fates = new Map<string, LaneFate>()
+    const fates = new Map<number, LaneFate>()
     for (const { record, error } of failed) {
-      const fate = fateOfFailed(open.get(record.lane) as LaneRow, record, error, {
+      const fate = fateOfFailed(record, error, {
         policy: consumer.policy,
         random,
         nowMs,
         hurry,
       })
       if ('letter' in fate) givenUp.push(fate)
-      else fates.set(record.lane, fate)
+      else fates.set(fate.id, fate)
       if (hurry && 'dueAtMs' in fate) this.hurried++
     }
     this.retried += failed.length
@@ -213,15 +213,15 @@ export class ParkedRetry<T extends object = object> {
       if (!fates.has(id)) fates.set(id, fateOf(lane, head !== undefined && removedIds.has(head.id), nowMs, held))
     }
     const settlement = { done: removed, fates: [...fates.values()] }
-    const ours = await store.settle(consumer.group, holder, settlement)
+    const ours = await store.settle(holder, settlement)
     this.handled += done.length
     onDone(removed.length)
     if (away !== null) throw away
-    const next = new Map<string, LaneRow>()
+    const next = new Map<number, LaneRow>()
     for (const [id, fate] of fates) {
       if (fate.held === 1 && ours.has(id)) {
-        const { topic, lane, tries, errorCode, error } = fate
-        next.set(id, { topic, lane, tries, error_code: errorCode, error })
+        const { tries, errorCode, error } = fate
+        next.set(id, { id, topic: (open.get(id) as LaneRow).topic, tries, error_code: errorCode, error })
       }
     }
     return next

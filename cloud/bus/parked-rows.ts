@@ -1,11 +1,12 @@
 /**
- * The statements of records that are set aside. Whoever changes a lane and its records locks the row of the lane first, and
- * several in the order of topic and lane.
+ * The statements of records that are set aside. Whoever changes a lane or its records locks the row of the lane first, and
+ * several in the order of topic and lane. Records refer to their lane by id, so that plans are good without statistics: the
+ * tables are empty most of the time, and thousands of rows long when it matters.
  */
 
 import { createHash } from 'node:crypto'
 import { type RawBuilder, sql } from 'kysely'
-import { givenRows } from '../database/given-rows.ts'
+import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Dialect } from '../database/schema.ts'
 import type { ConsumedRecord } from './bus.ts'
 
@@ -19,11 +20,6 @@ export function laneOf({ key, partition, offset }: ConsumedRecord): string {
   return lane.length <= LANE_CHARS_MAX ? lane : `sha256:${createHash('sha256').update(lane).digest('hex')}`
 }
 
-export interface LaneName {
-  readonly topic: string
-  readonly lane: string
-}
-
 /** A lane as its first record is set aside. */
 export interface NewLane {
   readonly lane: string
@@ -33,14 +29,18 @@ export interface NewLane {
   readonly dueAtMs: number
 }
 
-export interface LaneRow extends LaneName {
+/** A lane in hand. */
+export interface LaneRow {
+  readonly id: number
+  readonly topic: string
   readonly tries: number
   readonly error_code: string | null
   readonly error: string | null
 }
 
-export interface RecordRow extends LaneName {
+export interface RecordRow {
   readonly id: number
+  readonly lane_id: number
   readonly partition: number
   readonly record_offset: number
   readonly timestamp_ms: number
@@ -49,8 +49,12 @@ export interface RecordRow extends LaneName {
   readonly value: Uint8Array
 }
 
+/** Where a record stood on the bus. */
+export type RecordPlace = Pick<RecordRow, 'lane_id' | 'partition' | 'record_offset' | 'timestamp_ms'>
+
 /** What becomes of a lane that was in hand. */
-export interface LaneFate extends LaneName {
+export interface LaneFate {
+  readonly id: number
   readonly tries: number
   readonly errorCode: string | null
   readonly error: string | null
@@ -59,9 +63,9 @@ export interface LaneFate extends LaneName {
   readonly held: 0 | 1
 }
 
-const LANE_NAME = { topic: 'text', lane: 'text' } as const
+const NEW_LANE = { lane: 'text', tries: 'integer', errorCode: 'text', error: 'text', dueAtMs: 'bigint' } as const
 const FATE = {
-  ...LANE_NAME,
+  id: 'bigint',
   tries: 'integer',
   errorCode: 'text',
   error: 'text',
@@ -75,10 +79,15 @@ export function lanesOfTopic(group: string, topic: string, rowsMax: number): Raw
 }
 
 /** Those of the lanes that are set aside. */
-export function lanesAmong(dialect: Dialect, group: string, names: readonly LaneName[]): RawBuilder<{ lane: string }> {
+export function lanesAmong(
+  dialect: Dialect,
+  group: string,
+  topic: string,
+  lanes: readonly string[],
+): RawBuilder<{ lane: string }> {
   return sql`
     select lane from parked_lanes
-    where consumer_group = ${group} and (topic, lane) in (${namesGiven(dialect, names)})`
+    where consumer_group = ${group} and topic = ${topic} and lane in ${givenTexts(dialect, lanes)}`
 }
 
 /** Makes lanes, and locks those that are there. */
@@ -88,70 +97,53 @@ export function putLanes(
   topic: string,
   lanes: readonly NewLane[],
   nowMs: number,
-): RawBuilder<unknown> {
-  const columns = { lane: 'text', tries: 'integer', errorCode: 'text', error: 'text', dueAtMs: 'bigint' } as const
+): RawBuilder<{ id: number; lane: string }> {
   const rows = lanes.map(({ lane, tries, errorCode, error, dueAtMs }) => ({ lane, tries, errorCode, error, dueAtMs }))
   return sql`
     insert into parked_lanes (consumer_group, topic, lane, parked_at_ms, tries, error_code, error, due_at_ms)
     select ${group}, ${topic}, lane, cast(${nowMs} as bigint), tries, "errorCode", error, "dueAtMs"
-    from ${givenRows(dialect, columns, rows)}
+    from ${givenRows(dialect, NEW_LANE, rows)}
     where true order by lane
-    on conflict (consumer_group, topic, lane) do update set due_at_ms = parked_lanes.due_at_ms`
+    on conflict (consumer_group, topic, lane) do update set due_at_ms = parked_lanes.due_at_ms
+    returning id, lane`
 }
 
-/**
- * Adds records to their lanes, in the order given, one statement or several. A record that stands before another one of its
- * lane and partition was handled already: a lane gets its records in their order, so what is not there any more is done.
- * It comes again only when its offsets were not committed.
- */
+/** The last record of each lane that has any. */
+export function lastPlaces(dialect: Dialect, laneIds: readonly number[]): RawBuilder<RecordPlace> {
+  return sql`
+    select lane_id, "partition", record_offset, timestamp_ms from parked_records
+    where id in (select max(id) from parked_records where lane_id in (${idsGiven(dialect, laneIds)}) group by lane_id)`
+}
+
+/** Adds records to their lanes, in the order given, but for those that are there; one statement or several. */
 export function addRecords(
   dialect: Dialect,
-  group: string,
-  topic: string,
-  records: readonly { readonly lane: string; readonly record: ConsumedRecord }[],
+  records: readonly { readonly laneId: number; readonly record: ConsumedRecord }[],
 ): RawBuilder<unknown>[] {
-  const rows = records.map(({ lane, record }) => ({
-    lane,
-    partition: record.partition,
-    offset: Number(record.offset),
-    timestampMs: record.timestampMs,
-    key: record.key === null ? null : JSON.stringify(record.key),
-    headers: JSON.stringify(record.headers),
-    value: record.value,
-  }))
   const into = sql`
-    insert into parked_records
-      (consumer_group, topic, lane, "partition", record_offset, timestamp_ms, key, headers, value)`
-  const unlessDone = sql`
-    where not exists (
-      select 1 from parked_records as later
-      where later.consumer_group = ${group} and later.topic = ${topic} and later.lane = given.lane
-        and later."partition" = given."partition" and later.record_offset >= given.record_offset
-        and later.timestamp_ms >= given.timestamp_ms
-    )`
-  if (dialect === 'postgres') {
-    const statement = sql`
-      ${into}
-      select ${group}, ${topic}, lane, "partition", record_offset, timestamp_ms, key, headers, value
-      from unnest(
-        ${rows.map((row) => row.lane)}::text[], ${rows.map((row) => row.partition)}::integer[],
-        ${rows.map((row) => row.offset)}::bigint[], ${rows.map((row) => row.timestampMs)}::bigint[],
-        ${rows.map((row) => row.key)}::text[], ${rows.map((row) => row.headers)}::text[],
-        ${rows.map((row) => row.value)}::bytea[]
-      ) with ordinality as given (lane, "partition", record_offset, timestamp_ms, key, headers, value, place)
-      ${unlessDone} order by place on conflict do nothing`
-    return [statement]
+    insert into parked_records (lane_id, "partition", record_offset, timestamp_ms, key, headers, value)`
+  const keyOf = ({ key }: ConsumedRecord) => (key === null ? null : JSON.stringify(key))
+  if (dialect === 'sqlite') {
+    return records.map(({ laneId, record }) => {
+      const { partition, offset, timestampMs, headers, value } = record
+      const place = sql`${laneId}, ${partition}, ${Number(offset)}, ${timestampMs}`
+      return sql`${into} values (${place}, ${keyOf(record)}, ${JSON.stringify(headers)}, ${value}) on conflict do nothing`
+    })
   }
-  return rows.map(
-    (row) => sql`
-      ${into}
-      select ${group}, ${topic}, lane, "partition", record_offset, timestamp_ms, key, headers, value
-      from (
-        select ${row.lane} as lane, ${row.partition} as "partition", ${row.offset} as record_offset,
-          ${row.timestampMs} as timestamp_ms, ${row.key} as key, ${row.headers} as headers, ${row.value} as value
-      ) as given
-      ${unlessDone} on conflict do nothing`,
-  )
+  const statement = sql`
+    ${into}
+    select lane_id, "partition", record_offset, timestamp_ms, key, headers, value
+    from unnest(
+      ${records.map(({ laneId }) => laneId)}::bigint[],
+      ${records.map(({ record }) => record.partition)}::integer[],
+      ${records.map(({ record }) => String(record.offset))}::bigint[],
+      ${records.map(({ record }) => record.timestampMs)}::bigint[],
+      ${records.map(({ record }) => keyOf(record))}::text[],
+      ${records.map(({ record }) => JSON.stringify(record.headers))}::text[],
+      ${records.map(({ record }) => record.value)}::bytea[]
+    ) with ordinality as given (lane_id, "partition", record_offset, timestamp_ms, key, headers, value, place)
+    order by place on conflict do nothing`
+  return [statement]
 }
 
 export interface LaneClaim {
@@ -173,15 +165,15 @@ export function claimLanes(dialect: Dialect, claim: LaneClaim): RawBuilder<LaneR
   const skipLocked = dialect === 'postgres' ? sql`for update skip locked` : sql``
   return sql`
     with due as (
-      select topic, lane from parked_lanes
+      select id from parked_lanes
       where consumer_group = ${group} and topic in (${sql.join(topics)})
         and (due_at_ms <= ${dueByMs} or due_at_ms > ${dueLatestMs})
         and (lease_until_ms is null or lease_until_ms <= ${nowMs})
       order by due_at_ms limit ${lanesMax} ${skipLocked}
     )
     update parked_lanes set lease_by = ${holder}, lease_until_ms = ${leaseUntilMs}
-    where consumer_group = ${group} and (topic, lane) in (select topic, lane from due)
-    returning topic, lane, tries, error_code, error`
+    where id in (select id from due)
+    returning id, topic, tries, error_code, error`
 }
 
 export function renewLanes(group: string, holder: string, leaseUntilMs: number): RawBuilder<unknown> {
@@ -201,66 +193,53 @@ export function releaseLanes(group: string, holder: string): RawBuilder<unknown>
  */
 export function firstRecords(
   dialect: Dialect,
-  group: string,
-  names: readonly LaneName[],
+  laneIds: readonly number[],
   { perLane, rowsMax, bytesMax }: { readonly perLane: number; readonly rowsMax: number; readonly bytesMax: number },
 ): RawBuilder<RecordRow> {
   return sql`
     with placed as (
-      select id, length(value) as size, row_number() over (partition by topic, lane order by id) as place
-      from parked_records
-      where consumer_group = ${group} and (topic, lane) in (${namesGiven(dialect, names)})
+      select id, length(value) as size, row_number() over (partition by lane_id order by id) as place
+      from parked_records where lane_id in (${idsGiven(dialect, laneIds)})
     ), sized as (
       select id, sum(size) over (order by id) - size as size_before from placed where place <= ${perLane}
       order by id limit ${rowsMax}
     )
-    select id, topic, lane, "partition", record_offset, timestamp_ms, key, headers, value from parked_records
+    select id, lane_id, "partition", record_offset, timestamp_ms, key, headers, value from parked_records
     where id in (select id from sized where size_before < ${bytesMax}) order by id`
 }
 
 /** Those of the lanes that are still the holder's, locked. */
-export function lockLanes(
-  dialect: Dialect,
-  group: string,
-  holder: string,
-  names: readonly LaneName[],
-): RawBuilder<LaneName> {
+export function lockLanes(dialect: Dialect, holder: string, laneIds: readonly number[]): RawBuilder<{ id: number }> {
   const forUpdate = dialect === 'postgres' ? sql`for update` : sql``
   return sql`
-    select topic, lane from parked_lanes
-    where consumer_group = ${group} and lease_by = ${holder} and (topic, lane) in (${namesGiven(dialect, names)})
+    select id from parked_lanes where id in (${idsGiven(dialect, laneIds)}) and lease_by = ${holder}
     order by topic, lane ${forUpdate}`
 }
 
 export function removeRecords(dialect: Dialect, ids: readonly number[]): RawBuilder<unknown> {
-  const rows = ids.map((id) => ({ id }))
-  return sql`delete from parked_records where id in (select id from ${givenRows(dialect, { id: 'bigint' }, rows)})`
+  return sql`delete from parked_records where id in (${idsGiven(dialect, ids)})`
 }
 
 /** Removes the lanes that have no record left, and gives them. */
-export function removeEmptyLanes(dialect: Dialect, group: string, names: readonly LaneName[]): RawBuilder<LaneName> {
+export function removeEmptyLanes(dialect: Dialect, laneIds: readonly number[]): RawBuilder<{ id: number }> {
   return sql`
     delete from parked_lanes
-    where consumer_group = ${group} and (topic, lane) in (${namesGiven(dialect, names)})
-      and not exists (
-        select 1 from parked_records as record
-        where record.consumer_group = parked_lanes.consumer_group and record.topic = parked_lanes.topic
-          and record.lane = parked_lanes.lane
-      )
-    returning topic, lane`
+    where id in (${idsGiven(dialect, laneIds)})
+      and not exists (select 1 from parked_records where parked_records.lane_id = parked_lanes.id)
+    returning id`
 }
 
-export function setFates(dialect: Dialect, group: string, fates: readonly LaneFate[]): RawBuilder<unknown> {
-  const rows = fates.map(({ topic, lane, tries, errorCode, error, dueAtMs, held }) => ({
-    ...{ topic, lane, tries, errorCode, error, dueAtMs, held },
-  }))
+export function setFates(dialect: Dialect, fates: readonly LaneFate[]): RawBuilder<unknown> {
+  const rows = fates.map(({ id, tries, errorCode, error, dueAtMs, held }) => {
+    return { id, tries, errorCode, error, dueAtMs, held }
+  })
   return sql`
     update parked_lanes set
       tries = given.tries, error_code = given."errorCode", error = given.error, due_at_ms = given."dueAtMs",
       lease_by = case when given.held = 1 then lease_by end,
       lease_until_ms = case when given.held = 1 then lease_until_ms end
     from ${givenRows(dialect, FATE, rows)}
-    where parked_lanes.consumer_group = ${group} and parked_lanes.topic = given.topic and parked_lanes.lane = given.lane`
+    where parked_lanes.id = given.id`
 }
 
 export interface LaneCountRow {
@@ -268,8 +247,8 @@ export interface LaneCountRow {
   readonly topic: string
   readonly lanes: number
   readonly oldest_ms: number
-  /** When the next one is due that nobody holds; null when all are held. */
-  readonly due_ms: number | null
+  /** When the next one may be claimed. */
+  readonly due_ms: number
 }
 
 export function countLanes(nowMs: number): RawBuilder<LaneCountRow> {
@@ -280,10 +259,13 @@ export function countLanes(nowMs: number): RawBuilder<LaneCountRow> {
 }
 
 export function countRecords(): RawBuilder<{ consumer_group: string; topic: string; records: number }> {
-  return sql`select consumer_group, topic, count(*) as records from parked_records group by consumer_group, topic`
+  return sql`
+    select consumer_group, topic, count(*) as records
+    from parked_records join parked_lanes on parked_lanes.id = parked_records.lane_id
+    group by consumer_group, topic`
 }
 
-function namesGiven(dialect: Dialect, names: readonly LaneName[]): RawBuilder<unknown> {
-  const rows = names.map(({ topic, lane }) => ({ topic, lane }))
-  return sql`select topic, lane from ${givenRows(dialect, LANE_NAME, rows)}`
+function idsGiven(dialect: Dialect, ids: readonly number[]): RawBuilder<unknown> {
+  if (dialect === 'postgres') return sql`select unnest(${ids}::bigint[])`
+  return sql`select value from json_each(${JSON.stringify(ids)})`
 }

@@ -10,13 +10,14 @@ import {
   firstRecords,
   type LaneClaim,
   type LaneFate,
-  type LaneName,
   type LaneRow,
   lanesAmong,
   lanesOfTopic,
+  lastPlaces,
   lockLanes,
   type NewLane,
   putLanes,
+  type RecordPlace,
   type RecordRow,
   releaseLanes,
   removeEmptyLanes,
@@ -39,7 +40,7 @@ export interface LaneRecord {
 /** What became of records in hand. */
 export interface Settlement {
   /** Handled or dead-lettered. */
-  readonly done: readonly { readonly id: number; readonly topic: string; readonly lane: string }[]
+  readonly done: readonly Pick<RecordRow, 'id' | 'lane_id'>[]
   readonly fates: readonly LaneFate[]
 }
 
@@ -68,8 +69,7 @@ export class ParkingStore {
     const some = await lanesOfTopic(group, topic, FEW_LANES).execute(kysely)
     if (some.rows.length < FEW_LANES)
       return new Set(some.rows.map(({ lane }) => lane).filter((lane) => lanes.has(lane)))
-    const names = Array.from(lanes, (lane) => ({ topic, lane }))
-    const { rows } = await lanesAmong(dialect, group, names).execute(kysely)
+    const { rows } = await lanesAmong(dialect, group, topic, [...lanes]).execute(kysely)
     return new Set(rows.map(({ lane }) => lane))
   }
 
@@ -95,11 +95,16 @@ export class ParkingStore {
       })
       for (const { lane } of touched) put.add(lane)
       await database.transaction(async (transaction) => {
-        await putLanes(dialect, group, topic, touched, nowMs).execute(transaction)
-        for (const statement of addRecords(dialect, group, topic, some)) await statement.execute(transaction)
-        // All of a lane's records may have been done before, by whoever freed it a moment ago.
-        const names = touched.map(({ lane }) => ({ topic, lane }))
-        await removeEmptyLanes(dialect, group, names).execute(transaction)
+        const { rows } = await putLanes(dialect, group, topic, touched, nowMs).execute(transaction)
+        const laneIds = new Map(rows.map(({ lane, id }) => [lane, id]))
+        const last = await lastPlaces(dialect, [...laneIds.values()]).execute(transaction)
+        const lasts = new Map(last.rows.map((place) => [place.lane_id, place]))
+        const added = some.flatMap(({ lane, record }) => {
+          const laneId = laneIds.get(lane) as number
+          return isDone(record, lasts.get(laneId)) ? [] : [{ laneId, record }]
+        })
+        if (added.length === 0) return
+        for (const statement of addRecords(dialect, added)) await statement.execute(transaction)
       })
     }
   }
@@ -122,9 +127,9 @@ export class ParkingStore {
   }
 
   /** The first records of lanes, `perLane` of each at most; of some lanes none when they are many or large. */
-  async first(group: string, names: readonly LaneName[], perLane: number): Promise<RecordRow[]> {
+  async first(laneIds: readonly number[], perLane: number): Promise<RecordRow[]> {
     const limits = { perLane, rowsMax: ROWS_MAX, bytesMax: BYTES_MAX }
-    const { rows } = await firstRecords(this.database.dialect, group, names, limits).execute(this.database.kysely)
+    const { rows } = await firstRecords(this.database.dialect, laneIds, limits).execute(this.database.kysely)
     return rows
   }
 
@@ -132,19 +137,20 @@ export class ParkingStore {
    * Keeps what became of lanes, all or nothing; of lanes that are not the holder's any more, nothing.
    * @returns the ids of those that are the holder's and have records left
    */
-  async settle(group: string, holder: string, { done, fates }: Settlement): Promise<ReadonlySet<string>> {
+  async settle(holder: string, { done, fates }: Settlement): Promise<ReadonlySet<number>> {
     const { database } = this
     const { dialect } = database
     return database.transaction(async (transaction) => {
-      const { rows } = await lockLanes(dialect, group, holder, fates).execute(transaction)
-      const ours = new Set(rows.map(idOf))
-      const ids = done.filter((record) => ours.has(idOf(record))).map(({ id }) => id)
+      const laneIds = fates.map(({ id }) => id)
+      const { rows } = await lockLanes(dialect, holder, laneIds).execute(transaction)
+      const ours = new Set(rows.map(({ id }) => id))
+      const ids = done.filter(({ lane_id }) => ours.has(lane_id)).map(({ id }) => id)
       if (ids.length > 0) await removeRecords(dialect, ids).execute(transaction)
-      const kept = fates.filter((fate) => ours.has(idOf(fate)))
+      const kept = fates.filter(({ id }) => ours.has(id))
       if (kept.length === 0) return ours
-      await setFates(dialect, group, kept).execute(transaction)
-      const free = (await removeEmptyLanes(dialect, group, kept).execute(transaction)).rows.map(idOf)
-      return ours.difference(new Set(free))
+      await setFates(dialect, kept).execute(transaction)
+      const free = await removeEmptyLanes(dialect, [...ours]).execute(transaction)
+      return ours.difference(new Set(free.rows.map(({ id }) => id)))
     })
   }
 
@@ -167,9 +173,13 @@ export class ParkingStore {
   }
 }
 
-/** Names a lane among those of several topics. */
-export function idOf({ topic, lane }: LaneName): string {
-  return `${topic} ${lane}`
+/**
+ * True when the record stands before the last one of its lane: a lane gets its records in their order, so what stands before
+ * one of them was handled, or is there as well. Its batch came again because its offsets were not committed.
+ */
+function isDone(record: ConsumedRecord, last: RecordPlace | undefined): boolean {
+  if (last === undefined || last.partition !== record.partition) return false
+  return last.record_offset >= Number(record.offset) && last.timestamp_ms >= record.timestampMs
 }
 
 /** A lane whose first record nobody has tried by itself. */

@@ -172,6 +172,7 @@ export interface NotificationReadsTable {
 
 /** A key whose records a consumer has set aside, or one record alone that has none; it has a row as long as it has records. */
 export interface ParkedLanesTable {
+  id: Generated<number>
   consumer_group: Immutable<string>
   topic: Immutable<string>
   lane: Immutable<string>
@@ -188,9 +189,7 @@ export interface ParkedLanesTable {
 /** Records that a consumer could not handle yet, and those of the same key behind them, in the order of their ids. */
 export interface ParkedRecordsTable {
   id: Generated<number>
-  consumer_group: Immutable<string>
-  topic: Immutable<string>
-  lane: Immutable<string>
+  lane_id: Immutable<number>
   partition: Immutable<number>
   record_offset: Immutable<number>
   timestamp_ms: Immutable<number>

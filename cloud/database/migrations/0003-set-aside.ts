@@ -1,14 +1,20 @@
 /** Of migration 3: records that consumers set aside, and dead letters. */
 
-import { type SchemaModule, sql } from 'kysely'
+import { type ColumnDefinitionBuilder, type SchemaModule, sql } from 'kysely'
 import type { Dialect } from '../schema.ts'
 
 export async function createSetAside(schema: SchemaModule, dialect: Dialect): Promise<void> {
   const binary = dialect === 'sqlite' ? sql`blob` : sql`bytea`
   const identity = dialect === 'sqlite' ? 'integer' : 'bigint'
+  const id = (column: ColumnDefinitionBuilder) => {
+    return dialect === 'sqlite'
+      ? column.primaryKey().autoIncrement()
+      : column.primaryKey().generatedByDefaultAsIdentity()
+  }
   // A lane is what keeps its order: the records of a key, or one record alone that has none.
   await schema
     .createTable('parked_lanes')
+    .addColumn('id', identity, id)
     .addColumn('consumer_group', 'text', (column) => column.notNull())
     .addColumn('topic', 'text', (column) => column.notNull())
     .addColumn('lane', 'text', (column) => column.notNull())
@@ -20,7 +26,7 @@ export async function createSetAside(schema: SchemaModule, dialect: Dialect): Pr
     .addColumn('due_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('lease_by', 'text')
     .addColumn('lease_until_ms', 'bigint')
-    .addPrimaryKeyConstraint('parked_lanes_key', ['consumer_group', 'topic', 'lane'])
+    .addUniqueConstraint('parked_lanes_name', ['consumer_group', 'topic', 'lane'])
     .execute()
   await schema
     .createIndex('parked_lanes_due')
@@ -29,12 +35,8 @@ export async function createSetAside(schema: SchemaModule, dialect: Dialect): Pr
     .execute()
   await schema
     .createTable('parked_records')
-    .addColumn('id', identity, (column) =>
-      dialect === 'sqlite' ? column.primaryKey().autoIncrement() : column.primaryKey().generatedByDefaultAsIdentity(),
-    )
-    .addColumn('consumer_group', 'text', (column) => column.notNull())
-    .addColumn('topic', 'text', (column) => column.notNull())
-    .addColumn('lane', 'text', (column) => column.notNull())
+    .addColumn('id', identity, id)
+    .addColumn('lane_id', 'bigint', (column) => column.notNull())
     .addColumn('partition', 'integer', (column) => column.notNull())
     .addColumn('record_offset', 'bigint', (column) => column.notNull())
     .addColumn('timestamp_ms', 'bigint', (column) => column.notNull())
@@ -42,19 +44,9 @@ export async function createSetAside(schema: SchemaModule, dialect: Dialect): Pr
     .addColumn('headers', 'text', (column) => column.notNull())
     .addColumn('value', binary, (column) => column.notNull())
     // With the time of the bus, since a topic that was made anew counts from 0 again.
-    .addUniqueConstraint('parked_records_once', [
-      'consumer_group',
-      'topic',
-      'partition',
-      'record_offset',
-      'timestamp_ms',
-    ])
+    .addUniqueConstraint('parked_records_once', ['lane_id', 'partition', 'record_offset', 'timestamp_ms'])
     .execute()
-  await schema
-    .createIndex('parked_records_lane')
-    .on('parked_records')
-    .columns(['consumer_group', 'topic', 'lane', 'id'])
-    .execute()
+  await schema.createIndex('parked_records_lane').on('parked_records').columns(['lane_id', 'id']).execute()
   await schema
     .createTable('dead_letters')
     .addColumn('id', 'text', (column) => column.primaryKey())

@@ -11,6 +11,9 @@
  * done. A lane that becomes free between the question and the answer gets its next record through the table all the same, and
  * the other way round none can begin. Nothing about lanes is remembered between two batches: a partition may have been another
  * core's meanwhile. While nothing of the topic is set aside the question is a look into an empty index.
+ *
+ * A core that has lost a partition without knowing it may still handle or set aside what its successor did already: a repeat,
+ * as with every handler of a bus. Apart from that what is repeated is always the end of what a key has had, in its order.
  */
 
 import { type Clock, sleep } from '../../shared/clock.ts'

@@ -221,9 +221,12 @@ export class Analytics implements Part {
     const readings = gathered.sortedReadings()
     const { stored, writtenRows } = await this.partitions.around(gathered.days, () =>
       database.transaction(async (transaction) => {
+        // Turns for everyone else in between: on SQLite a statement is no wait but work of ours.
         const stored = await storeReadings(database.dialect, readings, transaction)
+        await nextTurn()
         const deltas = encodeDeltas(await this.sumOf(stored), DELTA_ENTRIES_MAX)
         await insertDeltas(deltas, this.options.clock.wallMs(), transaction)
+        await nextTurn()
         return { stored: stored.length, writtenRows: await this.writeStates(gathered, transaction) }
       }),
     )

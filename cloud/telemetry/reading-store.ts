@@ -1,11 +1,12 @@
 /** The table of readings: what came, once, by device, event time and sequence. */
 
 import { type RawBuilder, sql, type Transaction } from 'kysely'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import type { StoredReading } from './gathered-arrivals.ts'
 
-/** Limits of one statement. */
-const ROWS_PER_STATEMENT = 5_000
+/** Limits of one statement; one of SQLite runs on our only thread. */
+const ROWS_PER_STATEMENT = { postgres: 5_000, sqlite: 500 } as const
 const CHARS_PER_STATEMENT = 4 * 1024 * 1024
 /** Parts one text into many; JSON text holds no control characters. */
 const SEPARATOR = '\u0001'
@@ -22,7 +23,8 @@ export async function storeReadings(
   if (readings.length === 0) return []
   await sql`savepoint before_readings`.execute(transaction)
   let inserted = 0
-  for (const slice of slices(readings)) {
+  for (const slice of slices(readings, ROWS_PER_STATEMENT[dialect])) {
+    await nextTurn()
     const { numAffectedRows = 0n } = await insert(dialect, slice).execute(transaction)
     inserted += Number(numAffectedRows)
   }
@@ -30,7 +32,8 @@ export async function storeReadings(
   // Seldom: which ones were new is asked only when some were not, since the answer costs as much as storing them.
   await sql`rollback to savepoint before_readings`.execute(transaction)
   const fresh: StoredReading[] = []
-  for (const slice of slices(readings)) {
+  for (const slice of slices(readings, ROWS_PER_STATEMENT[dialect])) {
+    await nextTurn()
     const { rows } = await sql<Key>`${insert(dialect, slice)} returning device_id, at_ms, seq`.execute(transaction)
     const keys = new Set(rows.map(({ device_id, at_ms, seq }) => keyText(device_id, at_ms, seq)))
     for (const reading of slice) {
@@ -75,11 +78,11 @@ function arrayOf(readings: readonly StoredReading[], column: (reading: StoredRea
   return `{${readings.map(column).join(',')}}`
 }
 
-function* slices(readings: readonly StoredReading[]): Generator<readonly StoredReading[]> {
+function* slices(readings: readonly StoredReading[], rowsMax: number): Generator<readonly StoredReading[]> {
   let [start, chars] = [0, 0]
   for (let i = 0; i < readings.length; i++) {
     const { length } = (readings[i] as StoredReading).text
-    if (i > start && (i - start >= ROWS_PER_STATEMENT || chars + length > CHARS_PER_STATEMENT)) {
+    if (i > start && (i - start >= rowsMax || chars + length > CHARS_PER_STATEMENT)) {
       yield readings.slice(start, i)
       start = i
       chars = 0

@@ -1,13 +1,14 @@
 /** The tables of roll-ups, and that of the deltas which are not in them yet. */
 
 import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import type { FieldDrops } from './latest-fields.ts'
 import { decodeRollups, encodeRollups, type Resolution } from './rollup.ts'
 import { type BucketRollup, type DeltaBody, mergeField } from './rollup-delta.ts'
 
-/** Limits of one statement. */
-const ROWS_PER_STATEMENT = 1_000
+/** Limits of one statement; one of SQLite runs on our only thread. */
+const ROWS_PER_STATEMENT = { postgres: 1_000, sqlite: 200 } as const
 const ENTRIES_PER_STATEMENT = 20_000
 /** Deltas looked at to find those of one transaction. */
 const DELTAS_MAX = 500
@@ -92,7 +93,8 @@ export async function addToRollups(
   transaction: Transaction<Database>,
   drops: FieldDrops,
 ): Promise<void> {
-  for (const slice of slices(buckets)) {
+  for (const slice of slices(buckets, ROWS_PER_STATEMENT[dialect])) {
+    await nextTurn()
     let remaining = slice
     while (remaining.length > 0) {
       const { rows } = await selectRows(dialect, table, remaining).execute(transaction)
@@ -182,11 +184,11 @@ function arrayOf(numbers: readonly number[]): string {
   return `{${numbers.join(',')}}`
 }
 
-function* slices(buckets: readonly BucketRollup[]): Generator<readonly BucketRollup[]> {
+function* slices(buckets: readonly BucketRollup[], rowsMax: number): Generator<readonly BucketRollup[]> {
   let [start, entries] = [0, 0]
   for (let i = 0; i < buckets.length; i++) {
     const { size } = (buckets[i] as BucketRollup).fields
-    if (i > start && (i - start >= ROWS_PER_STATEMENT || entries + size > ENTRIES_PER_STATEMENT)) {
+    if (i > start && (i - start >= rowsMax || entries + size > ENTRIES_PER_STATEMENT)) {
       yield buckets.slice(start, i)
       start = i
       entries = 0

@@ -125,7 +125,7 @@ await describeOnEveryDatabase('readings and roll-ups', (database) => {
           expect(await storedRollups(handles[0], first, last)).toEqual(expectedRollups(readings))
         },
       ),
-      { numRuns: Number(process.env.RUNS ?? 30), endOnFailure: true },
+      { numRuns: Number(process.env.RUNS ?? 20), endOnFailure: true },
     )
     expect(duplicates).toBeGreaterThan(0)
   })

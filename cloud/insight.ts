@@ -10,7 +10,7 @@
 
 import type { Part } from '../shared/lifecycle.ts'
 import { sideBySide } from '../shared/lifecycle.ts'
-import { AlertEvaluation, AlertRules, Alerts } from './alerts/alerts.ts'
+import { AlertEvaluation, AlertRules, Alerts, RuleTrials } from './alerts/alerts.ts'
 import type { Route } from './api/http/route.ts'
 import { alertRoutes } from './api/routes/alerts.ts'
 import { deadLetterRoutes } from './api/routes/dead-letters.ts'
@@ -34,6 +34,7 @@ import { readReading, readStatusEvent } from './registry/device-event.ts'
 import type { Registry } from './registry/registry.ts'
 import { GatewayWatch, SilenceWatch, StatusHistory } from './status/status.ts'
 import { Analytics } from './telemetry/analytics.ts'
+import { SeriesStore } from './telemetry/series-store.ts'
 import { TelemetryQueries } from './telemetry/telemetry-queries.ts'
 
 export interface InsightServices {
@@ -81,6 +82,8 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
   const telemetry = new TelemetryQueries({ database, registry, settings: config.telemetry, ...tools })
   const rules = new AlertRules({ ...common, notifier: notifications, rulesMax: config.alerts.rulesMax })
   const alerts = new Alerts({ ...common, notifier: notifications, keptDays: config.alerts.keptDays })
+  const series = new SeriesStore(database)
+  const trials = new RuleTrials({ rules, registry, readings: (...page) => series.readings(...page) })
   const evaluation = new AlertEvaluation({ ...common, ...config.alerts, rules, notifier: notifications })
   const deadLetters = new DeadLetters({
     ...common,
@@ -102,7 +105,7 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
   const routes: readonly Route[] = [
     ...telemetryRoutes({ telemetry, registry, latest: analytics, clock }),
     ...statusRoutes({ registry, history, gatewayWatch, clock }),
-    ...alertRoutes({ rules, alerts }),
+    ...alertRoutes({ rules, alerts, trials }),
     ...notificationRoutes({ notifications }),
     ...deadLetterRoutes({ deadLetters }),
   ]

@@ -5,8 +5,18 @@ import type { RecordConsumerStats } from './bus/record-consumer.ts'
 import type { Insight } from './insight.ts'
 
 export function insightMetrics({ gauge, counter }: Metrics, insight: Insight): void {
-  const { analytics, evaluation, alerts, notifications, delivery, deadLetters, silence, gatewayWatch, parking } =
-    insight
+  const {
+    analytics,
+    telemetry,
+    evaluation,
+    alerts,
+    notifications,
+    delivery,
+    deadLetters,
+    silence,
+    gatewayWatch,
+    parking,
+  } = insight
 
   counter('analytics_records', 'Records of devices whose effect is in the database', () => analytics.stats().records)
   counter('analytics_writes', 'Transactions that wrote them', () => analytics.stats().writes)
@@ -81,6 +91,9 @@ export function insightMetrics({ gauge, counter }: Metrics, insight: Insight): v
     return { closed: 0, 'half-open': 0.5, open: 1 }[delivery.stats().webhook?.breaker ?? 'closed']
   })
 
+  gauge('exports_running', 'Exports that are being read', () => telemetry.stats().exporting)
+  counter('exports', 'Exports that began', () => telemetry.stats().exports)
+  counter('exports_failed', 'Exports that broke off', () => telemetry.stats().exportsFailed)
   counter('dead_letters_listed', 'Dead letters that this core listed', () => deadLetters.stats().indexed)
   counter('dead_letters_replayed', 'Dead letters that this core published again', () => deadLetters.stats().replayed)
 

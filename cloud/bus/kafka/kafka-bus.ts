@@ -2,6 +2,7 @@
 
 import type { Kafka } from 'kafkajs'
 import { randomHex } from '../../../shared/random.ts'
+import { retry } from '../../../shared/retry.ts'
 import { aborted } from '../../../shared/waiting.ts'
 import type {
   BatchHandler,
@@ -22,6 +23,12 @@ import { checkTopics, createTopics, deleteGroup, endOffsets } from './topic-admi
 
 /** Groups of tails begin so; they hold no offsets and are deleted when the tail stops. */
 const TAIL_GROUP_PREFIX = 'busbar-tail-'
+/**
+ * How long a tail asks for where a topic ends. kafkajs gives that question up at the first broker that has just lost or not
+ * yet taken a partition, as happens for seconds after topics were made and after a failover.
+ */
+const END_OFFSETS_PATIENCE_MS = 10_000
+const END_OFFSETS_BACKOFF = { baseMs: 200, capMs: 1_000 }
 
 export class KafkaBus implements Bus {
   readonly name = 'kafka bus'
@@ -32,6 +39,7 @@ export class KafkaBus implements Bus {
   private readonly consuming: Kafka
   private readonly administering: Kafka
   private readonly subscriptions = new Set<KafkaSubscription>()
+  private readonly stopping = new AbortController()
   private state: 'new' | 'running' | 'stopped' = 'new'
   private consumedRecords = 0
   private redeliveredBatches = 0
@@ -54,6 +62,7 @@ export class KafkaBus implements Bus {
   async stop(deadline: AbortSignal): Promise<void> {
     if (this.state !== 'running') return
     this.state = 'stopped'
+    this.stopping.abort()
     const consumersStopped = Promise.all([...this.subscriptions].map((subscription) => subscription.stop()))
     // Handlers may publish while they finish, so the producer stops after them.
     await Promise.race([consumersStopped, aborted(deadline)])
@@ -73,7 +82,7 @@ export class KafkaBus implements Bus {
     const from = new Map<string, bigint>()
     for (const topic of options.topics) {
       await this.producer.requireTopic(topic)
-      const existing = await endOffsets(this.administering, topic)
+      const existing = await this.endOffsets(topic)
       for (const { partition, nextOffset } of existing) from.set(positionId(topic, partition), nextOffset)
     }
     const group = TAIL_GROUP_PREFIX + randomHex(this.options.random, 8)
@@ -107,6 +116,18 @@ export class KafkaBus implements Bus {
   stats(): BusStats {
     const { consumedRecords, redeliveredBatches } = this
     return { ...this.producer.stats(), consumedRecords, redeliveredBatches }
+  }
+
+  private endOffsets(topic: string): ReturnType<typeof endOffsets> {
+    const { clock, random } = this.options
+    const giveUpAtMs = clock.monotonicMs() + END_OFFSETS_PATIENCE_MS
+    return retry(() => endOffsets(this.administering, topic), {
+      clock,
+      random,
+      backoff: END_OFFSETS_BACKOFF,
+      signal: this.stopping.signal,
+      isRetryable: () => clock.monotonicMs() < giveUpAtMs,
+    })
   }
 
   private async follow(

@@ -44,7 +44,7 @@ export interface AnalyticsSettings extends RetentionDays {
 export interface StatusEffects {
   /** The history of statuses. */
   append(events: readonly StatusEvent[], transaction: Transaction<Database>): Promise<void>
-  /** Devices that were heard of now, by id, Unix milliseconds; one that was silent is no longer. */
+  /** Devices that were heard of now, by id, Unix milliseconds, which `latest_values` says by then; none of them is silent. */
   heard(heardAtMs: ReadonlyMap<number, number>, transaction: Transaction<Database>): Promise<void>
   /** The transaction is durable. */
   nudge?(): void
@@ -255,7 +255,9 @@ export class Analytics implements Part {
       await registry.writeStatuses(gathered.statuses, transaction, 'keep')
       await statuses?.append(gathered.statuses, transaction)
     }
+    const written = await this.latestValues.merge(latest, heard, transaction, this.drops)
+    // After the rows say so: whoever looks for silence in between then finds none.
     if (heardLive.size > 0) await statuses?.heard(heardLive, transaction)
-    return await this.latestValues.merge(latest, heard, transaction, this.drops)
+    return written
   }
 }

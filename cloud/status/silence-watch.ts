@@ -63,6 +63,8 @@ export class SilenceWatch implements Part {
   private silentDevices = 0
   private fellSilent = 0
   private restored = 0
+  /** Something was stored to publish since the last nudge. */
+  private owesNudge = false
 
   constructor(options: SilenceWatchOptions) {
     const { database, coreId, checkPeriodMs: periodMs, clock, log } = options
@@ -90,10 +92,14 @@ export class SilenceWatch implements Part {
     const changes = await this.store.restore(heardAtMs, this.nowMs(), transaction)
     await this.tell(changes, transaction)
     this.restored += changes.length
+    this.owesNudge ||= changes.length > 0
   }
 
   /** What `heard` stored is committed: publish it without waiting for the next look. */
   nudge(): void {
+    // It is called after every write of analytics, and each nudge costs the relay a look at its table.
+    if (!this.owesNudge) return
+    this.owesNudge = false
     this.options.outbox.nudge()
   }
 

@@ -62,5 +62,5 @@ export class Observation {
 async function consumedReadings(apiUrl: string): Promise<number> {
   const response = await fetch(`${apiUrl}/metrics`, { signal: AbortSignal.timeout(5000) })
   const text = await response.text()
-  return Number(/^busbar_latest_values_records_total(?:\{[^}]*\})? (\d+)/m.exec(text)?.[1] ?? 0)
+  return Number(/^busbar_analytics_records_total(?:\{[^}]*\})? (\d+)/m.exec(text)?.[1] ?? 0)
 }

@@ -216,7 +216,7 @@ export class ParkedRetry<T extends object = object> {
     const ours = await store.settle(holder, settlement)
     this.handled += done.length
     onDone(removed.length)
-    if (away !== null) throw away
+    if (away !== null) throw away instanceof Error ? away : new Error(messageOf(away))
     const next = new Map<number, LaneRow>()
     for (const [id, fate] of fates) {
       if (fate.held === 1 && ours.has(id)) {

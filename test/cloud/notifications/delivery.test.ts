@@ -10,7 +10,7 @@ import { NotificationDelivery, type WebhookSettings } from '../../../cloud/notif
 import { systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
-import { bunPath, projectDir, startChild } from '../../support/child.ts'
+import { bunPath, startChild } from '../../support/child.ts'
 import { embeddedBus } from '../../support/outbox-relay.ts'
 import { parkingOver, startParking } from '../../support/parking.ts'
 import { tempDir } from '../../support/temp-dir.ts'
@@ -18,7 +18,7 @@ import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
 import { startReceiver, verifies, WEBHOOK_SECRET, type WebhookReceiver } from '../../support/webhook-receiver.ts'
 
-const PROCESS = join(projectDir, 'test/support/notification-delivery-process.ts')
+const PROCESS = new URL('../../support/notification-delivery-process.ts', import.meta.url).pathname
 const HOUR_MS = 3_600_000
 const DEAD_LETTERS = deadLetterTopicOf(NOTIFICATIONS)
 

@@ -52,13 +52,17 @@ export const DeadLetterSchema = Type.Object(
 
 export const RECORD_HEADERS_SCHEMA = Type.Object(
   {
-    gateway: Type.Optional(Type.String({ description: 'The gateway that sent it' })),
+    gateway: Type.Optional(
+      Type.String({ description: 'The gateway that sent it; $cloud for what the cloud found out by itself' }),
+    ),
     epoch: Type.Optional(Type.String({ description: 'The spool that numbered it' })),
     seq: Type.Optional(Type.String({ pattern: '^[0-9]{1,16}$', description: 'Its number; a duplicate has the same' })),
     receivedAt: Type.Optional(
       Type.String({ format: 'date-time', description: "When the gateway got it, the gateway's clock" }),
     ),
     backfill: Type.Optional(Type.Literal('true', { description: 'Set when it waited through an outage' })),
+    replayOf: Type.Optional(Type.String({ description: 'The dead letter that it was replayed from' })),
+    mqttTopic: Type.Optional(Type.String({ description: 'Of a dead letter of ingest: what the device published to' })),
   },
   { $id: 'RecordHeaders', description: 'Headers of a device record' },
 )

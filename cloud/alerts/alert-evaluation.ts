@@ -178,9 +178,9 @@ export class AlertEvaluation implements Part {
     this.counts.skipped += items.length - readings.length - notices.length
   }
 
-  /** What waited for longer than `freshMs` is no news; a short blip of the link must not lose an alarm. */
-  private trackOf({ backfill, busAtMs, receivedAtMs }: DeviceEvent): Track {
-    return backfill && busAtMs - receivedAtMs > this.options.freshMs ? 'past' : 'live'
+  /** What waited for longer than `freshMs`, in a gateway or as a dead letter, is no news; a short blip of the link must not lose an alarm. */
+  private trackOf({ backfill, replayed, busAtMs, receivedAtMs }: DeviceEvent): Track {
+    return (backfill || replayed) && busAtMs - receivedAtMs > this.options.freshMs ? 'past' : 'live'
   }
 
   /** False when the rules are not as they are known here. */

@@ -28,6 +28,8 @@ export interface DeviceEvent {
   readonly busAtMs: number
   /** It was stored before the gateway's present connection. */
   readonly backfill: boolean
+  /** It was a dead letter, put on the bus again. */
+  readonly replayed: boolean
 }
 
 export interface Reading extends DeviceEvent {
@@ -88,6 +90,7 @@ function deviceEvent(record: ConsumedRecord, value: Readonly<Record<string, unkn
     receivedAtMs: receivedAtMs(record),
     busAtMs: timestampMs,
     backfill: headers.backfill === 'true',
+    replayed: headers.replayOf !== undefined,
   }
 }
 

@@ -69,6 +69,7 @@ export function statusEvent(deviceId: number, atMs: number, changes: Partial<Sta
     receivedAtMs: atMs,
     busAtMs: atMs,
     backfill: false,
+    replayed: false,
     previous: null,
     status: 'ONLINE',
     reason: null,

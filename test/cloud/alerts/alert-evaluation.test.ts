@@ -217,6 +217,17 @@ await describeOnEveryDatabase('alert evaluation', (databases) => {
       expect(await core.told()).toEqual(orders.flatMap(() => ['Too hot: INV-1', 'Too hot: INV-1 is back']).toSorted())
     })
 
+    test('and of dead letters that are replayed long after they came', async () => {
+      const core = await startAlerts(databases)
+      await core.rules.create(HOT)
+      const { key, value, headers } = temp(1, 1, 90, { waitedMs: 3_600_000 })
+      const { backfill: _, ...ofLive } = headers as Record<string, string>
+      await core.send({ key, value, headers: { ...ofLive, replayOf: 'dlt-1' } })
+      await core.settled()
+      expect(await core.all()).toMatchObject([{ past: true, state: 'CLOSED' }])
+      expect(await core.told()).toEqual([])
+    })
+
     test('that waited for a short while only are live', async () => {
       const core = await startAlerts(databases)
       await core.rules.create(HOT)

@@ -29,6 +29,8 @@ test('the demo goes through an outage and a task, finds every reading once, and 
   expect(counted(output, 'twice')).toBe(0)
   expect(counted(output, 'succeeded')).toBe(3)
   expect(counted(output, 'failed')).toBe(1)
+  expect(counted(output, 'rolled up')).toBe(counted(output, 'published'))
+  expect(counted(output, 'alerts')).toBeGreaterThan(0)
 })
 
 test('an unknown flag is refused with what there is', async () => {

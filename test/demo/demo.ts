@@ -10,6 +10,7 @@ import { processTerminal, type Terminal } from '../../shared/cli/terminal.ts'
 import { systemClock as clock, sleep } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
 import { readBusFile } from '../support/bus-file.ts'
+import { insightLines, isWhole, lookBack, watchMeters } from './insight.ts'
 import { Observation } from './observation.ts'
 import { Screen } from './screen.ts'
 import { SITE_ID, type Stage, setStage, VISITOR_DEVICE, VISITOR_OBSERVER } from './stage.ts'
@@ -73,6 +74,7 @@ async function perform(stage: Stage, tally: Tally, terminal: Terminal, signal: A
     return spoolRecords === 0
   }
 
+  await watchMeters(stage)
   playback.start()
   await act('Readings flow to the cloud.', (_facts, elapsedMs) => elapsedMs >= FLOW_MS)
   if (signal.aborted) return null
@@ -94,11 +96,15 @@ async function perform(stage: Stage, tally: Tally, terminal: Terminal, signal: A
   })
   if (signal.aborted) return null
 
+  const insight = await lookBack(stage, tally.result().published, signal)
+  if (insight === null) return null
   await stage.cloud.stop()
   const result = count(stage, tally)
   screen.say('\nEvery reading, looked up by its device and number in the topic device-telemetry:')
   for (const line of tallyLines(result, terminal.paint)) screen.say(line)
-  return isComplete(result) && isRight(tariff)
+  screen.say('\nThe same readings in the database, and what a rule found in them (a meter above 30 kW):')
+  for (const line of insightLines(insight, result.published, terminal.paint)) screen.say(line)
+  return isComplete(result) && isRight(tariff) && isWhole(insight, result.published)
 }
 
 /** Reads what consumers would get and marks it in the tally. The cloud must have stopped. */
@@ -128,6 +134,7 @@ async function goOn(stage: Stage, terminal: Terminal, signal: AbortSignal): Prom
     `  devices            ${cloud.apiUrl}/api/v1/devices`,
     `  latest values      ${cloud.apiUrl}/api/v1/devices/1/latest`,
     `  tasks              ${cloud.apiUrl}/api/v1/tasks`,
+    `  alerts             ${cloud.apiUrl}/api/v1/alerts`,
     `  API documentation  ${cloud.apiUrl}/docs`,
     `  cloud health       ${cloud.apiUrl}/health/ready   metrics ${cloud.apiUrl}/metrics`,
     `  gateway health     ${edge.healthUrl}/health/ready   metrics ${edge.healthUrl}/metrics`,

@@ -26,7 +26,7 @@ import { AlertStore } from './alert-store.ts'
 import { CaseFile } from './case-file.ts'
 import { decodeEvent, type EvaluatedEvent } from './evaluated-event.ts'
 import { JudgedTimes } from './judged-times.ts'
-import { type Case, judge, type Outcome } from './judgement.ts'
+import { type Case, judge, judgeQuiet, type Outcome } from './judgement.ts'
 import { RuleBook } from './rule-book.ts'
 
 export interface AlertEvaluationOptions {
@@ -236,8 +236,9 @@ export class AlertEvaluation implements Part {
     const outcomes: Outcome[] = []
     for (const each of cases) {
       if (outcomes.length > 0 && outcomes.length % CASES_PER_TURN === 0) await nextTurn()
-      const judgedAtMs = this.judgedTimes.get(each.rule, each.deviceId, each.track)
-      outcomes.push(judge(each, stateOf(each), judgedAtMs))
+      const state = stateOf(each)
+      const { rule, deviceId, track } = each
+      outcomes.push(judgeQuiet(each, state) ?? judge(each, state, this.judgedTimes.get(rule, deviceId, track)))
     }
     return outcomes
   }

@@ -29,7 +29,10 @@ export class AlertStateStore {
     this.database = database
   }
 
-  /** Of these devices, whatever the rule. */
+  /**
+   * Of these devices, whatever the rule, where something is wrong: the rest is nearly all, and says no more than when it ended,
+   * which `lock` says as well.
+   */
   async ofDevices(deviceIds: readonly number[]): Promise<StoredState[]> {
     const { dialect, kysely } = this.database
     const given = givenRows(
@@ -40,7 +43,8 @@ export class AlertStateStore {
     const { rows } = await sql<StateRow>`
       select alert_states.*, alerts.value_worst as worst
       from ${given} join alert_states on alert_states.device_id = given.device_id
-        left join alerts on alerts.id = alert_states.alert_id`.execute(kysely)
+        left join alerts on alerts.id = alert_states.alert_id
+      where alert_states.state <> 'OK'`.execute(kysely)
     return rows.map(toState)
   }
 

@@ -148,6 +148,7 @@ export class Alerts implements Part {
       this.escalated += count
       if (count > 0) notifier.nudge()
       if (count < ALERTS_PER_ROUND || signal.aborted) return
+      await nextTurn()
     }
   }
 

@@ -13,15 +13,18 @@ export class CaseFile {
   private readonly byRule = new Map<string, AlertRule>()
 
   constructor(book: RuleBook, readings: Iterable<{ readonly reading: Reading; readonly track: Track }>) {
-    const cases = new Map<AlertRule, Map<string, Case>>()
+    const cases = new Map<AlertRule, Map<number, Case>>()
     for (const { reading, track } of readings) {
       const { deviceId, siteId, serialNumber, atMs } = reading
+      const key = keyOf(deviceId, track)
       for (const rule of book.rulesFor(reading)) {
         const value = fieldValue(reading.fields, rule.condition.field)
         if (value === null) continue
-        const ofRule = cases.get(rule) ?? new Map<string, Case>()
-        cases.set(rule, ofRule)
-        const key = `${deviceId}${track}`
+        let ofRule = cases.get(rule)
+        if (ofRule === undefined) {
+          ofRule = new Map()
+          cases.set(rule, ofRule)
+        }
         const known = ofRule.get(key)
         if (known === undefined) {
           ofRule.set(key, { rule, deviceId, siteId, serialNumber, track, values: [{ atMs, value }] })
@@ -46,14 +49,20 @@ export class CaseFile {
 
   /** Finds the state of a case; what was judged by another version of its rule is forgotten. */
   statesOf(stored: readonly StoredState[]): (each: Case) => AlertState | null {
-    const states = new Map(stored.map((each) => [keyOf(each.ruleId, each.deviceId, each.track), each]))
+    const byRule = new Map<string, Map<number, StoredState>>()
+    for (const each of stored) {
+      const ofRule = byRule.get(each.ruleId)
+      if (ofRule === undefined) byRule.set(each.ruleId, new Map([[keyOf(each.deviceId, each.track), each]]))
+      else ofRule.set(keyOf(each.deviceId, each.track), each)
+    }
     return ({ rule, deviceId, track }) => {
-      const found = states.get(keyOf(rule.id, deviceId, track))
+      const found = byRule.get(rule.id)?.get(keyOf(deviceId, track))
       return found?.ruleVersion === rule.version ? found.state : null
     }
   }
 }
 
-function keyOf(ruleId: string, deviceId: number, track: Track): string {
-  return `${ruleId}/${deviceId}/${track}`
+/** A number, since one is made for every reading and rule. */
+function keyOf(deviceId: number, track: Track): number {
+  return deviceId * 2 + (track === 'live' ? 0 : 1)
 }

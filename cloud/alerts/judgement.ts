@@ -5,6 +5,7 @@ import { closedNotices, openedNotices, type ToldAlert } from './alert-notices.ts
 import type { AlertFinding } from './alert-rows.ts'
 import type { AlertRule } from './alert-rule.ts'
 import { type AlertEffect, type AlertState, INITIAL_STATE, step, type Track } from './alert-state.ts'
+import { isMet } from './condition.ts'
 
 /** One rule at one device on one track, with what the batch has for it, in the order of arrival. */
 export interface Case {
@@ -22,6 +23,21 @@ export interface Outcome {
   readonly changed: boolean
   readonly findings: readonly AlertFinding[]
   readonly notices: readonly Notice[]
+}
+
+const NOTHING = { changed: false, findings: [], notices: [] } as const
+
+/**
+ * What `judge` comes to where nothing is wrong and nothing was, which is nearly always and has to be cheap; null elsewhere.
+ */
+export function judgeQuiet({ rule: { condition }, values }: Case, stored: AlertState | null): Outcome | null {
+  if (stored !== null && stored.kind !== 'OK') return null
+  let latestMs = (stored ?? INITIAL_STATE).atMs
+  for (const { atMs, value } of values) {
+    if (isMet(condition, value)) return null
+    if (atMs > latestMs) latestMs = atMs
+  }
+  return { ...NOTHING, state: { kind: 'OK', atMs: latestMs } }
 }
 
 /** @param judgedAtMs what this process knows to be judged already, which may be later than what was worth storing. */

@@ -2,8 +2,11 @@
 
 import type { AlertRule } from './alert-rule.ts'
 
-/** Devices whose rules are remembered; at the limit all are forgotten and found again. */
-const DEVICES_MAX = 200_000
+/**
+ * Kinds of devices, by site and type, and devices with rules of their own, whose rules are remembered; at the limit all are
+ * forgotten and found again.
+ */
+const REMEMBERED_MAX = 50_000
 
 export interface RuleSubject {
   readonly deviceId: number
@@ -11,13 +14,12 @@ export interface RuleSubject {
   readonly deviceType: string
 }
 
-interface Remembered extends RuleSubject {
-  readonly rules: readonly AlertRule[]
-}
-
 export class RuleBook {
   private rules: readonly AlertRule[] = []
-  private readonly byDevice = new Map<number, Remembered>()
+  /** Devices that some rule names. */
+  private ownRules: ReadonlySet<number> = new Set()
+  /** Devices of a site and a type share theirs, however many they are. */
+  private readonly remembered = new Map<string, readonly AlertRule[]>()
 
   get size(): number {
     return this.rules.length
@@ -30,15 +32,18 @@ export class RuleBook {
       const before = known.get(rule.id)
       return before?.version === rule.version ? before : rule
     })
-    this.byDevice.clear()
+    this.ownRules = new Set(this.rules.flatMap(({ scope }) => scope.deviceId ?? []))
+    this.remembered.clear()
   }
 
   rulesFor(subject: RuleSubject): readonly AlertRule[] {
     if (this.rules.length === 0) return []
     const { deviceId, siteId, deviceType } = subject
-    const remembered = this.byDevice.get(deviceId)
-    if (remembered?.siteId === siteId && remembered.deviceType === deviceType) return remembered.rules
-    if (this.byDevice.size >= DEVICES_MAX) this.byDevice.clear()
+    const kind = `${siteId}/${deviceType}`
+    const key = this.ownRules.has(deviceId) ? `${deviceId}@${kind}` : kind
+    const remembered = this.remembered.get(key)
+    if (remembered !== undefined) return remembered
+    if (this.remembered.size >= REMEMBERED_MAX) this.remembered.clear()
     const rules = this.rules.filter(({ scope }) => {
       if (scope.deviceId !== null) return scope.deviceId === deviceId
       return (
@@ -46,7 +51,7 @@ export class RuleBook {
         (scope.deviceType === null || scope.deviceType === deviceType)
       )
     })
-    this.byDevice.set(deviceId, { deviceId, siteId, deviceType, rules })
+    this.remembered.set(key, rules)
     return rules
   }
 }

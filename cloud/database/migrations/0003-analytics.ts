@@ -155,7 +155,18 @@ async function createAlerts(schema: SchemaModule): Promise<void> {
     .addColumn('rule_version', 'integer', (column) => column.notNull())
     .addPrimaryKeyConstraint('alert_states_key', ['rule_id', 'device_id', 'track'])
     .execute()
-  await schema.createIndex('alert_states_device').on('alert_states').columns(['device_id']).execute()
+  await schema
+    .createIndex('alert_states_device')
+    .on('alert_states')
+    .columns(['device_id'])
+    .where(sql.ref('state'), '<>', 'OK')
+    .execute()
+  await schema
+    .createIndex('alert_states_alert')
+    .on('alert_states')
+    .columns(['alert_id'])
+    .where(sql.ref('alert_id'), 'is not', null)
+    .execute()
   await schema
     .createTable('alerts')
     .addColumn('id', 'text', (column) => column.primaryKey())
@@ -187,7 +198,7 @@ async function createAlerts(schema: SchemaModule): Promise<void> {
     .execute()
   await schema.createIndex('alerts_created').on('alerts').columns(['created_at_ms', 'id']).execute()
   await schema.createIndex('alerts_updated').on('alerts').columns(['updated_at_ms']).execute()
-  for (const column of ['site_id', 'device_id', 'rule_id'] as const) {
+  for (const column of ['site_id', 'device_id', 'serial_number', 'rule_id'] as const) {
     await schema.createIndex(`alerts_${column}`).on('alerts').columns([column, 'created_at_ms', 'id']).execute()
   }
   await schema

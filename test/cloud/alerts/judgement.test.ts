@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import type { AlertFinding } from '../../../cloud/alerts/alert-rows.ts'
 import type { AlertRule } from '../../../cloud/alerts/alert-rule.ts'
 import type { AlertState, Track } from '../../../cloud/alerts/alert-state.ts'
-import { type Case, judge } from '../../../cloud/alerts/judgement.ts'
+import { type Case, judge, judgeQuiet } from '../../../cloud/alerts/judgement.ts'
 import { termsOf } from '../../../cloud/alerts/new-alert-rule.ts'
 
 const RULE: AlertRule = {
@@ -45,7 +45,10 @@ class Stored {
       track: this.track,
       values: [...values],
     }
-    const { state, changed, findings, notices } = judge(subject, this.state, Number.NEGATIVE_INFINITY)
+    const judged = judge(subject, this.state, Number.NEGATIVE_INFINITY)
+    const quiet = judgeQuiet(subject, this.state)
+    if (quiet !== null) expect(judged).toEqual(quiet)
+    const { state, changed, findings, notices } = judged
     if (!changed) return
     this.state = state
     for (const { opened, ...finding } of findings) {

@@ -19,7 +19,7 @@ import { statusRoutes } from './api/routes/status.ts'
 import { telemetryRoutes } from './api/routes/telemetry.ts'
 import { alertFeed, type ChangeFeeds, unreadFeed } from './api/socket/change-feed.ts'
 import type { Bus, ConsumedRecord } from './bus/bus.ts'
-import { DEVICE_STATUS, DEVICE_TELEMETRY, ORCHESTRATOR_RESPONSES, TASK_REQUESTED } from './bus/catalogue.ts'
+import { ANALYTICS_GROUP, DEVICE_STATUS, DEVICE_TELEMETRY, ORCHESTRATOR_RESPONSES, TASK_REQUESTED } from './bus/catalogue.ts'
 import type { Outbox } from './bus/outbox.ts'
 import type { Parking } from './bus/parking.ts'
 import type { CloudConfig } from './config.ts'
@@ -36,6 +36,9 @@ import { GatewayWatch, SilenceWatch, StatusHistory } from './status/status.ts'
 import { Analytics } from './telemetry/analytics.ts'
 import { SeriesStore } from './telemetry/series-store.ts'
 import { TelemetryQueries } from './telemetry/telemetry-queries.ts'
+
+/** While analytics is further behind the bus than this, milliseconds, a device may have spoken although nobody has heard it. */
+const HEARING_BEHIND_MS = 60_000
 
 export interface InsightServices {
   readonly bus: Bus
@@ -63,7 +66,10 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
     settings: config.status,
     checkPeriodMs,
     gatewaySilentAfterMs,
-    isHearing: () => analytics.stats().failing === null,
+    isHearing: () => {
+      const { failing, behindMs } = analytics.stats()
+      return failing === null && behindMs < HEARING_BEHIND_MS
+    },
   })
   const gatewayWatch = new GatewayWatch({
     ...common,

@@ -46,6 +46,15 @@ export function insightMetrics({ gauge, counter }: Metrics, insight: Insight): v
     ['consumer'],
   )
   gauge(
+    'consumer_behind_seconds',
+    'How far a consumer of this core is behind the bus; 0 when nothing came for a while',
+    () => {
+      const behindMs = { analytics: analytics.stats().behindMs, ...consumersOf((stats) => stats.behindMs) }
+      return labelled('consumer', Object.fromEntries(Object.entries(behindMs).map(([name, ms]) => [name, ms / 1000])))
+    },
+    ['consumer'],
+  )
+  gauge(
     'parked_records',
     'Records that are set aside with their key, of all cores',
     () => parking.stats().parked.map(({ group, topic, records }) => ({ labels: { group, topic }, value: records })),

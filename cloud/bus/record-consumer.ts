@@ -15,6 +15,7 @@ import type { Random } from '../../shared/random.ts'
 import { nextTurn } from '../../shared/waiting.ts'
 import { storableReason } from '../database/stored-text.ts'
 import type { Bus, ConsumedBatch, ConsumedRecord, Subscription } from './bus.ts'
+import { BusLag } from './bus-lag.ts'
 import { type ConsumedItem, codeOf, decoded, type Unusable } from './consumed-item.ts'
 import { countGivenUp, type GivenUp, publishGivenUp } from './given-up.ts'
 import { isolate } from './isolation.ts'
@@ -59,6 +60,11 @@ export interface RecordConsumerStats {
   readonly deadLettered: Readonly<Record<string, number>>
   /** Why the last batch was left for a later delivery, or what is set aside is not retried; null when all is well. */
   readonly failing: string | null
+  /**
+   * How far this core is behind the bus, milliseconds: the age of the newest record of a batch in hand, or when it was done; of
+   * the partition that is furthest behind. 0 when nothing came for a while.
+   */
+  readonly behindMs: number
   /** Records that are set aside, and their keys, by all cores of the group; as of some seconds ago at most. */
   readonly parkedRecords: number
   readonly parkedKeys: number
@@ -86,6 +92,7 @@ export class RecordConsumer<T extends object> implements Part {
   readonly name: string
   private readonly options: RecordConsumerOptions<T>
   private readonly policy: RetryPolicy
+  private readonly lag: BusLag
   private readonly stopping = new AbortController()
   private readonly deadLettered: Record<string, number> = {}
   private handled = 0
@@ -98,6 +105,7 @@ export class RecordConsumer<T extends object> implements Part {
     this.options = options
     this.name = options.name
     this.policy = options.policy ?? options.parking.policyOf(options.topics)
+    this.lag = new BusLag(options.clock)
   }
 
   /** @throws BusbarError TOPIC_MISSING */
@@ -129,6 +137,7 @@ export class RecordConsumer<T extends object> implements Part {
       handled: this.handled + (retries?.handled ?? 0),
       deadLettered,
       failing: this.failing ?? retries?.failing ?? null,
+      behindMs: this.lag.behindMs(),
       parkedRecords: parked.reduce((sum, { records }) => sum + records, 0),
       parkedKeys: parked.reduce((sum, { keys }) => sum + keys, 0),
       retried: retries?.retried ?? 0,
@@ -144,6 +153,7 @@ export class RecordConsumer<T extends object> implements Part {
 
   /** Resolves when the batch is handled, set aside or dead-lettered; rejects when it has to come again. */
   private async consume(batch: ConsumedBatch): Promise<void> {
+    const done = this.lag.begin(batch)
     try {
       const { attempts, givenUp } = await this.decode(batch)
       const { group, parking } = this.options
@@ -159,6 +169,8 @@ export class RecordConsumer<T extends object> implements Part {
     } catch (error) {
       this.failing = messageOf(error)
       throw error
+    } finally {
+      done()
     }
   }
 

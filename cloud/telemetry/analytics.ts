@@ -88,6 +88,8 @@ export interface AnalyticsStats {
   readonly pendingMs: number
   /** Stretches of time that the tables have, as of the last look. */
   readonly partitions: number
+  /** How far this core is behind the bus, milliseconds; 0 when nothing came for a while. See RecordConsumerStats. */
+  readonly behindMs: number
   /** Why records are left for later; null when all is well. */
   readonly failing: string | null
 }
@@ -188,7 +190,7 @@ export class Analytics implements Part {
   }
 
   stats(): AnalyticsStats {
-    const { deadLettered, failing } = this.consumer.stats()
+    const { deadLettered, failing, behindMs } = this.consumer.stats()
     const { pending, counts } = this.roller
     return {
       ...this.counts,
@@ -198,6 +200,7 @@ export class Analytics implements Part {
       pendingReadings: pending.readings,
       pendingMs: pending.oldestAtMs === null ? 0 : Math.max(0, this.options.clock.wallMs() - pending.oldestAtMs),
       partitions: this.partitions.count,
+      behindMs,
       failing,
     }
   }

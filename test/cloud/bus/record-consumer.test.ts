@@ -77,6 +77,22 @@ describe('a consumer of records', () => {
     expect(batches).toEqual([[0, 1, 2, 3]])
   })
 
+  test('says how far it is behind the bus while a batch is in hand, and once it is done', async () => {
+    const bus = await embeddedBus()
+    const hold = Promise.withResolvers<void>()
+    const tasks = await consumer(bus, () => hold.promise)
+    await tasks.start()
+    expect(tasks.stats().behindMs).toBe(0)
+    await publish(bus, ['0'])
+    await until(() => tasks.stats().behindMs > 50)
+    hold.resolve()
+    await until(() => tasks.stats().handled === 1)
+    const { behindMs } = tasks.stats()
+    expect(behindMs).toBeGreaterThan(50)
+    // Known no longer by the clock but by what the batch was.
+    await until(() => tasks.stats().behindMs === behindMs)
+  })
+
   test('dead-letters what cannot be decoded at once, with the reason, and goes on', async () => {
     const bus = await embeddedBus()
     const letters = await readTopics(bus, [DEAD_LETTERS])
@@ -111,6 +127,7 @@ describe('a consumer of records', () => {
       handled: 2,
       deadLettered: { NOT_A_NUMBER: 1, DECODE_FAILED: 1 },
       failing: null,
+      behindMs: expect.any(Number),
       parkedRecords: 0,
       parkedKeys: 0,
       retried: 0,

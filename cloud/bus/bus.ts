@@ -58,6 +58,16 @@ export interface SubscribeOptions {
   readonly batchRecordsMax?: number
 }
 
+/** How far a consumer group has come in one partition. */
+export interface GroupPosition {
+  readonly topic: string
+  readonly partition: number
+  /** Of the first record that is not known to be handled by the group, whichever core has the partition. */
+  readonly nextOffset: bigint
+  /** Of the record that will be published next. */
+  readonly endOffset: bigint
+}
+
 /** A topic that differs from the catalogue. */
 export interface TopicDrift {
   readonly topic: string
@@ -106,6 +116,8 @@ export interface Bus extends Part {
   subscribe(options: SubscribeOptions): Promise<Subscription>
   /** Follows topics from now on, outside any group, every partition; for live fan-out. */
   tail(options: { topics: readonly string[]; onBatch: BatchHandler }): Promise<Subscription>
+  /** How far a group has come, every partition of the topics. Some requests to the brokers: not for every record. */
+  positions(group: string, topics: readonly string[]): Promise<readonly GroupPosition[]>
   /** Creates the catalogue's topics that do not exist; never alters one that does. */
   createTopics(): Promise<readonly string[]>
   /** What differs from the catalogue. */

@@ -12,6 +12,7 @@ import { intervalOf, lastHeardMs, RESTORED_REASON, type SilenceSettings, silence
 
 export interface SilenceQuestion {
   readonly settings: SilenceSettings
+  /** When it is asked about; nothing said before may be still to be heard. */
   readonly nowMs: number
   /** Since when a core has listened without a break. */
   readonly listeningSinceMs: number

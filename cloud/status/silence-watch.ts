@@ -9,12 +9,14 @@ import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import { nextTurn } from '../../shared/waiting.ts'
+import type { GroupPosition } from '../bus/bus.ts'
 import { DEVICE_STATUS } from '../bus/catalogue.ts'
 import type { Outbox } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { Duty } from '../database/duty.ts'
 import type { Database } from '../database/schema.ts'
 import { statusRecordValue } from '../registry/status-record.ts'
+import { Hearing } from './hearing.ts'
 import type { SilenceSettings } from './silence.ts'
 import { type MadeChange, SilenceStore, type SilentDevice } from './silence-store.ts'
 
@@ -28,9 +30,11 @@ export interface SilenceWatchOptions {
   /** As the registry has it: a gateway that was not heard of for longer counts as not connected. Default 60,000. */
   readonly gatewaySilentAfterMs?: number
   /**
-   * False while what devices say does not get as far as the database, such as with a consumer that fails: nothing can be
-   * said of silence then, nor for an interval afterwards. Default: always true.
+   * How far the group has come that notes when devices were heard of; what waits for it may be of any device. Default: it is
+   * never behind.
    */
+  readonly positions?: () => Promise<readonly GroupPosition[]>
+  /** False while nothing can be said of silence. Default: always true. */
   readonly isHearing?: () => boolean
   readonly clock: Clock
   readonly random: Random
@@ -59,7 +63,7 @@ export class SilenceWatch implements Part {
   private readonly store: SilenceStore
   private readonly duty: Duty
   private lookedThrough = 0
-  private hearingSinceMonotonicMs: number | null = null
+  private readonly hearing: Hearing | null
   private silentDevices = 0
   private fellSilent = 0
   private restored = 0
@@ -67,8 +71,9 @@ export class SilenceWatch implements Part {
   private owesNudge = false
 
   constructor(options: SilenceWatchOptions) {
-    const { database, coreId, checkPeriodMs: periodMs, clock, log } = options
+    const { database, coreId, checkPeriodMs: periodMs, positions, clock, log } = options
     this.options = options
+    this.hearing = positions === undefined ? null : new Hearing({ positions, clock })
     this.store = new SilenceStore(database)
     const work = (signal: AbortSignal, heldMs: number) => this.look(signal, heldMs)
     this.duty = new Duty({ name: this.name, database, coreId, periodMs, work, clock, log })
@@ -108,26 +113,22 @@ export class SilenceWatch implements Part {
    * @param heldMs for how long a core has watched without a break, milliseconds: no silence is longer.
    */
   async look(signal: AbortSignal, heldMs: number): Promise<void> {
-    const hearingMs = this.hearingMs()
-    if (hearingMs === null) return
-    const { settings, gatewaySilentAfterMs = 60_000 } = this.options
+    if (this.options.isHearing?.() === false) return
+    let behindMs: number | null = null
     for (let looked = 0; looked < DEVICES_A_ROUND && !signal.aborted; looked += DEVICES_PER_STEP) {
       const throughId = await this.store.stepEnd(this.lookedThrough, DEVICES_PER_STEP)
       if (throughId === null) {
         this.lookedThrough = 0
         break
       }
-      const nowMs = this.nowMs()
-      const silent = await this.store.silent(
-        {
-          settings,
-          nowMs,
-          listeningSinceMs: Math.ceil(nowMs - Math.min(heldMs, hearingMs)),
-          gatewaysHeardSinceMs: nowMs - gatewaySilentAfterMs,
-        },
-        this.lookedThrough,
-        throughId,
-      )
+      let silent = await this.silentBy(0, heldMs, throughId)
+      if (silent.length > 0 && this.hearing !== null) {
+        // Asked only when it matters, and once a round.
+        behindMs ??= await this.hearing.behindMs()
+        // Not known yet: the next round goes on here.
+        if (behindMs === null) break
+        silent = await this.silentBy(behindMs, heldMs, throughId)
+      }
       for (let start = 0; start < silent.length && !signal.aborted; start += CLAIMED_AT_ONCE) {
         await this.silence(silent.slice(start, start + CLAIMED_AT_ONCE))
         await nextTurn()
@@ -141,6 +142,19 @@ export class SilenceWatch implements Part {
   stats(): SilenceStats {
     const { silentDevices, fellSilent, restored } = this
     return { silentDevices, fellSilent, restored }
+  }
+
+  /** Those up to `throughId` that were silent `agoMs` ago. */
+  private async silentBy(agoMs: number, heldMs: number, throughId: number): Promise<SilentDevice[]> {
+    const { settings, gatewaySilentAfterMs = 60_000 } = this.options
+    const nowMs = this.nowMs()
+    const question = {
+      settings,
+      nowMs: Math.floor(nowMs - agoMs),
+      listeningSinceMs: Math.ceil(nowMs - heldMs),
+      gatewaysHeardSinceMs: nowMs - gatewaySilentAfterMs,
+    }
+    return await this.store.silent(question, this.lookedThrough, throughId)
   }
 
   private async silence(devices: readonly SilentDevice[]): Promise<void> {
@@ -175,18 +189,6 @@ export class SilenceWatch implements Part {
   /** Drawn once, stored with the record: what is published twice has it both times. Below 2^53, as sequences are. */
   private drawSequence(): number {
     return Number(Buffer.from(this.options.random.bytes(8)).readBigUInt64BE() >> 11n)
-  }
-
-  /** For how long it has been heard what devices say; null while it is not. */
-  private hearingMs(): number | null {
-    const { clock, isHearing = () => true } = this.options
-    if (!isHearing()) {
-      this.hearingSinceMonotonicMs = null
-      return null
-    }
-    // At the first look nothing speaks against it; the time that the duty was held bounds it anyway.
-    this.hearingSinceMonotonicMs ??= clock.monotonicMs()
-    return clock.monotonicMs() - this.hearingSinceMonotonicMs
   }
 
   private nowMs(): number {

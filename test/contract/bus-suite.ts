@@ -159,6 +159,35 @@ export function busSuite(setup: () => Promise<BusHarness>): void {
       ).toEqual(Array.from({ length: 50 }, (_, i) => 300 + i))
     })
 
+    test('tells how far it has come, also where nobody reads', async () => {
+      const spec = uniqueTopic()
+      const bus = await open([spec])
+      await bus.publish(spec.topic, readings(30, 5))
+      const behind = async (group: string): Promise<number> => {
+        const positions = await bus.positions(group, [spec.topic])
+        expect(positions.map(({ partition }) => partition).toSorted()).toEqual(
+          Array.from({ length: spec.partitions }, (_, i) => i),
+        )
+        return positions.reduce((sum, { nextOffset, endOffset }) => sum + Number(endOffset - nextOffset), 0)
+      }
+      expect(await behind('nobody')).toBe(30)
+      let release = (): void => {}
+      const held = new Promise<void>((resolve) => {
+        release = resolve
+      })
+      const sink = new Sink()
+      await bus.subscribe({
+        group: 'far',
+        topics: [spec.topic],
+        onBatch: (batch) => held.then(() => sink.onBatch(batch)),
+      })
+      expect(await behind('far')).toBe(30)
+      release()
+      await until(async () => (await behind('far')) === 0)
+      expect(sink.records).toHaveLength(30)
+      expect(await behind('nobody')).toBe(30)
+    })
+
     test('delivers a batch again when its handler rejects, and nothing behind it before', async () => {
       const spec = uniqueTopic()
       const bus = await open([spec])

@@ -54,3 +54,8 @@ export class ConsumerGroup {
     }
   }
 }
+
+/** Under which name the offset of a group in a partition is known. */
+export function offsetId(group: string, topic: string, partition: number): string {
+  return `${group}\n${topic}\n${partition}`
+}

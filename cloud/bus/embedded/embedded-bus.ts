@@ -13,6 +13,7 @@ import type {
   BusRecord,
   BusStats,
   DependencyHealth,
+  GroupPosition,
   SubscribeOptions,
   Subscription,
   TopicDrift,
@@ -20,7 +21,7 @@ import type {
 import { Partitioner } from '../partitioner.ts'
 import { busStopped, topicMissing } from '../topic-errors.ts'
 import { AppendQueue } from './append-queue.ts'
-import { ConsumerGroup, type Member } from './consumer-group.ts'
+import { ConsumerGroup, type Member, offsetId } from './consumer-group.ts'
 import {
   EMBEDDED_BYTES_MAX,
   type EmbeddedBusOptions,
@@ -151,6 +152,15 @@ export class EmbeddedBus implements Bus {
     }
   }
 
+  async positions(group: string, topics: readonly string[]): Promise<readonly GroupPosition[]> {
+    return topics.flatMap((topic) =>
+      this.topicOf(topic).partitions.map(({ partition, nextOffset: end }) => {
+        const next = this.offsets.get(offsetId(group, topic, partition)) ?? 0
+        return { topic, partition, nextOffset: BigInt(next), endOffset: BigInt(end) }
+      }),
+    )
+  }
+
   async createTopics(): Promise<readonly string[]> {
     if (this.state !== 'running') throw busStopped()
     const missing = this.options.topics.filter(({ topic }) => !this.topics.has(topic))
@@ -240,7 +250,7 @@ export class EmbeddedBus implements Bus {
     if (group === undefined) {
       group = new ConsumerGroup((topic) =>
         this.topicOf(topic).partitions.map((partition) => {
-          const id = `${name}\n${topic}\n${partition.partition}`
+          const id = offsetId(name, topic, partition.partition)
           return this.readerOf(partition, this.offsets.get(id) ?? 0, (nextOffset) => {
             this.offsets.set(id, nextOffset)
             this.queue.finishOffset({ group: name, topic, partition: partition.partition, nextOffset })
@@ -282,7 +292,7 @@ export class EmbeddedBus implements Bus {
       partitions[partition] ??= new LogPartition(this.log, topic, partition, nextOffset)
     }
     for (const { group, topic, partition, nextOffset } of state.offsets) {
-      const id = `${group}\n${topic}\n${partition}`
+      const id = offsetId(group, topic, partition)
       if (!this.offsets.has(id)) this.offsets.set(id, nextOffset)
     }
   }

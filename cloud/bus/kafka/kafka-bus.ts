@@ -10,6 +10,7 @@ import type {
   BusRecord,
   BusStats,
   DependencyHealth,
+  GroupPosition,
   SubscribeOptions,
   Subscription,
   TopicDrift,
@@ -19,7 +20,7 @@ import { type KafkaBusOptions, type KafkaConfig, withDefaults } from './kafka-op
 import { KafkaProducer } from './kafka-producer.ts'
 import { KafkaSubscription, type KafkaSubscriptionOptions, positionId } from './kafka-subscription.ts'
 import { kafkaJsClient } from './kafkajs-client.ts'
-import { checkTopics, createTopics, deleteGroup, endOffsets } from './topic-admin.ts'
+import { checkTopics, createTopics, deleteGroup, endOffsets, groupPositions } from './topic-admin.ts'
 
 /** Groups of tails begin so; they hold no offsets and are deleted when the tail stops. */
 const TAIL_GROUP_PREFIX = 'busbar-tail-'
@@ -93,6 +94,10 @@ export class KafkaBus implements Bus {
         await deleteGroup(this.administering, group)
       },
     }
+  }
+
+  positions(group: string, topics: readonly string[]): Promise<readonly GroupPosition[]> {
+    return groupPositions(this.administering, group, topics)
   }
 
   createTopics(): Promise<readonly string[]> {

@@ -2,7 +2,7 @@
 
 import kafkajs, { type Admin, type Kafka } from 'kafkajs'
 import { BusbarError } from '../../../shared/errors.ts'
-import type { TopicDrift } from '../bus.ts'
+import type { GroupPosition, TopicDrift } from '../bus.ts'
 import type { TopicSpec } from '../catalogue.ts'
 import { describeFailure } from './produce-error.ts'
 
@@ -114,6 +114,31 @@ export async function endOffsets(kafka: Kafka, topic: string): Promise<{ partiti
   return withAdmin(kafka, async (admin) => {
     const offsets = await admin.fetchTopicOffsets(topic)
     return offsets.map(({ partition, high }) => ({ partition, nextOffset: BigInt(high) }))
+  })
+}
+
+/** What a group has committed, and where the partitions end. */
+export async function groupPositions(
+  kafka: Kafka,
+  groupId: string,
+  topics: readonly string[],
+): Promise<GroupPosition[]> {
+  return withAdmin(kafka, async (admin) => {
+    // First what is committed: what is published meanwhile counts as not handled rather than the other way round.
+    const committed = new Map<string, bigint>()
+    for (const { topic, partitions } of await admin.fetchOffsets({ groupId, topics: [...topics] })) {
+      for (const { partition, offset } of partitions) committed.set(`${topic}/${partition}`, BigInt(offset))
+    }
+    const positions: GroupPosition[] = []
+    for (const topic of topics) {
+      for (const { partition, low, high } of await admin.fetchTopicOffsets(topic)) {
+        const next = committed.get(`${topic}/${partition}`) ?? -1n
+        const oldest = BigInt(low)
+        // A group that has committed nothing, or long ago, goes on at the oldest record there is.
+        positions.push({ topic, partition, nextOffset: next < oldest ? oldest : next, endOffset: BigInt(high) })
+      }
+    }
+    return positions
   })
 }
 

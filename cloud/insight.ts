@@ -19,7 +19,13 @@ import { statusRoutes } from './api/routes/status.ts'
 import { telemetryRoutes } from './api/routes/telemetry.ts'
 import { alertFeed, type ChangeFeeds, unreadFeed } from './api/socket/change-feed.ts'
 import type { Bus, ConsumedRecord } from './bus/bus.ts'
-import { ANALYTICS_GROUP, DEVICE_STATUS, DEVICE_TELEMETRY, ORCHESTRATOR_RESPONSES, TASK_REQUESTED } from './bus/catalogue.ts'
+import {
+  ANALYTICS_GROUP,
+  DEVICE_STATUS,
+  DEVICE_TELEMETRY,
+  ORCHESTRATOR_RESPONSES,
+  TASK_REQUESTED,
+} from './bus/catalogue.ts'
 import type { Outbox } from './bus/outbox.ts'
 import type { Parking } from './bus/parking.ts'
 import type { CloudConfig } from './config.ts'
@@ -66,6 +72,7 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
     settings: config.status,
     checkPeriodMs,
     gatewaySilentAfterMs,
+    positions: () => services.bus.positions(ANALYTICS_GROUP, [DEVICE_TELEMETRY, DEVICE_STATUS]),
     isHearing: () => {
       const { failing, behindMs } = analytics.stats()
       return failing === null && behindMs < HEARING_BEHIND_MS
@@ -85,7 +92,7 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
       nudge: () => silence.nudge(),
     },
   })
-  const telemetry = new TelemetryQueries({ database, registry, settings: config.telemetry, ...tools })
+  const telemetry = new TelemetryQueries({ database, registry, settings: config.telemetry, analytics, ...tools })
   const rules = new AlertRules({ ...common, notifier: notifications, rulesMax: config.alerts.rulesMax })
   const alerts = new Alerts({ ...common, notifier: notifications, keptDays: config.alerts.keptDays })
   const series = new SeriesStore(database)

@@ -1,9 +1,10 @@
 /** What the database knows of the completeness of readings: counts of what arrived, and what gateways gave up. */
 
 import { type RawBuilder, sql } from 'kysely'
+import { ANALYTICS_GROUP, DEVICE_TELEMETRY } from '../bus/catalogue.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
-import type { Loss, LostRange } from './completeness.ts'
+import { DEAD_LETTERS_MAX, type Loss, type LostRange, type Underway } from './completeness.ts'
 import type { Resolution } from './rollup.ts'
 import type { Steps, Stretch } from './series-plan.ts'
 
@@ -11,6 +12,9 @@ import type { Steps, Stretch } from './series-plan.ts'
 const GAPS_SHOWN_MAX = 100
 /** Gateways that one device may have moved between in the stretch and that are looked at. */
 const FORMER_GATEWAYS_MAX = 20
+
+/** Who gives up what devices send before it is on the bus. */
+const INGEST_SOURCE = 'ingest'
 
 /** One device, or all of a site. */
 export type Subject = { readonly deviceId: number } | { readonly siteId: number }
@@ -64,20 +68,39 @@ export class CompletenessStore {
     return { firstMs: rows[0]?.first_ms ?? null, lastMs: rows[0]?.last_ms ?? null }
   }
 
-  /** Gateways that changes of the device's status in the stretch came from: it may have been behind another one then. */
+  /**
+   * Gateways that changes of the device's status in the stretch came from, and the last one before it: it may have been behind
+   * another one then.
+   */
   async formerGateways(deviceId: number, { fromMs, toMs }: Stretch): Promise<string[]> {
-    const rows = await this.database.kysely
-      .selectFrom('status_history')
-      .select('gateway_id')
-      .distinct()
-      .where('device_id', '=', deviceId)
-      .where('at_ms', '>=', fromMs)
-      .where('at_ms', '<', toMs)
-      // What the cloud found out itself came from none; its name is none that a gateway can have.
-      .where('gateway_id', 'not like', '$%')
-      .limit(FORMER_GATEWAYS_MAX)
-      .execute()
-    return rows.flatMap(({ gateway_id }) => gateway_id ?? [])
+    // What the cloud found out itself came from none; its name is none that a gateway can have.
+    const told = sql`device_id = ${deviceId} and gateway_id not like '$%'`
+    const { rows } = await sql<{ gateway_id: string }>`
+      select gateway_id from (
+        select gateway_id from status_history where ${told} and at_ms < ${fromMs} order by at_ms desc, seq desc limit 1
+      ) as before
+      union
+      select gateway_id from status_history where ${told} and at_ms >= ${fromMs} and at_ms < ${toMs}
+      limit ${FORMER_GATEWAYS_MAX}`.execute(this.database.kysely)
+    return rows.map(({ gateway_id }) => gateway_id)
+  }
+
+  /** Readings of the subject that analytics has set aside, and its dead letters since `fromMs` that were not replayed. */
+  async notTakenIn(subject: Subject, fromMs: number): Promise<Pick<Underway, 'setAside' | 'deadLetters'>> {
+    const whose = 'deviceId' in subject ? sql`id = ${subject.deviceId}` : sql`site_id = ${subject.siteId}`
+    // A lane is the key as JSON, and no serial number holds what JSON escapes.
+    const { rows } = await sql<{ set_aside: number; dead_letters: number }>`
+      select
+        (select cast(count(*) as integer) from parked_lanes join parked_records on lane_id = parked_lanes.id
+          where consumer_group = ${ANALYTICS_GROUP} and topic = ${DEVICE_TELEMETRY}
+            and lane in (select '"' || serial_number || '"' from devices where ${whose})) as set_aside,
+        (select cast(count(*) as integer) from (
+          select 1 from dead_letters
+          where part = 1 and replayed_at_ms is null and created_at_ms >= ${fromMs} and original_topic = ${DEVICE_TELEMETRY}
+            and source in (${ANALYTICS_GROUP}, ${INGEST_SOURCE})
+            and key in (select serial_number from devices where ${whose})
+          limit ${DEAD_LETTERS_MAX}) as letters) as dead_letters`.execute(this.database.kysely)
+    return { setAside: rows[0]?.set_aside ?? 0, deadLetters: rows[0]?.dead_letters ?? 0 }
   }
 
   /**

@@ -56,6 +56,17 @@ export interface Arrived {
   readonly buckets: readonly { readonly atMs: number; readonly records: number }[]
 }
 
+/** What reached the bus, and did not get from there into the database, at any time. */
+export interface Underway {
+  /** Why analytics of this core takes nothing in, or null, and how far it is behind the bus, milliseconds. */
+  readonly failing: string | null
+  readonly behindMs: number
+  /** Readings under the serial numbers of the devices that analytics has set aside, to be tried again. */
+  readonly setAside: number
+  /** Dead letters of theirs since the begin of the stretch, which a replay may bring in; counted up to `DEAD_LETTERS_MAX`. */
+  readonly deadLetters: number
+}
+
 export interface Judgement {
   readonly verdict: Verdict
   /** Why, in sentences. */
@@ -67,6 +78,12 @@ export interface Judgement {
  * 2 s, and roll-ups follow.
  */
 export const SETTLING_MS = 15_000
+/** Analytics that is further behind the bus, milliseconds, may not have what gateways hold no more: more than `SETTLING_MS` covers. */
+const BEHIND_MS = 5_000
+/** For how long a dead link may go unnoticed: 10 s until it is asked, 20 s for the answer. */
+const DEAD_LINK_MS = 30_000
+/** More dead letters are not counted. */
+export const DEAD_LETTERS_MAX = 1_000
 
 /** The end of what can be judged at `nowMs`; not after `fromMs` when nothing can. */
 export function judgedUntil({ fromMs, toMs }: Stretch, nowMs: number): number {
@@ -85,14 +102,19 @@ export function mayConcern(backlog: GatewayShare['backlog'], untilMs: number): b
 export function judge(
   stretch: Stretch,
   gateways: readonly GatewayShare[],
+  underway: Underway,
   nowMs: number,
   keptSinceMs: number,
 ): Judgement {
   const untilMs = judgedUntil(stretch, nowMs)
   if (untilMs <= stretch.fromMs) return { verdict: 'UNKNOWN', why: 'The stretch has only just begun, or lies ahead.' }
   const lost = gateways.flatMap((gateway) => sentence(gateway.lost, `${gateway.gatewayId} gave up`))
-  const pending = gateways.flatMap((gateway) => pendingSentence(gateway, untilMs))
+  const pending = [...gateways.flatMap((gateway) => pendingSentence(gateway, untilMs)), ...underwaySentences(underway)]
   const unknown = unknownSentences(gateways, untilMs)
+  if (underway.deadLetters > 0) {
+    const count = underway.deadLetters < DEAD_LETTERS_MAX ? underway.deadLetters : `${DEAD_LETTERS_MAX} or more`
+    unknown.push(`Dead letters that were not replayed, perhaps with readings of the stretch: ${count}.`)
+  }
   if (stretch.fromMs < keptSinceMs) {
     unknown.push(`Readings from before ${time(keptSinceMs)} are not kept, so they are not counted.`)
   }
@@ -118,6 +140,14 @@ function pendingSentence({ gatewayId, connected, lastSeenAtMs, backlog }: Gatewa
   ]
 }
 
+function underwaySentences({ failing, behindMs, setAside }: Underway): string[] {
+  const sentences: string[] = []
+  if (failing !== null) sentences.push(`Analytics takes no readings in at the moment: ${failing}.`)
+  else if (behindMs > BEHIND_MS) sentences.push(`Analytics is ${Math.round(behindMs / 1000)} s behind the bus.`)
+  if (setAside > 0) sentences.push(`Readings that analytics failed to take in and will try again: ${setAside}.`)
+  return sentences
+}
+
 function unknownSentences(gateways: readonly GatewayShare[], untilMs: number): string[] {
   if (gateways.length === 0) return ['No gateway is known to send for it.']
   return gateways.flatMap((gateway) => {
@@ -128,9 +158,13 @@ function unknownSentences(gateways: readonly GatewayShare[], untilMs: number): s
       'at a time that it does not tell, perhaps of the stretch',
     )
     if (backlog === null) sentences.push(`Gateway ${gatewayId} has not said yet what it holds.`)
-    if (connected !== true && (lastSeenAtMs === null || lastSeenAtMs < untilMs)) {
+    // A link that dies is noticed later: for so long the gateway counted as connected, though nothing was heard of it.
+    const heardUntilMs =
+      lastSeenAtMs === null ? -Infinity : connected === true ? lastSeenAtMs : lastSeenAtMs - DEAD_LINK_MS
+    if (heardUntilMs < untilMs) {
+      const state = connected === true ? 'was last heard of at' : 'is not connected since'
       const since = timeOrNever(lastSeenAtMs)
-      sentences.push(`Gateway ${gatewayId} is not connected since ${since}: what it received after that is not known.`)
+      sentences.push(`Gateway ${gatewayId} ${state} ${since}: what it received after that is not known.`)
     }
     return sentences
   })

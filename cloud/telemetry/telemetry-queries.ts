@@ -5,7 +5,15 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Registry } from '../registry/registry.ts'
-import { type Arrived, type GatewayShare, type Judgement, judge, judgedUntil, mayConcern } from './completeness.ts'
+import {
+  type Arrived,
+  type GatewayShare,
+  type Judgement,
+  judge,
+  judgedUntil,
+  mayConcern,
+  type Underway,
+} from './completeness.ts'
 import { CompletenessStore, type Subject } from './completeness-store.ts'
 import { exportChunks, pulledStream } from './export.ts'
 import { type ExportFormat, exportWriter } from './export-format.ts'
@@ -26,6 +34,8 @@ export interface TelemetryQueriesOptions {
   readonly database: DatabaseHandle
   readonly registry: Pick<Registry, 'sites' | 'gateways' | 'devices'>
   readonly settings: TelemetrySettings
+  /** How this core's analytics is; only what it says of the present counts. */
+  readonly analytics: { stats(): Pick<Underway, 'failing' | 'behindMs'> }
   readonly clock: Clock
   readonly log: Logger
 }
@@ -103,6 +113,9 @@ export class TelemetryQueries {
     const nowMs = this.options.clock.wallMs()
     const kept = keptSince(this.options.settings, nowMs)
     const gatewayIds = await this.gatewaysOf(subject, stretch)
+    // Asked before it is looked at what came of it: what is set aside or on its way then, and arrives meanwhile, is told too often.
+    const { failing, behindMs } = this.options.analytics.stats()
+    const notTakenIn = await this.completenessStore.notTakenIn(subject, stretch.fromMs)
     const [arrived, gateways] = await Promise.all([
       this.arrived(subject, stretch, buckets, nowMs),
       Promise.all(gatewayIds.map((id) => this.shareOf(id))),
@@ -113,7 +126,7 @@ export class TelemetryQueries {
       ...(losses.get(gateway.gatewayId) ?? { lost: [], lostAtUnknownTime: [], gaps: [] }),
     }))
     const oldestKeptMs = Math.min(...Object.values(kept))
-    const judgement = judge(stretch, shares, nowMs, oldestKeptMs)
+    const judgement = judge(stretch, shares, { failing, behindMs, ...notTakenIn }, nowMs, oldestKeptMs)
     const judgedUntilMs = judgedUntil(stretch, nowMs)
     return {
       ...judgement,

@@ -225,10 +225,13 @@ describeKafka('analytics', () => {
       )
       expect(series.series[0].points[0]).toMatchObject({ min: 35.2, max: 86, last: 74, count: 5 })
       const lastHour = `from=${new Date(Date.now() - 3_600_000).toISOString()}&to=${new Date().toISOString()}`
-      await until(async () => (await get(`/api/v1/devices/1/completeness?${lastHour}`)).arrived.records === 5, {
-        what: 'all is counted',
-      })
-      expect((await get(`/api/v1/devices/1/completeness?${lastHour}`)).verdict).toBe('COMPLETE')
+      await until(
+        async () => {
+          const { arrived, verdict } = await get(`/api/v1/devices/1/completeness?${lastHour}`)
+          return arrived.records === 5 && verdict === 'COMPLETE'
+        },
+        { what: 'all is counted, and complete' },
+      )
       const csv = await (
         await fetch(`${cloud.apiUrl}/api/v1/telemetry/export?format=csv&deviceId=1&${lastHour}`)
       ).text()
@@ -248,6 +251,8 @@ describeKafka('analytics', () => {
       expect(await cli(0, 'show', letter.id)).toContain('"temperature": 20')
       // It is no more JSON than before.
       expect(await cli(1, 'replay', letter.id, '--dry-run')).toContain('refused')
+      const { verdict, why } = await get('/api/v1/devices/1/completeness?from=2026-01-01T00:00:00Z')
+      expect([verdict, why]).toEqual(['UNKNOWN', expect.stringContaining('Dead letters that were not replayed')])
     })
   })
 })

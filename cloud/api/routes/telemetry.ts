@@ -104,8 +104,10 @@ function fieldsRoute({ registry, latest }: TelemetryRoutesOptions): Route {
 
 function completenessRoutes({ telemetry, clock }: TelemetryRoutesOptions): Route[] {
   const description =
-    'What arrived is counted by event time, from roll-ups, so it follows by about telemetry.rollUpDelayMs; what is on the ' +
-    'bus and not yet in the database is not counted. Gateways count what they hold and what they give up for all their ' +
+    'What arrived is counted by event time, from roll-ups, so it follows by about telemetry.rollUpDelayMs. What is on the bus ' +
+    'and not yet in the database is not counted; it makes the verdict PENDING where analytics of this core fails or is more ' +
+    'than 5 s behind, which of other cores is not known here, or where readings are set aside. Dead letters that may be of ' +
+    'the stretch make it UNKNOWN until they are replayed or leave the list. Gateways count what they hold and what they give up for all their ' +
     'devices together and by the time at which they received it, so of one device both are upper bounds, and a device with ' +
     'a wrong clock may have readings elsewhere. Commands and statuses, which gateways keep apart and give up last, are not ' +
     'looked at, but the backlog includes them. '
@@ -119,7 +121,7 @@ function completenessRoutes({ telemetry, clock }: TelemetryRoutesOptions): Route
         operationId: 'getCompletenessOfDevice',
         tag,
         summary: 'Whether all readings of a device are here, which are on their way, and which were lost',
-        description: `${description}The gateways looked at are the present one of the device and those that its changes of status in the stretch came through.`,
+        description: `${description}The gateways looked at are the present one of the device and those that its changes of status in the stretch, and the last one before it, came through.`,
         permission,
         params: Type.Object({ id: DeviceIdSchema }),
         query,

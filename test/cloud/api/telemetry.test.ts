@@ -43,7 +43,8 @@ async function start(wrap: (telemetry: TelemetryQueries) => Partial<TelemetryRou
     { siteId: 1, serialNumber: 'INV-001' },
     { siteId: 1, serialNumber: 'INV-002' },
   ])
-  const queries = new TelemetryQueries({ database, registry, settings: SETTINGS, ...common })
+  const analytics = { stats: () => ({ failing: null, behindMs: 0 }) }
+  const queries = new TelemetryQueries({ database, registry, settings: SETTINGS, analytics, ...common })
   const telemetry: TelemetryRoutesOptions['telemetry'] = {
     series: (question) => queries.series(question),
     completeness: (...question) => queries.completeness(...question),

@@ -1,6 +1,19 @@
 import { describe, expect, it } from 'vitest'
+import { DEVICE_TELEMETRY } from '../../../cloud/bus/catalogue.ts'
+import { laneOf } from '../../../cloud/bus/parked-rows.ts'
+import { ParkingStore, untriedLane } from '../../../cloud/bus/parking-store.ts'
+import { toRow } from '../../../cloud/dead-letters/dead-letter-rows.ts'
+import { DeadLetterStore } from '../../../cloud/dead-letters/dead-letter-store.ts'
+import { readLetter } from '../../../cloud/dead-letters/letter.ts'
 import { Registry } from '../../../cloud/registry/registry.ts'
-import { type GatewayShare, judge, judgedUntil, SETTLING_MS } from '../../../cloud/telemetry/completeness.ts'
+import {
+  type GatewayShare,
+  judge,
+  judgedUntil,
+  SETTLING_MS,
+  type Underway,
+} from '../../../cloud/telemetry/completeness.ts'
+import { CompletenessStore } from '../../../cloud/telemetry/completeness-store.ts'
 import { TelemetryQueries } from '../../../cloud/telemetry/telemetry-queries.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
@@ -21,8 +34,9 @@ describe('the verdict', () => {
     lostAtUnknownTime: [],
     gaps: [],
   }
-  const judged = (share: Partial<GatewayShare>, stretch = STRETCH, keptSinceMs = 0) =>
-    judge(stretch, [{ ...whole, ...share }], NOW_MS, keptSinceMs)
+  const nothing: Underway = { failing: null, behindMs: 0, setAside: 0, deadLetters: 0 }
+  const judged = (share: Partial<GatewayShare>, stretch = STRETCH, keptSinceMs = 0, underway: Partial<Underway> = {}) =>
+    judge(stretch, [{ ...whole, ...share }], { ...nothing, ...underway }, NOW_MS, keptSinceMs)
   const loss = [{ reason: 'age', records: 12, gaps: 1 }]
   const heldSince = (oldestMs: number) => ({ records: 5, bytes: 500, oldestMs })
 
@@ -51,7 +65,7 @@ describe('the verdict', () => {
   })
 
   it('is UNKNOWN when nobody can say', () => {
-    expect(judge(STRETCH, [], NOW_MS, 0).verdict).toBe('UNKNOWN')
+    expect(judge(STRETCH, [], nothing, NOW_MS, 0).verdict).toBe('UNKNOWN')
     expect(judged({ backlog: null }).verdict).toBe('UNKNOWN')
     expect(judged({ lostAtUnknownTime: loss }).verdict).toBe('UNKNOWN')
     expect(judged({ connected: false, lastSeenAtMs: STRETCH.toMs - 1 }).verdict).toBe('UNKNOWN')
@@ -59,8 +73,28 @@ describe('the verdict', () => {
     expect(judged({}, { fromMs: NOW_MS - 1_000, toMs: NOW_MS + HOUR_MS }).verdict).toBe('UNKNOWN')
   })
 
-  it('of a gateway that went later is about what it said before it went', () => {
-    expect(judged({ connected: false, lastSeenAtMs: STRETCH.toMs + 1 }).verdict).toBe('COMPLETE')
+  it('of a gateway that went later is about what it said before its link died, which was noticed after a while', () => {
+    expect(judged({ connected: false, lastSeenAtMs: STRETCH.toMs + 30_000 }).verdict).toBe('COMPLETE')
+    expect(judged({ connected: false, lastSeenAtMs: STRETCH.toMs + 29_999 }).verdict).toBe('UNKNOWN')
+    const live = { fromMs: NOW_MS - HOUR_MS, toMs: NOW_MS }
+    expect(judged({ lastSeenAtMs: NOW_MS - SETTLING_MS }, live).verdict).toBe('COMPLETE')
+    expect(judged({ lastSeenAtMs: NOW_MS - SETTLING_MS - 1 }, live)).toMatchObject({
+      verdict: 'UNKNOWN',
+      why: expect.stringContaining('was last heard of at 2026-01-31T11:59:44.999Z'),
+    })
+  })
+
+  it('is not COMPLETE while what arrived has not got as far as the database', () => {
+    const under = (underway: Partial<Underway>) => judged({}, STRETCH, 0, underway)
+    expect(under({ behindMs: 5_000 }).verdict).toBe('COMPLETE')
+    expect(under({ behindMs: 61_000 })).toEqual({ verdict: 'PENDING', why: 'Analytics is 61 s behind the bus.' })
+    expect(under({ failing: 'the database is away' }).verdict).toBe('PENDING')
+    expect(under({ setAside: 3 }).verdict).toBe('PENDING')
+    expect(under({ deadLetters: 2 })).toEqual({
+      verdict: 'UNKNOWN',
+      why: 'Dead letters that were not replayed, perhaps with readings of the stretch: 2.',
+    })
+    expect(under({ deadLetters: 1_000 }).why).toContain('1000 or more')
   })
 
   it('leaves out the newest stretch, of which gateways have not reported yet', () => {
@@ -88,7 +122,9 @@ await describeOnEveryDatabase('completeness', (suite) => {
       seriesPointsMax: 5_000,
       seriesMax: 50,
     }
-    const telemetry = new TelemetryQueries({ database, registry, settings, ...common })
+    let behindMs = 0
+    const analytics = { stats: () => ({ failing: null, behindMs }) }
+    const telemetry = new TelemetryQueries({ database, registry, settings, analytics, ...common })
     await registry.load('gw-1', [{ siteId: 1, serialNumber: 'INV-001' }])
     await registry.load('gw-2', [{ siteId: 1, serialNumber: 'INV-002' }])
     for (const gatewayId of ['gw-1', 'gw-2', 'gw-former']) {
@@ -100,6 +136,10 @@ await describeOnEveryDatabase('completeness', (suite) => {
     }
     const device = () => telemetry.completeness({ deviceId: 1 }, STRETCH)
     expect((await device()).verdict).toBe('COMPLETE')
+
+    behindMs = 60_000
+    expect((await device()).verdict).toBe('PENDING')
+    behindMs = 0
 
     let sequence = 0
     const gap = async (gateway_id: string, from_ms: number | null, to_ms: number | null, more: object = {}) => {
@@ -180,5 +220,65 @@ await describeOnEveryDatabase('completeness', (suite) => {
         .execute()
     }
     expect((await device()).gateways.map(({ gatewayId }) => gatewayId)).toEqual(['gw-1', 'gw-former'])
+    // No change of status since: it is that gateway still, until a later one says another.
+    const later = { fromMs: STRETCH.fromMs + 1, toMs: STRETCH.toMs }
+    const ofLater = await telemetry.completeness({ deviceId: 1 }, later)
+    expect(ofLater.gateways.map(({ gatewayId }) => gatewayId)).toEqual(['gw-1', 'gw-former'])
+    const earlier = { fromMs: STRETCH.fromMs - 2, toMs: STRETCH.fromMs }
+    const ofEarlier = await telemetry.completeness({ deviceId: 1 }, earlier)
+    expect(ofEarlier.gateways.map(({ gatewayId }) => gatewayId)).toEqual(['gw-1'])
+  })
+
+  it('tells of readings of the device that were set aside, or are dead letters', async () => {
+    const database = await suite.open()
+    const store = new CompletenessStore(database)
+    const registry = new Registry({
+      ...{ database, autoRegister: true, autoRegisterGateways: true, log: silentLogger },
+      clock: new ManualClock(NOW_MS),
+    })
+    const devices = await registry.load('gw-1', [
+      { siteId: 1, serialNumber: 'INV-001' },
+      { siteId: 1, serialNumber: 'INV-002' },
+      { siteId: 2, serialNumber: 'INV-003' },
+    ])
+    const [one = 0, two = 0] = devices.map((device) => device?.deviceId)
+    const nothing = { setAside: 0, deadLetters: 0 }
+    expect(await store.notTakenIn({ deviceId: one }, 0)).toEqual(nothing)
+
+    const parking = new ParkingStore(database)
+    const aside = async (group: string, key: string, offset: number) => {
+      const value = Buffer.from('{}')
+      const record = {
+        topic: DEVICE_TELEMETRY,
+        partition: 0,
+        offset: BigInt(offset),
+        key,
+        value,
+        headers: {},
+        timestampMs: 1,
+      }
+      const lane = laneOf(record)
+      await parking.setAside(group, DEVICE_TELEMETRY, new Map([[lane, untriedLane(lane, 0)]]), [{ lane, record }], 0)
+    }
+    await aside('analytics-service', 'INV-001', 1)
+    await aside('analytics-service', 'INV-001', 2)
+    await aside('analytics-service', 'INV-003', 3)
+    await aside('notification-service', 'INV-001', 1)
+    const letters = new DeadLetterStore(database)
+    const letter = async (offset: number, key: string, source: string, createdAtMs: number) => {
+      const place = { topic: `${DEVICE_TELEMETRY}-dlt`, partition: 0, offset: BigInt(offset), timestampMs: createdAtMs }
+      const headers = { source, originalTopic: DEVICE_TELEMETRY }
+      const value = Buffer.from('{"error":{"code":"X"}}')
+      await letters.insert([toRow(readLetter({ ...place, key, headers, value }, 1_000, createdAtMs))])
+    }
+    await letter(1, 'INV-001', 'ingest', NOW_MS)
+    await letter(2, 'INV-002', 'analytics-service', NOW_MS)
+    await letter(3, 'INV-001', 'analytics-service', NOW_MS - 1)
+    await letter(4, 'INV-001', 'notification-service', NOW_MS)
+    expect(await store.notTakenIn({ deviceId: one }, NOW_MS)).toEqual({ setAside: 2, deadLetters: 1 })
+    expect(await store.notTakenIn({ deviceId: two }, NOW_MS)).toEqual({ setAside: 0, deadLetters: 1 })
+    expect(await store.notTakenIn({ siteId: 1 }, 0)).toEqual({ setAside: 2, deadLetters: 3 })
+    await database.kysely.updateTable('dead_letters').set({ replayed_at_ms: NOW_MS }).execute()
+    expect(await store.notTakenIn({ siteId: 1 }, 0)).toEqual({ setAside: 2, deadLetters: 0 })
   })
 })

@@ -67,7 +67,8 @@ await describeOnEveryDatabase('a week of 100 devices', (suite) => {
   const common = { clock, log: silentLogger }
   const queries = (settings: Partial<TelemetrySettings> = {}) => {
     const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: true, ...common })
-    return new TelemetryQueries({ database, registry, settings: { ...SETTINGS, ...settings }, ...common })
+    const analytics = { stats: () => ({ failing: null, behindMs: 0 }) }
+    return new TelemetryQueries({ database, registry, settings: { ...SETTINGS, ...settings }, analytics, ...common })
   }
 
   beforeAll(async () => {

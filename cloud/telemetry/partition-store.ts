@@ -7,6 +7,8 @@ import { partitionName, type TimeStretch } from './time-stretches.ts'
 
 /** Key of the advisory lock under which partitions are made and dropped; any constant of our own would do. */
 const ADVISORY_LOCK = 0x62757370
+/** Of one transaction: each one costs PostgreSQL some locks, of which there are thousands, and more time than the one before it. */
+const MADE_AT_ONCE = 50
 /** How long a drop may wait for those who read, milliseconds; writers wait behind it. */
 const DROP_LOCK_WAIT_MS = 500
 
@@ -24,11 +26,13 @@ export class PartitionStore {
   async ensure(stretches: readonly TimeStretch[], nowMs: number, doubtful = false): Promise<void> {
     const known = doubtful ? new Set() : await note(this.database.kysely, stretches, nowMs)
     const missing = stretches.filter((stretch) => !known.has(keyOf(stretch)))
-    if (missing.length === 0) return
-    await this.database.transaction(async (transaction) => {
-      await this.lock(transaction)
-      for (const stretch of missing) await this.make(stretch, nowMs, transaction)
-    })
+    // A device with a wild clock may name hundreds of days at once.
+    for (let start = 0; start < missing.length; start += MADE_AT_ONCE) {
+      await this.database.transaction(async (transaction) => {
+        await this.lock(transaction)
+        for (const stretch of missing.slice(start, start + MADE_AT_ONCE)) await this.make(stretch, nowMs, transaction)
+      })
+    }
   }
 
   async count(): Promise<number> {

@@ -158,6 +158,16 @@ export interface NotificationBurstsTable {
   held: string
 }
 
+/** What more subscribers are to be told than one transaction should hold, and how far that has come. */
+export interface NotificationFanOutsTable {
+  id: Immutable<string>
+  /** JSON; its form belongs to cloud/notifications. */
+  telling: Immutable<string>
+  /** Everybody up to this one was told. */
+  after_user_id: string
+  created_at_ms: Immutable<number>
+}
+
 /** Notices that were part of a burst, by a digest of their key. */
 export interface NotificationBurstNoticesTable {
   notice_key: Immutable<string>
@@ -259,6 +269,7 @@ export interface AnalyticsTables {
   notification_preferences: NotificationPreferencesTable
   notification_bursts: NotificationBurstsTable
   notification_burst_notices: NotificationBurstNoticesTable
+  notification_fan_outs: NotificationFanOutsTable
   notification_reads: NotificationReadsTable
   parked_lanes: ParkedLanesTable
   parked_records: ParkedRecordsTable

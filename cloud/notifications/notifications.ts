@@ -15,6 +15,7 @@ import { Duty } from '../database/duty.ts'
 import type { Database } from '../database/schema.ts'
 import { type Burst, type BurstNotice, type BurstSettings, burstKey, gather, summaryOf } from './burst.ts'
 import { BurstStore } from './burst-store.ts'
+import { FanOut } from './fan-out.ts'
 import { InboxStore, type NewNotification } from './inbox-store.ts'
 import { NOTIFICATION_TYPES, type Notice, type NotificationType, type Notifier, USER_ID_PATTERN } from './notice.ts'
 import { digest, encodeNotification, notificationId, type Telling, tellingOf } from './notification.ts'
@@ -74,11 +75,16 @@ export class Notifications implements Notifier, Part {
   readonly preferences: PreferenceStore
   private readonly options: NotificationsOptions
   private readonly bursts: BurstStore
+  private readonly fanOut: FanOut
   private readonly duties: readonly Duty[]
   private readonly stored = Object.fromEntries(NOTIFICATION_TYPES.map((type) => [type, 0])) as Record<
     NotificationType,
     number
   >
+  private readonly stopping = new AbortController()
+  /** Something was put off here, maybe by a transaction that was rolled back; and it is being told. */
+  private putOff = false
+  private fanningOut: Promise<void> | null = null
   private readonly counts = { repeated: 0, held: 0, summaries: 0, recipientsInvalid: 0, purged: 0 }
 
   constructor(options: NotificationsOptions) {
@@ -87,13 +93,22 @@ export class Notifications implements Notifier, Part {
     this.inbox = new InboxStore(database, clock)
     this.preferences = new PreferenceStore(database, clock)
     this.bursts = new BurstStore(database)
+    this.fanOut = new FanOut({
+      database,
+      preferences: this.preferences,
+      store: (telling, preferences, transaction) => this.insert([telling], preferences, clock.wallMs(), transaction),
+    })
     const common = { database, coreId, clock, log }
     this.duties = [
       new Duty({
         ...common,
         name: 'notification summaries',
         periodMs: Math.min(SUMMARY_PERIOD_MS, settings.burstWindowMs),
-        work: (signal) => this.endBursts(signal),
+        work: async (signal) => {
+          await this.endBursts(signal)
+          // What this core was told of is told at once (nudge); this is for what is left of others.
+          await this.fanOut.run(signal, () => this.options.outbox.nudge())
+        },
       }),
       new Duty({
         ...common,
@@ -110,7 +125,8 @@ export class Notifications implements Notifier, Part {
   }
 
   async stop(deadline: AbortSignal): Promise<void> {
-    await Promise.all(this.duties.map((duty) => duty.stop(deadline)))
+    this.stopping.abort()
+    await Promise.all([...this.duties.map((duty) => duty.stop(deadline)), this.fanningOut])
   }
 
   async notify(notices: readonly Notice[], transaction: Transaction<Database>): Promise<void> {
@@ -121,7 +137,17 @@ export class Notifications implements Notifier, Part {
   }
 
   nudge(): void {
-    this.options.outbox.nudge()
+    const { outbox } = this.options
+    outbox.nudge()
+    if (!this.putOff || this.fanningOut !== null) return
+    this.putOff = false
+    // What fails here the duty does again, and says why.
+    this.fanningOut = this.fanOut
+      .run(this.stopping.signal, () => outbox.nudge())
+      .catch(() => undefined)
+      .finally(() => {
+        this.fanningOut = null
+      })
   }
 
   stats(): NotificationStats {
@@ -160,13 +186,24 @@ export class Notifications implements Notifier, Part {
   /** Rows and records for whoever is to be told of these, but for those who were. */
   private async store(tellings: readonly Telling[], nowMs: number, transaction: Transaction<Database>): Promise<void> {
     if (tellings.length === 0) return
-    const named = [...new Set(tellings.flatMap(namedUsers))]
+    const { atOnce, isPutOff } = await this.fanOut.putOff(tellings, nowMs, transaction)
+    this.putOff ||= isPutOff
+    const named = [...new Set(atOnce.flatMap(namedUsers))]
     const users = named.filter((userId) => USER_ID_PATTERN.test(userId))
     this.counts.recipientsInvalid += named.length - users.length
-    const preferences = tellings.some(asksSubscribers)
+    const preferences = atOnce.some(asksSubscribers)
       ? await this.preferences.ofEverybody(transaction)
       : await this.preferences.ofUsers(users, transaction)
     for (const userId of users) if (!preferences.has(userId)) preferences.set(userId, DEFAULT_PREFERENCES)
+    await this.insert(atOnce, preferences, nowMs, transaction)
+  }
+
+  private async insert(
+    tellings: readonly Telling[],
+    preferences: ReadonlyMap<string, Preferences>,
+    nowMs: number,
+    transaction: Transaction<Database>,
+  ): Promise<void> {
     const rows = tellings.flatMap((telling) => rowsOf(telling, preferences, nowMs))
     if (rows.length === 0) return
     const inserted = await this.inbox.insert(rows, transaction)

@@ -84,6 +84,26 @@ export class PreferenceStore {
     return this.read(await kysely.selectFrom('notification_preferences').select(['user_id', 'preferences']).execute())
   }
 
+  /** Those whose id is after `afterUserId`, in the order of ids, `limit` at most. */
+  async ofUsersAfter(afterUserId: string, limit: number, kysely: Kysely<Database>): Promise<Map<string, Preferences>> {
+    const rows = await kysely
+      .selectFrom('notification_preferences')
+      .select(['user_id', 'preferences'])
+      .where('user_id', '>', afterUserId)
+      .orderBy('user_id')
+      .limit(limit)
+      .execute()
+    return this.read(rows)
+  }
+
+  /** How many have said something. */
+  async count(kysely: Kysely<Database>): Promise<number> {
+    const query = kysely
+      .selectFrom('notification_preferences')
+      .select(({ fn }) => fn.countAll<number | string>().as('users'))
+    return Number((await query.executeTakeFirst())?.users ?? 0)
+  }
+
   private read(rows: readonly { readonly user_id: string; readonly preferences: string }[]): Map<string, Preferences> {
     return new Map(rows.map(({ user_id, preferences }) => [user_id, this.parse(user_id, preferences)]))
   }

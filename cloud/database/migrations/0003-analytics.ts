@@ -279,6 +279,13 @@ async function createNotifications(schema: SchemaModule): Promise<void> {
     .on('notification_burst_notices')
     .columns(['created_at_ms'])
     .execute()
+  await schema
+    .createTable('notification_fan_outs')
+    .addColumn('id', 'text', (column) => column.primaryKey())
+    .addColumn('telling', 'text', (column) => column.notNull())
+    .addColumn('after_user_id', 'text', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .execute()
   // When somebody last marked notifications as read.
   await schema
     .createTable('notification_reads')

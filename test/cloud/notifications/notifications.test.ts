@@ -244,6 +244,39 @@ await describeOnEveryDatabase('notifications', (databases) => {
     expect(await inbox.unreadCount('ann')).toMatchObject({ unread: 0 })
   })
 
+  it('for very many are told in steps, once each, whoever noted them and however often', async () => {
+    const url = await databases.freshUrl()
+    const [database, other] = [await databases.open({ url }), await databases.open({ url })]
+    const [dying, core] = [notificationCore(database), notificationCore(other)]
+    const { kysely } = database
+    const preferences = JSON.stringify({ subscribed: true })
+    const users = Array.from({ length: 1_100 }, (_, i) => ({ user_id: `user-${i}`, preferences }))
+    for (const part of [users.slice(0, 550), users.slice(550)]) {
+      const rows = part.map((user) => ({ ...user, created_at_ms: 0, updated_at_ms: 0 }))
+      await kysely.insertInto('notification_preferences').values(rows).execute()
+    }
+    const notice = someNotice()
+    const notices = [
+      notice,
+      someNotice({ recipients: 'subscribers' }),
+      { ...notice, recipients: 'subscribers' as const },
+    ]
+    // It dies before it tells anybody but those who are named.
+    await database.transaction((transaction) => dying.notifications.notify(notices, transaction))
+    expect(await outboxed(database)).toMatchObject([{ key: 'ann' }])
+    const isTold = async () => (await kysely.selectFrom('notification_fan_outs').select('id').execute()).length === 0
+    expect(await isTold()).toBe(false)
+    await core.notifications.start()
+    await until(isTold)
+    const told = (await outboxed(database)).map(({ key, value }) => `${key}/${value.id}`)
+    expect(new Set(told).size).toBe(told.length)
+    expect(told).toHaveLength(1 + 2 * users.length)
+    expect((await core.notifications.inbox.list('user-999')).items).toHaveLength(2)
+    await dying.tell(...notices)
+    await until(isTold)
+    expect(await outboxed(database)).toHaveLength(told.length)
+  })
+
   it('are removed when they are too old, what they were told of as well', async () => {
     const clock = new ManualClock()
     const database = await databases.open()

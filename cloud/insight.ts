@@ -43,9 +43,6 @@ import { Analytics } from './telemetry/analytics.ts'
 import { SeriesStore } from './telemetry/series-store.ts'
 import { TelemetryQueries } from './telemetry/telemetry-queries.ts'
 
-/** While analytics is further behind the bus than this, milliseconds, a device may have spoken although nobody has heard it. */
-const HEARING_BEHIND_MS = 60_000
-
 export interface InsightServices {
   readonly bus: Bus
   readonly database: DatabaseHandle
@@ -73,10 +70,6 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
     checkPeriodMs,
     gatewaySilentAfterMs,
     positions: () => services.bus.positions(ANALYTICS_GROUP, [DEVICE_TELEMETRY, DEVICE_STATUS]),
-    isHearing: () => {
-      const { failing, behindMs } = analytics.stats()
-      return failing === null && behindMs < HEARING_BEHIND_MS
-    },
   })
   const gatewayWatch = new GatewayWatch({
     ...common,

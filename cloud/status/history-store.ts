@@ -66,8 +66,10 @@ export class HistoryStore {
 
   /** The same event twice is there once. */
   async append(events: readonly StatusEvent[], transaction: Transaction<Database>): Promise<void> {
-    for (let start = 0; start < events.length; start += ROWS_PER_STATEMENT) {
-      const rows = events.slice(start, start + ROWS_PER_STATEMENT).map((event) => ({
+    // One order for all cores: two that insert the same events, as when partitions move, cannot wait for each other.
+    const ordered = events.toSorted((a, b) => a.deviceId - b.deviceId || a.atMs - b.atMs || a.seq - b.seq)
+    for (let start = 0; start < ordered.length; start += ROWS_PER_STATEMENT) {
+      const rows = ordered.slice(start, start + ROWS_PER_STATEMENT).map((event) => ({
         device_id: event.deviceId,
         at_ms: event.atMs,
         seq: event.seq,

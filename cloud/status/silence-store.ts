@@ -26,6 +26,7 @@ export interface SilentDevice {
   readonly lastHeardMs: number
   readonly heardAtMs: number | null
   readonly statusAtMs: number | null
+  readonly repeatedAtMs: number | null
   readonly intervalMs: number
 }
 
@@ -131,9 +132,10 @@ export class SilenceStore {
     )
     const still = await this.stillUnheard(devices, transaction)
     if (still.length === 0) return []
-    const rows = still.map(({ id, statusAtMs, lastHeardMs: lastMs, intervalMs }) => ({
+    const rows = still.map(({ id, statusAtMs, repeatedAtMs, lastHeardMs: lastMs, intervalMs }) => ({
       id,
       known_at_ms: statusAtMs,
+      repeated_at_ms: repeatedAtMs,
       // The order of events is that of their times, also where a device's clock is ahead.
       at_ms: Math.max(nowMs, (statusAtMs ?? 0) + 1),
       since_ms: lastMs,
@@ -142,6 +144,7 @@ export class SilenceStore {
     const columns = {
       id: 'integer',
       known_at_ms: 'bigint',
+      repeated_at_ms: 'bigint',
       at_ms: 'bigint',
       since_ms: 'bigint',
       reason: 'text',
@@ -153,6 +156,7 @@ export class SilenceStore {
       from ${givenRows(dialect, columns, rows)}
       where devices.id = given.id and devices.status = 'ONLINE'
         and devices.status_at_ms is not distinct from given.known_at_ms
+        and devices.status_repeated_at_ms is not distinct from given.repeated_at_ms
       returning devices.id, devices.site_id, devices.serial_number, devices.status_at_ms, devices.status_reason
       `.execute(transaction)
     return made(changed.rows, 'ONLINE', 'OFFLINE')

@@ -34,8 +34,6 @@ export interface SilenceWatchOptions {
    * never behind.
    */
   readonly positions?: () => Promise<readonly GroupPosition[]>
-  /** False while nothing can be said of silence. Default: always true. */
-  readonly isHearing?: () => boolean
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
@@ -113,7 +111,6 @@ export class SilenceWatch implements Part {
    * @param heldMs for how long a core has watched without a break, milliseconds: no silence is longer.
    */
   async look(signal: AbortSignal, heldMs: number): Promise<void> {
-    if (this.options.isHearing?.() === false) return
     let behindMs: number | null = null
     for (let looked = 0; looked < DEVICES_A_ROUND && !signal.aborted; looked += DEVICES_PER_STEP) {
       const throughId = await this.store.stepEnd(this.lookedThrough, DEVICES_PER_STEP)

@@ -267,6 +267,14 @@ await describeOnEveryDatabase('the watch over silent devices', (database) => {
         await watch.heard(new Map([[id, clock.wallMs()]]), transaction)
       })
       await looking
+      // Nor while it says its status again.
+      clock.advance(2_000)
+      await handle.transaction(async (transaction) => {
+        await core.registry.noteRepeated([id], transaction)
+        looking = look()
+        await until(async () => (await waiting(handle)).rows.length > 0)
+      })
+      await looking
       expect(await outboxRecords(handle)).toEqual([])
       expect(await statusOf(core, id)).toEqual(['ONLINE', null, 'heard'])
     })

@@ -27,7 +27,7 @@ export const FilterSchema = Type.Object(
   {
     additionalProperties: false,
     maxProperties: 1,
-    description: 'One criterion, of those that the channel has; {} for everything',
+    description: 'One criterion, of those that the channel has; {} for everything, but on channels of one user',
   },
 )
 export type Filter = Static<typeof FilterSchema>

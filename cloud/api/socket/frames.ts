@@ -126,10 +126,13 @@ export function parseFrame(text: string | Uint8Array): ParsedFrame {
   )
 }
 
-/** What is wrong with a filter that its channel does not have. */
+/** What is wrong with a filter that its channel does not have, or one that a channel of users' own does not say. */
 function misfitOf({ channel, filter = {} }: { channel: Channel; filter?: Static<typeof FilterSchema> }): string | null {
   const criterion = criterionOf(filter)
-  const { filters } = CHANNELS[channel]
+  const { filters, permission } = CHANNELS[channel]
+  if (criterion === null && permission !== 'none' && permission.scope === 'self') {
+    return `/filter/userId: say whose; ${channel} is for one user`
+  }
   if (criterion === null || filters.includes(criterion)) return null
   return `/filter/${criterion}: leave it out; ${channel} has ${filters.join(', ')}`
 }

@@ -65,6 +65,14 @@ await describeOnEveryDatabase('the live channels of notifications', (databases) 
       expect(client.events.map(({ data }) => data.title).toSorted()).toEqual(['first', 'last', 'of somebody else'])
     }
     await until(() => bob.events.length === 1)
+    // Nobody may follow everybody.
+    for (const channel of ['notifications', 'unread']) {
+      const refused = await bob.ask({ type: 'subscribe', id: `all ${channel}`, channel, filter: {} }, 'error')
+      expect(refused).toMatchObject({
+        code: 'FRAME_INVALID',
+        hint: `/filter/userId: say whose; ${channel} is for one user`,
+      })
+    }
   })
 
   test('show on another screen what was read on one, and what came', async () => {

@@ -14,7 +14,9 @@ import {
   type Underway,
 } from '../../../cloud/telemetry/completeness.ts'
 import { CompletenessStore } from '../../../cloud/telemetry/completeness-store.ts'
+import { resolutionOf, stepsOf } from '../../../cloud/telemetry/series-plan.ts'
 import { TelemetryQueries } from '../../../cloud/telemetry/telemetry-queries.ts'
+import { TimePartitions } from '../../../cloud/telemetry/time-partitions.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
@@ -280,5 +282,30 @@ await describeOnEveryDatabase('completeness', (suite) => {
     expect(await store.notTakenIn({ siteId: 1 }, 0)).toEqual({ setAside: 2, deadLetters: 3 })
     await database.kysely.updateTable('dead_letters').set({ replayed_at_ms: NOW_MS }).execute()
     expect(await store.notTakenIn({ siteId: 1 }, 0)).toEqual({ setAside: 2, deadLetters: 0 })
+  })
+
+  it('counts what arrived of more devices than one statement takes', async () => {
+    const database = await suite.open()
+    const clock = new ManualClock(NOW_MS)
+    const registry = new Registry({
+      database,
+      autoRegister: true,
+      autoRegisterGateways: true,
+      clock,
+      log: silentLogger,
+    })
+    const names = Array.from({ length: 450 }, (_, n) => ({ siteId: 1, serialNumber: `INV-${n}` }))
+    const ids = (await registry.load('gw-1', names)).flatMap((device) => device?.deviceId ?? [])
+    const { fromMs } = STRETCH
+    await new TimePartitions({ database, clock }).ensure([fromMs])
+    const rollups = ids.map((device_id) => ({ device_id, bucket_ms: fromMs, records: 2, fields: '{}' }))
+    await database.kysely.insertInto('rollups_1h').values(rollups).execute()
+    const readings = ids.map((device_id, n) => ({ device_id, at_ms: fromMs + n, seq: 1, fields: '{}' }))
+    await database.kysely.insertInto('readings').values(readings).execute()
+    const store = new CompletenessStore(database)
+    const steps = stepsOf(STRETCH, HOUR_MS, 50)
+    expect(await store.counts({ siteId: 1 }, resolutionOf('1h'), steps)).toEqual([{ atMs: fromMs, records: 900 }])
+    expect(await store.ends({ siteId: 1 }, STRETCH)).toEqual({ firstMs: fromMs, lastMs: fromMs + 449 })
+    expect(await store.ends({ siteId: 2 }, STRETCH)).toEqual({ firstMs: null, lastMs: null })
   })
 })

@@ -1,6 +1,7 @@
 /** How the rules stand at the devices, in the database: rows of those that ever met their condition. */
 
 import { type Selectable, sql, type Transaction } from 'kysely'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows } from '../database/given-rows.ts'
 import type { AlertStatesTable, Database } from '../database/schema.ts'
@@ -70,6 +71,7 @@ export class AlertStateStore {
   async write(states: readonly StoredState[], transaction: Transaction<Database>): Promise<void> {
     const rows = states.map(toRow).sort(inLockOrder)
     for (let start = 0; start < rows.length; start += ROWS_PER_STATEMENT) {
+      if (start > 0) await nextTurn()
       await transaction
         .insertInto('alert_states')
         .values(rows.slice(start, start + ROWS_PER_STATEMENT))

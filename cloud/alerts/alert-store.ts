@@ -1,6 +1,7 @@
 /** Alerts in the database. */
 
 import { type Kysely, sql, type Transaction } from 'kysely'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import { changedAfter, newestFirstKey, olderThan } from '../registry/newest-first.ts'
@@ -10,6 +11,8 @@ import { ALERT_ID_PATTERN, type AlertFilter, type AlertStatus, type AlertView, t
 
 /** Rows of one statement. */
 const ROWS_PER_STATEMENT = 500
+/** An event time may be ahead of our clock by less, milliseconds. */
+const CLOCK_AHEAD_MS = 2 * 86_400_000
 
 export class AlertStore {
   private readonly database: DatabaseHandle
@@ -43,7 +46,10 @@ export class AlertStore {
     if (serialNumber !== undefined) query = query.where('serial_number', '=', serialNumber)
     if (ruleId !== undefined) query = query.where('rule_id', '=', ruleId)
     if (past !== undefined) query = query.where('past', '=', past ? 1 : 0)
-    if (fromMs !== undefined) query = query.where('opened_at_ms', '>=', fromMs)
+    if (fromMs !== undefined) {
+      // Stored about when it opened or later: the second bound ends the walk through the index there.
+      query = query.where('opened_at_ms', '>=', fromMs).where('created_at_ms', '>=', fromMs - CLOCK_AHEAD_MS)
+    }
     if (toMs !== undefined) query = query.where('opened_at_ms', '<', toMs)
     return toPage(await query.execute(), limit, newestFirstKey, toView)
   }
@@ -76,6 +82,7 @@ export class AlertStore {
       finding.opened === null ? [] : [toRow(finding, finding.opened, nowMs)],
     )
     for (let start = 0; start < opened.length; start += ROWS_PER_STATEMENT) {
+      if (start > 0) await nextTurn()
       await transaction
         .insertInto('alerts')
         .values(opened.slice(start, start + ROWS_PER_STATEMENT))
@@ -84,6 +91,7 @@ export class AlertStore {
     }
     const known = findings.filter(({ opened }) => opened === null)
     for (let start = 0; start < known.length; start += ROWS_PER_STATEMENT) {
+      if (start > 0) await nextTurn()
       const rows = known.slice(start, start + ROWS_PER_STATEMENT).map(
         ({ id, valueWorst, closedAtMs, closeReason, valueClosed }) => sql`(
           cast(${id} as text), cast(${valueWorst} as double precision), cast(${closedAtMs} as bigint),
@@ -135,6 +143,7 @@ export class AlertStore {
   ): Promise<AlertView[]> {
     const closed: AlertView[] = []
     for (let start = 0; start < ids.length; start += ROWS_PER_STATEMENT) {
+      if (start > 0) await nextTurn()
       const rows = await transaction
         .updateTable('alerts')
         .set({

@@ -114,7 +114,7 @@ export const consumers = section('What consumers do with a record that they cann
     10_000,
     [10, 10_000_000],
     'records',
-    'Records of one consumer that may be set aside, those behind them included; beyond it no pause is waited for, and at twice as many the consumer waits',
+    'Records of one consumer that may be set aside, those behind them included; beyond it no pause is waited for; at twice as many the consumer waits, and what comes of a key that has a tenth of them is a dead letter at once',
   ),
 })
 

@@ -90,6 +90,20 @@ export function lanesAmong(
     where consumer_group = ${group} and topic = ${topic} and lane in ${givenTexts(dialect, lanes)}`
 }
 
+/** Those of the lanes that have `rowsMin` records or more. */
+export function lanesWithMany(
+  dialect: Dialect,
+  group: string,
+  topic: string,
+  lanes: readonly string[],
+  rowsMin: number,
+): RawBuilder<{ lane: string }> {
+  return sql`
+    select lane from parked_lanes join parked_records on lane_id = parked_lanes.id
+    where consumer_group = ${group} and topic = ${topic} and lane in ${givenTexts(dialect, lanes)}
+    group by lane having count(*) >= ${rowsMin}`
+}
+
 /** Makes lanes, and locks those that are there. */
 export function putLanes(
   dialect: Dialect,

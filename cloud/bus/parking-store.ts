@@ -13,6 +13,7 @@ import {
   type LaneRow,
   lanesAmong,
   lanesOfTopic,
+  lanesWithMany,
   lastPlaces,
   lockLanes,
   type NewLane,
@@ -70,6 +71,18 @@ export class ParkingStore {
     if (some.rows.length < FEW_LANES)
       return new Set(some.rows.map(({ lane }) => lane).filter((lane) => lanes.has(lane)))
     const { rows } = await lanesAmong(dialect, group, topic, [...lanes]).execute(kysely)
+    return new Set(rows.map(({ lane }) => lane))
+  }
+
+  /** Those of the lanes that have `rowsMin` records or more. */
+  async lanesWithMany(
+    group: string,
+    topic: string,
+    lanes: ReadonlySet<string>,
+    rowsMin: number,
+  ): Promise<ReadonlySet<string>> {
+    const { kysely, dialect } = this.database
+    const { rows } = await lanesWithMany(dialect, group, topic, [...lanes], rowsMin).execute(kysely)
     return new Set(rows.map(({ lane }) => lane))
   }
 

@@ -66,6 +66,8 @@ export interface ParkingStats {
 
 /** The table holds up to so many times `parkedMax` of a group before its consumers wait. */
 const FULL_FACTOR = 2
+/** A lane that has so much of `parkedMax` gets no more while the table is full: others do not wait for a single key. */
+const CROWDED_SHARE = 0.1
 const POLL_BACKOFF = { baseMs: 200, capMs: 10_000 }
 /** Looks at the table are this far apart at least, milliseconds. */
 const GATHER_MS = 10
@@ -149,6 +151,12 @@ export class Parking implements Part {
     return this.store.lanesAside(group, topic, lanes)
   }
 
+  /** Those of the lanes that are set aside to which nothing may be added, since the table is full of what they have. */
+  async lanesCrowded(group: string, topic: string, lanes: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+    if (lanes.size === 0 || !this.isFull(group)) return new Set()
+    return await this.store.lanesWithMany(group, topic, lanes, CROWDED_SHARE * this.options.settings.parkedMax)
+  }
+
   /**
    * Sets records aside, those of a lane in their order, behind what is there of it. Durable when it resolves; may be repeated.
    * @param lanes of the records; what they say counts for those that are not set aside yet
@@ -160,8 +168,8 @@ export class Parking implements Part {
     lanes: ReadonlyMap<string, NewLane>,
     records: readonly LaneRecord[],
   ): Promise<void> {
-    const { clock, settings, log } = this.options
-    if (this.recordsOf(group) >= FULL_FACTOR * settings.parkedMax) {
+    const { clock, log } = this.options
+    if (this.isFull(group)) {
       throw new BusbarError(`${group} has too many records set aside to add more`, {
         code: 'PARKING_FULL',
         retryable: true,
@@ -226,6 +234,10 @@ export class Parking implements Part {
       (sum, count) => sum + (count.group === group ? count.records : 0),
       this.drift.get(group) ?? 0,
     )
+  }
+
+  private isFull(group: string): boolean {
+    return this.recordsOf(group) >= FULL_FACTOR * this.options.settings.parkedMax
   }
 
   private isHurrying(group: string): boolean {

@@ -158,13 +158,18 @@ export class RecordConsumer<T extends object> implements Part {
       const { attempts, givenUp } = await this.decode(batch)
       const { group, parking } = this.options
       const aside = await parking.lanesAside(group, batch.topic, new Set(attempts.map(({ lane }) => lane)))
-      const behind = aside.size === 0 ? [] : attempts.filter(({ lane }) => aside.has(lane))
-      const left = await this.handle(aside.size === 0 ? attempts : attempts.filter(({ lane }) => !aside.has(lane)))
+      const crowded = await parking.lanesCrowded(group, batch.topic, aside)
+      for (const { record, lane } of crowded.size === 0 ? [] : attempts) {
+        if (crowded.has(lane)) givenUp.push({ record, code: 'PARKING_FULL', message: crowdedOut(group), retryCount: 0 })
+      }
+      const behind = aside.size === 0 ? [] : attempts.filter(({ lane }) => aside.has(lane) && !crowded.has(lane))
+      const handleable = aside.size === 0 ? attempts : attempts.filter(({ lane }) => !aside.has(lane))
+      const left = await this.handle(handleable)
       const parked = [...behind, ...this.giveUp(left, givenUp)]
       if (parked.length > 0) await this.setAside(batch.topic, parked)
       // Last, because a batch that is left for later comes again, and each time would leave another dead letter.
       if (givenUp.length > 0) await this.deadLetter(givenUp)
-      this.handled += attempts.length - behind.length - left.length
+      this.handled += handleable.length - left.length
       this.failing = null
     } catch (error) {
       this.failing = messageOf(error)
@@ -246,4 +251,8 @@ export class RecordConsumer<T extends object> implements Part {
     await publishGivenUp(givenUp, { bus, group, clock, log })
     countGivenUp(this.deadLettered, givenUp)
   }
+}
+
+function crowdedOut(group: string): string {
+  return `records of its key fill what may be set aside of ${group} (consumers.parkedMax), so it was not tried; replay it once they are done`
 }

@@ -30,7 +30,8 @@ export interface ConsumerSettings {
   /**
    * Records of one group that may be set aside. While there are more, pauses are not waited for: the tries of each run out
    * at once, and what is left are dead letters. At twice as many a batch of which records had to be set aside is left to
-   * come again later, so that the table is bounded.
+   * come again later, so that the table is bounded; but for keys that have a tenth of it each: what comes of those is a dead
+   * letter at once, so that a single key does not make all the others wait.
    */
   readonly parkedMax: number
 }

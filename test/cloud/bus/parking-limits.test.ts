@@ -25,6 +25,31 @@ test('of a batch that fails as a whole most is set aside untried, and gets its t
   expect(errorsOf(other.letters).map(({ retryCount }) => retryCount)).toEqual(Array.from({ length: 400 }, () => 4))
 })
 
+test('one key that fills the table holds nobody else up: what still comes of it are dead letters', async () => {
+  const handled: string[] = []
+  const handle: Handle = async (items) => {
+    if (texts(items).some((text) => text.startsWith('poison'))) throw new Error('poison')
+    handled.push(...texts(items))
+  }
+  const core = await startCore(await memoryDatabase(), handle, { settings: { ...SETTINGS, parkedMax: 100 } })
+  await core.parking.stop()
+  const poison = (first: number, count: number) =>
+    Array.from({ length: count }, (_, n) => record(first + n, 'hot', `poison ${first + n}`))
+  await core.deliver(...poison(0, 150))
+  await core.deliver(record(150, 'a', 'good'), ...poison(151, 60))
+  expect(core.letters).toEqual([])
+  await core.deliver(...poison(211, 2), record(213, 'b', 'good too'))
+  expect(handled).toEqual(['good', 'good too'])
+  expect(core.letters.map(({ headers }) => headers?.originalOffset)).toEqual(['211', '212'])
+  expect(errorsOf(core.letters)).toMatchObject([
+    { code: 'PARKING_FULL', retryCount: 0 },
+    { code: 'PARKING_FULL', retryCount: 0 },
+  ])
+  // A bug that hits every key is another matter: the consumer waits for whoever mends it.
+  await expect(core.deliver(record(214, 'c', 'poison 214'))).rejects.toMatchObject({ code: 'PARKING_FULL' })
+  expect(core.letters).toHaveLength(2)
+})
+
 test('a lane that was done while more of it is added begins anew', async () => {
   const database = await memoryDatabase()
   let transactions = 0

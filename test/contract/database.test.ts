@@ -28,7 +28,7 @@ await describeOnEveryDatabase('the database', (database) => {
   })
 
   it('migrates once: doing it again changes nothing', async () => {
-    const url = await database.freshUrl()
+    const url = await database.emptyUrl()
     const first = await database.open({ url })
     await first.kysely.insertInto('sites').values(site(1)).execute()
     const second = await database.open({ url })
@@ -39,7 +39,7 @@ await describeOnEveryDatabase('the database', (database) => {
   })
 
   it('may be migrated by many cores at once', async () => {
-    const url = await database.freshUrl()
+    const url = await database.emptyUrl()
     const handles = await Promise.all(Array.from({ length: 5 }, () => database.open({ url })))
     for (const { kysely } of handles) {
       expect(await kysely.selectFrom('schema_migrations').select('number').execute()).toHaveLength(MIGRATIONS.length)

@@ -1,6 +1,6 @@
 /** The databases that every store is tested on, each new and empty, closed after the test. */
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, onTestFinished } from 'vitest'
@@ -10,8 +10,10 @@ import { silentLogger } from '../../shared/log.ts'
 import { startPostgres, type TestPostgres } from './postgres.ts'
 
 export interface DatabaseUnderTest {
-  /** URL of a new, empty database; closed over by several handles it is several cores' database. */
+  /** URL of a new database with its tables and nothing in them; opened by several handles it is several cores' database. */
   freshUrl(): Promise<string>
+  /** The same without tables, for what is about making them. */
+  emptyUrl(): Promise<string>
   /** A started handle, stopped when the test ends; on a fresh database unless `url` is given. */
   open(options?: Partial<DatabaseOptions>): Promise<DatabaseHandle>
   /** The server, where there is one. */
@@ -31,18 +33,38 @@ export async function describeOnEveryDatabase(
     rmSync(dir, { recursive: true, force: true })
   })
 
+  const emptyFile = async () => `sqlite:${join(dir, `${++files}.db`)}`
+  const emptyDatabase = () => (postgres as TestPostgres).freshUrl()
   describe(`${title} on SQLite`, () => {
-    suite(databaseUnderTest(null, async () => `sqlite:${join(dir, `${++files}.db`)}`))
+    const copy = async (url: string) => {
+      const copied = await emptyFile()
+      copyFileSync(url.replace('sqlite:', ''), copied.replace('sqlite:', ''))
+      return copied
+    }
+    suite(databaseUnderTest({ postgres: null, emptyUrl: emptyFile, copy }))
   })
   describe.skipIf(postgres === null)(`${title} on PostgreSQL`, () => {
-    suite(databaseUnderTest(postgres, () => (postgres as TestPostgres).freshUrl()))
+    const copy = (url: string) => (postgres as TestPostgres).copyUrl(url)
+    suite(databaseUnderTest({ postgres, emptyUrl: emptyDatabase, copy }))
   })
 }
 
-function databaseUnderTest(postgres: TestPostgres | null, freshUrl: () => Promise<string>): DatabaseUnderTest {
+function databaseUnderTest(options: {
+  readonly postgres: TestPostgres | null
+  readonly emptyUrl: () => Promise<string>
+  readonly copy: (url: string) => Promise<string>
+}): DatabaseUnderTest {
+  const { postgres, emptyUrl, copy } = options
+  // Making the tables takes longer than most tests: it is done once, and copied.
+  let template: Promise<string> | null = null
+  const freshUrl = async () => {
+    template ??= migrated(await emptyUrl())
+    return await copy(await template)
+  }
   return {
     postgres,
     freshUrl,
+    emptyUrl,
     async open(options = {}) {
       const url = options.url ?? (await freshUrl())
       const handle = openDatabase({ clock: systemClock, log: silentLogger, ...options, url })
@@ -51,4 +73,11 @@ function databaseUnderTest(postgres: TestPostgres | null, freshUrl: () => Promis
       return handle
     },
   }
+}
+
+async function migrated(url: string): Promise<string> {
+  const handle = openDatabase({ clock: systemClock, log: silentLogger, url })
+  await handle.start()
+  await handle.stop()
+  return url
 }

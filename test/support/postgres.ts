@@ -11,6 +11,8 @@ import { until } from './until.ts'
 export interface TestPostgres {
   /** URL of a new, empty database. */
   freshUrl(): Promise<string>
+  /** URL of a new database with what is in the one of `url`, which nobody may have open. */
+  copyUrl(url: string): Promise<string>
   /** kill -9 of the server; its clients' connections break. */
   kill(): Promise<void>
   /** Stops every process of it in its tracks, connections open; `thaw` lets them go on. */
@@ -65,11 +67,20 @@ async function start(): Promise<TestPostgres> {
   }
   let databases = 0
   const postmaster = async () => Number((await readFile(join(databaseDir, 'postmaster.pid'), 'utf8')).split('\n')[0])
+  const urlOf = (name: string) => `postgres://${USER}:${PASSWORD}@127.0.0.1:${port}/${name}`
   return {
     async freshUrl() {
       const name = `test_${++databases}`
       await server.createDatabase(name)
-      return `postgres://${USER}:${PASSWORD}@127.0.0.1:${port}/${name}`
+      return urlOf(name)
+    },
+    async copyUrl(url) {
+      const name = `test_${++databases}`
+      const client = server.getPgClient()
+      await client.connect()
+      await client.query(`create database ${name} template ${new URL(url).pathname.slice(1)}`)
+      await client.end()
+      return urlOf(name)
     },
     freeze: async () => signalAll(await postmaster(), 'SIGSTOP'),
     thaw: async () => signalAll(await postmaster(), 'SIGCONT'),

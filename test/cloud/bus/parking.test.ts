@@ -157,6 +157,7 @@ await describeOnEveryDatabase('a record that is set aside', (databases) => {
     expect((await rowsOf(database)).map((row) => row.record_offset)).toEqual([1, 2, 3])
     poison = '3'
     await moving(clock, 50, () => handled.includes('2'))
+    await until(async () => (await rowsOf(database)).length === 1)
     deliver()
     await moving(clock, 1, () => delivered === 2)
     expect((await rowsOf(database)).map((row) => row.record_offset)).toEqual([3])

@@ -10,7 +10,7 @@ import { describeWith } from '../support/real-parts.ts'
 import { until } from '../support/until.ts'
 
 /** Longer than a publish may take, so that publishes fail rather than wait. */
-const OUTAGE_MS = 8_000
+const OUTAGE_MS = 4_000
 const COMMANDS = 60
 
 describeKafka('commands', () => {
@@ -53,7 +53,7 @@ describeKafka('commands', () => {
     describe('all are accepted, and all are published after', { timeout: 120_000 }, () => {
       it('when the broker dies for longer than a publish may take', async () => {
         kafka = await startKafka()
-        cloud = await startCloud({ kafkaBrokers: kafka.brokers, config: { kafka: { publishTimeoutMs: 3_000 } } })
+        cloud = await startCloud({ kafkaBrokers: kafka.brokers, config: { kafka: { publishTimeoutMs: 1_500 } } })
         const before = await create(1)
         await allPublished(before)
         await kafka.kill()
@@ -66,7 +66,7 @@ describeKafka('commands', () => {
 
       it('when the core is killed as well before Kafka is back', async () => {
         kafka = await startKafka()
-        cloud = await startCloud({ kafkaBrokers: kafka.brokers, config: { kafka: { publishTimeoutMs: 3_000 } } })
+        cloud = await startCloud({ kafkaBrokers: kafka.brokers, config: { kafka: { publishTimeoutMs: 1_500 } } })
         const before = await create(1)
         await allPublished(before)
         await kafka.kill()

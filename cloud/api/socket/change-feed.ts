@@ -4,7 +4,7 @@ import type { Alerts, AlertView } from '../../alerts/alerts.ts'
 import type { CommandService, CommandView } from '../../commands/commands.ts'
 import type { Notifications, UnreadCount } from '../../notifications/notifications.ts'
 import type { Tasks, TaskView } from '../../orchestration/orchestration.ts'
-import { PAGE_LIMIT_MAX } from '../../registry/page.ts'
+import { PAGE_LIMIT_MAX, type Page, type PageRequest } from '../../registry/page.ts'
 import { alertBody } from '../schemas/alert.ts'
 import { commandBody } from '../schemas/command.ts'
 import { unreadBody } from '../schemas/notification.ts'
@@ -36,89 +36,79 @@ export interface ChangeFeed {
 export type ChangeFeeds = Readonly<Partial<Record<ResourceChannel, ChangeFeed>>>
 
 export function commandFeed(commands: Pick<CommandService, 'get' | 'list' | 'changedSince'>): ChangeFeed {
-  const changeOf = (command: CommandView): Change => ({
-    id: command.id,
-    changedAtMs: command.updatedAtMs,
-    keys: keysOf({
-      siteId: command.siteId,
-      deviceId: command.registeredDeviceId,
-      serialNumber: command.deviceId,
-      commandId: command.id,
+  return feedOf<CommandView, Parameters<typeof commands.list>[0]>(commands, {
+    change: (command) => ({
+      id: command.id,
+      changedAtMs: command.updatedAtMs,
+      keys: keysOf({
+        siteId: command.siteId,
+        deviceId: command.registeredDeviceId,
+        serialNumber: command.deviceId,
+        commandId: command.id,
+      }),
+      body: commandBody(command),
     }),
-    body: commandBody(command),
+    one: ({ commandId }) => commandId,
+    request: ({ siteId, deviceId, serialNumber }) => ({ siteId, registeredDeviceId: deviceId, deviceId: serialNumber }),
   })
-  return {
-    async changedSince(sinceMs, limit, afterId) {
-      return (await commands.changedSince(sinceMs, limit, afterId)).map(changeOf)
-    },
-    async present({ commandId, siteId, deviceId, serialNumber }, limit) {
-      if (commandId !== undefined) {
-        const command = await commands.get(commandId)
-        return command === null ? [] : [changeOf(command)]
-      }
-      const { items } = await commands.list({
-        limit: Math.min(limit, PAGE_LIMIT_MAX),
-        siteId,
-        registeredDeviceId: deviceId,
-        deviceId: serialNumber,
-      })
-      return items.toReversed().map(changeOf)
-    },
-  }
 }
 
 export function taskFeed(tasks: Pick<Tasks, 'get' | 'list' | 'changedSince'>): ChangeFeed {
-  const changeOf = (task: TaskView): Change => ({
-    id: task.taskId,
-    changedAtMs: task.updatedAtMs,
-    keys: keysOf({ taskId: task.taskId }),
-    body: taskBody(task),
+  return feedOf<TaskView, Parameters<typeof tasks.list>[0]>(tasks, {
+    change: (task) => ({
+      id: task.taskId,
+      changedAtMs: task.updatedAtMs,
+      keys: keysOf({ taskId: task.taskId }),
+      body: taskBody(task),
+    }),
+    one: ({ taskId }) => taskId,
+    request: () => ({}),
   })
-  return {
-    async changedSince(sinceMs, limit, afterId) {
-      return (await tasks.changedSince(sinceMs, limit, afterId)).map(changeOf)
-    },
-    async present({ taskId }, limit) {
-      if (taskId === undefined) {
-        const { items } = await tasks.list({ limit: Math.min(limit, PAGE_LIMIT_MAX) })
-        return items.toReversed().map(changeOf)
-      }
-      const task = await tasks.get(taskId)
-      return task === null ? [] : [changeOf(task)]
-    },
-  }
 }
 
 export function alertFeed(alerts: Pick<Alerts, 'get' | 'list' | 'changedSince'>): ChangeFeed {
-  const changeOf = (alert: AlertView): Change => ({
-    id: alert.id,
-    changedAtMs: alert.updatedAtMs,
-    keys: keysOf({
-      siteId: alert.siteId,
-      deviceId: alert.deviceId,
-      serialNumber: alert.serialNumber,
-      alertId: alert.id,
-      ruleId: alert.ruleId,
-    }),
-    body: alertBody(alert),
+  return feedOf<AlertView, Parameters<typeof alerts.list>[0]>(alerts, {
+    change: (alert) => {
+      const { id, siteId, deviceId, serialNumber, ruleId, updatedAtMs } = alert
+      const keys = keysOf({ siteId, deviceId, serialNumber, alertId: id, ruleId })
+      return { id, changedAtMs: updatedAtMs, keys, body: alertBody(alert) }
+    },
+    one: ({ alertId }) => alertId,
+    request: ({ siteId, deviceId, serialNumber, ruleId }) => ({ siteId, deviceId, serialNumber, ruleId }),
   })
+}
+
+/** A service that keeps resources, the newest first. */
+interface Resources<View, Request> {
+  get(id: string): Promise<View | null>
+  list(request: Request & PageRequest): Promise<Page<View>>
+  changedSince(sinceMs: number, limit: number, afterId: string): Promise<readonly View[]>
+}
+
+interface FeedShape<View, Request> {
+  readonly change: (view: View) => Change
+  /** The id of the one resource that a filter names. */
+  readonly one: (filter: Filter) => string | undefined
+  /** How the service is asked for what any other filter names. */
+  readonly request: (filter: Filter) => Request
+}
+
+function feedOf<View, Request>(
+  resources: Resources<View, Request>,
+  { change, one, request }: FeedShape<View, Request>,
+): ChangeFeed {
   return {
     async changedSince(sinceMs, limit, afterId) {
-      return (await alerts.changedSince(sinceMs, limit, afterId)).map(changeOf)
+      return (await resources.changedSince(sinceMs, limit, afterId)).map(change)
     },
-    async present({ alertId, siteId, deviceId, serialNumber, ruleId }, limit) {
-      if (alertId !== undefined) {
-        const alert = await alerts.get(alertId)
-        return alert === null ? [] : [changeOf(alert)]
+    async present(filter, limit) {
+      const id = one(filter)
+      if (id === undefined) {
+        const { items } = await resources.list({ ...request(filter), limit: Math.min(limit, PAGE_LIMIT_MAX) })
+        return items.map(change).toReversed()
       }
-      const { items } = await alerts.list({
-        limit: Math.min(limit, PAGE_LIMIT_MAX),
-        siteId,
-        deviceId,
-        serialNumber,
-        ruleId,
-      })
-      return items.toReversed().map(changeOf)
+      const view = await resources.get(id)
+      return view === null ? [] : [change(view)]
     },
   }
 }

@@ -78,6 +78,8 @@ export interface Judgement {
  * 2 s, and roll-ups follow.
  */
 export const SETTLING_MS = 15_000
+/** Until the first report of a gateway that has just connected is there, milliseconds. */
+export const FIRST_REPORT_MS = 8_000
 /** Analytics that is further behind the bus, milliseconds, may not have what gateways hold no more: more than `SETTLING_MS` covers. */
 const BEHIND_MS = 5_000
 /** For how long a dead link may go unnoticed: 10 s until it is asked, 20 s for the answer. */
@@ -157,7 +159,7 @@ function unknownSentences(gateways: readonly GatewayShare[], untilMs: number): s
       `${gatewayId} gave up`,
       'at a time that it does not tell, perhaps of the stretch',
     )
-    if (backlog === null) sentences.push(`Gateway ${gatewayId} has not said yet what it holds.`)
+    if (backlog === null) sentences.push(`Gateway ${gatewayId} has not said yet what it holds, since it connected.`)
     // A link that dies is noticed later: for so long the gateway counted as connected, though nothing was heard of it.
     const heardUntilMs =
       lastSeenAtMs === null ? -Infinity : connected === true ? lastSeenAtMs : lastSeenAtMs - DEAD_LINK_MS

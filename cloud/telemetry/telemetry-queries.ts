@@ -7,6 +7,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import type { Registry } from '../registry/registry.ts'
 import {
   type Arrived,
+  FIRST_REPORT_MS,
   type GatewayShare,
   type Judgement,
   judge,
@@ -259,8 +260,10 @@ export class TelemetryQueries {
   private async shareOf(gatewayId: string): Promise<Omit<GatewayShare, 'lost' | 'lostAtUnknownTime' | 'gaps'>> {
     const gateway = await this.options.registry.gateways.get(gatewayId)
     if (gateway === null) return { gatewayId, connected: null, lastSeenAtMs: null, backlog: null }
-    const { connected, lastSeenAtMs, backlog } = gateway
-    return { gatewayId, connected, lastSeenAtMs, backlog }
+    const { connected, connectedAtMs, lastSeenAtMs, backlog } = gateway
+    // What it held before it was away for hours says nothing of what it holds now.
+    const hasReported = (lastSeenAtMs ?? 0) - (connectedAtMs ?? 0) >= FIRST_REPORT_MS
+    return { gatewayId, connected, lastSeenAtMs, backlog: hasReported ? backlog : null }
   }
 }
 

@@ -7,6 +7,7 @@ import { DeadLetterStore } from '../../../cloud/dead-letters/dead-letter-store.t
 import { readLetter } from '../../../cloud/dead-letters/letter.ts'
 import { Registry } from '../../../cloud/registry/registry.ts'
 import {
+  FIRST_REPORT_MS,
   type GatewayShare,
   judge,
   judgedUntil,
@@ -112,7 +113,8 @@ describe('the verdict', () => {
 await describeOnEveryDatabase('completeness', (suite) => {
   it('tells of the gaps that meet the stretch, of those without times, and of the backlog, for a device and for a site', async () => {
     const database = await suite.open()
-    const common = { clock: new ManualClock(NOW_MS), log: silentLogger }
+    const clock = new ManualClock(NOW_MS - FIRST_REPORT_MS)
+    const common = { clock, log: silentLogger }
     const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: true, ...common })
     const settings = {
       rawDays: 30,
@@ -137,7 +139,13 @@ await describeOnEveryDatabase('completeness', (suite) => {
       ])
     }
     const device = () => telemetry.completeness({ deviceId: 1 }, STRETCH)
+    clock.advance(FIRST_REPORT_MS)
     expect((await device()).verdict).toBe('COMPLETE')
+    // Back from being away, it has not reported yet; what it held before is still what the registry knows.
+    const seenAtMs = NOW_MS - 1
+    await registry.gateways.writeReports([{ gatewayId: 'gw-1', seenAtMs, backlog: null }])
+    expect(await device()).toMatchObject({ verdict: 'UNKNOWN', gateways: [{ backlog: null, connected: true }] })
+    await registry.gateways.writeReports([{ gatewayId: 'gw-1', seenAtMs: NOW_MS, backlog: null }])
 
     behindMs = 60_000
     expect((await device()).verdict).toBe('PENDING')

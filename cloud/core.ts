@@ -8,6 +8,7 @@
 
 import type { Clock } from '../shared/clock.ts'
 import { readTlsFiles } from '../shared/config/pem.ts'
+import { DAY_MS, HOUR_MS } from '../shared/durations.ts'
 import { type Assembly, assemble, sideBySide } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import { type Random, randomHex } from '../shared/random.ts'
@@ -37,9 +38,6 @@ export interface CoreTools {
   readonly random: Random
   readonly log: Logger
 }
-
-const HOUR_MS = 3_600_000
-const DAY_MS = 24 * HOUR_MS
 
 export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   const { clock, log } = tools

@@ -7,6 +7,7 @@
 
 import type { Clock } from '../shared/clock.ts'
 import { readTlsFiles } from '../shared/config/pem.ts'
+import { HOUR_MS } from '../shared/durations.ts'
 import { type Assembly, assemble } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Random } from '../shared/random.ts'
@@ -27,8 +28,6 @@ export interface GatewayTools {
   readonly random: Random
   readonly log: Logger
 }
-
-const HOUR_MS = 3_600_000
 
 export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly {
   const { clock, log } = tools

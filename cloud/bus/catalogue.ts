@@ -3,6 +3,7 @@
  * groups are a contract with programs that others wrote; only partitions and replication are for the operator to raise.
  */
 
+import { DAY_MS, MINUTE_MS } from '../../shared/durations.ts'
 import { assert } from '../../shared/errors.ts'
 
 export const DEVICE_TELEMETRY = 'device-telemetry'
@@ -30,9 +31,6 @@ export const USER_ACTIVITY_GROUP = 'user-activity-processor'
  * own.
  */
 export const DEAD_LETTER_INDEX_GROUP = 'dead-letter-index'
-
-const MINUTE_MS = 60_000
-const DAY_MS = 24 * 60 * MINUTE_MS
 
 export interface TopicSpec {
   readonly topic: string

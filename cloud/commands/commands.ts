@@ -2,6 +2,7 @@
 
 import type { Transaction } from 'kysely'
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -54,7 +55,6 @@ const OWNER = 'command'
 /** Of 2^32 ids. A clash is a chance of one in thousands with a million commands kept; this many in a row are no chance. */
 const ID_DRAWS_MAX = 8
 const PURGE_PERIOD_MS = 60 * 60 * 1000
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Runs in the transaction that stores a command; may run again, so it has no effect outside. */
 export type WithCommand = (command: CommandView, transaction: Transaction<Database>) => Promise<void>

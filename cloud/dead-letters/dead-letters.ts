@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
@@ -82,7 +83,6 @@ export interface DeadLettersStats {
   readonly purged: number
 }
 
-const DAY_MS = 86_400_000
 const PURGE_PERIOD_MS = 60_000
 /** What one step of a purge removes at most, so that the database is free for others in between. */
 const PURGE_ROWS = 200

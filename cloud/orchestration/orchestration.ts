@@ -5,6 +5,7 @@
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -69,7 +70,6 @@ export interface OrchestrationStats extends RunnerStats {
 }
 
 const PURGE_PERIOD_MS = 60 * 60 * 1000
-const DAY_MS = 24 * 60 * 60 * 1000
 
 export class TaskOrchestration implements Part {
   readonly name = 'task orchestration'

@@ -1,10 +1,10 @@
 /** How a task treats its devices: expiry, time-outs, retries, concurrency, rate, abort, start. One schema for API and topic. */
 
 import { type Static, Type } from '@sinclair/typebox'
+import { DAY_MS } from '../../shared/durations.ts'
 import { INSTANT_FORM, readInstant } from '../../shared/instant.ts'
 
 const closed = { additionalProperties: false }
-const DAY_MS = 86_400_000
 /** Between the start of a task and its expiry. */
 export const EXPIRY_MS_MAX = 30 * DAY_MS
 /** Between the request and the start. */

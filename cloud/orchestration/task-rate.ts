@@ -3,9 +3,8 @@
  * bucket of tokens holds no more than a second's worth, so what could not go out in time does not follow in a burst. Pure.
  */
 
+import { MINUTE_MS } from '../../shared/durations.ts'
 import type { TaskRate } from './task-options.ts'
-
-const MINUTE_MS = 60_000
 
 export interface RateBucket {
   readonly tokens: number

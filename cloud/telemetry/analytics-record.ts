@@ -1,5 +1,6 @@
 /** What analytics makes of a record of a device: a reading or a change of status that can be stored, or why there is none. */
 
+import { DAY_MS } from '../../shared/durations.ts'
 import type { ConsumedRecord } from '../bus/bus.ts'
 import { DEVICE_STATUS } from '../bus/catalogue.ts'
 import type { Unusable } from '../bus/record-consumer.ts'
@@ -29,7 +30,6 @@ export interface Heard {
   readonly live: boolean
 }
 
-const DAY_MS = 86_400_000
 /** How far ahead of our clock an event time may be, milliseconds: a day for clocks that are wrong, one for ours. */
 const FUTURE_MS = 2 * DAY_MS
 /** The gateway of records that the cloud itself made. */

@@ -8,6 +8,7 @@
 
 import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
@@ -33,7 +34,6 @@ import { Roller } from './roller.ts'
 import { type BucketRollup, encodeDeltas, RollupSums } from './rollup-delta.ts'
 import { insertDeltas } from './rollup-store.ts'
 import { TimePartitions } from './time-partitions.ts'
-import { DAY_MS } from './time-stretches.ts'
 
 export interface AnalyticsSettings extends RetentionDays {
   readonly acceptedAgeDays: number

@@ -1,5 +1,6 @@
 /** What arrived and is stored with one transaction: readings by device, latest values, statuses, and who was heard of. */
 
+import { DAY_MS } from '../../shared/durations.ts'
 import type { StatusEvent } from '../registry/device-event.ts'
 import type { Arrival, ReadingArrival } from './analytics-record.ts'
 import { type DeviceFields, type FieldDrops, mergeReading } from './latest-fields.ts'
@@ -12,8 +13,6 @@ export interface StoredReading {
   /** The fields as JSON. */
   readonly text: string
 }
-
-const DAY_MS = 86_400_000
 
 export class GatheredArrivals {
   readonly latest = new Map<number, DeviceFields>()

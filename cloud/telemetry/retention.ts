@@ -4,9 +4,10 @@
  */
 
 import { type Clock, sleep } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { PartitionStore } from './partition-store.ts'
-import { DAY_MS, STRETCHED_TABLES, type StretchedTable, type TimeStretch } from './time-stretches.ts'
+import { STRETCHED_TABLES, type StretchedTable, type TimeStretch } from './time-stretches.ts'
 
 /** How long each table's rows are kept, days. */
 export interface RetentionDays {

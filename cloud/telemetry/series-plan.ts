@@ -1,5 +1,6 @@
 /** At which resolution a series is read, and into which steps of time its roll-ups are merged. */
 
+import { DAY_MS } from '../../shared/durations.ts'
 import { RESOLUTIONS, type Resolution } from './rollup.ts'
 
 export const RESOLUTION_NAMES = ['raw', '1m', '15m', '1h', '1d'] as const
@@ -28,8 +29,6 @@ export const ROWS_MAX = 200_000
 export const VALUES_MAX = 1_000_000
 /** Buckets that an estimate reads for each device. */
 const ESTIMATE_BUCKETS_MAX = 200
-
-const DAY_MS = 86_400_000
 
 /** What a series is asked over. */
 export interface Stretch {

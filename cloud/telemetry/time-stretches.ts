@@ -1,5 +1,7 @@
 /** The stretches of time that the tables by time are parted into: made when first written to, dropped as a whole. */
 
+import { DAY_MS } from '../../shared/durations.ts'
+
 /** The length is a whole number of days and, for roll-ups, of their buckets. */
 export interface StretchedTable {
   readonly table: 'readings' | 'rollups_1m' | 'rollups_15m' | 'rollups_1h' | 'rollups_1d'
@@ -13,8 +15,6 @@ export interface TimeStretch {
   readonly fromMs: number
   readonly toMs: number
 }
-
-export const DAY_MS = 86_400_000
 
 export const STRETCHED_TABLES: readonly StretchedTable[] = [
   { table: 'readings', timeColumn: 'at_ms', lengthMs: DAY_MS },

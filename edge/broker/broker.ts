@@ -8,6 +8,7 @@
 
 import type { AddressInfo } from 'node:net'
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
@@ -37,7 +38,6 @@ import { maySubscribe } from './topic-rules.ts'
 import type { ListenerKind } from './transport.ts'
 
 const AGING_MS = 3_600_000
-const DAY_MS = 86_400_000
 const ENGINE_TURNS = 4
 
 export interface BrokerOptions {

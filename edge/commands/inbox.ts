@@ -8,6 +8,7 @@
 
 import type { Command } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Timer } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import { aborted } from '../../shared/waiting.ts'
 import { workerUrl } from '../../shared/worker-url.ts'
@@ -26,8 +27,6 @@ import type { CommandInboxOptions, CommandInboxStats, Receipts } from './options
 import { Tally } from './tally.ts'
 
 export type { CommandInboxOptions, CommandInboxStats, Receipts }
-
-const DAY_MS = 86_400_000
 
 /** What exists from `start` on. */
 interface Running {

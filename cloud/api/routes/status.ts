@@ -2,6 +2,7 @@
 
 import { Type } from '@sinclair/typebox'
 import type { Clock } from '../../../shared/clock.ts'
+import { DAY_MS } from '../../../shared/durations.ts'
 import type { Registry } from '../../registry/registry.ts'
 import type { GatewayWatch, StatusHistory } from '../../status/status.ts'
 import { notFound } from '../http/problem.ts'
@@ -30,7 +31,6 @@ import {
   statusChangeBody,
 } from '../schemas/status.ts'
 
-const DAY_MS = 86_400_000
 const permission = { role: 'viewer', scope: 'site' } as const
 
 const RANGE_QUERY = {

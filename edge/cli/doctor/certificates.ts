@@ -2,11 +2,11 @@
 
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { DAY_MS } from '../../../shared/durations.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import type { EdgeConfig } from '../../config.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 
-const DAY_MS = 86_400_000
 /** Days left below which renewing is due. */
 const RENEW_DAYS = 30
 

@@ -53,6 +53,16 @@ export class PartitionStore {
     return rows.map((row) => ({ table, fromMs: row.from_ms, toMs: row.to_ms }))
   }
 
+  /** The end of the newest stretch of a table; null when it has none. */
+  async newestMs(table: TimeStretch['table']): Promise<number | null> {
+    const row = await this.database.kysely
+      .selectFrom('time_partitions')
+      .select(({ fn }) => fn.max('to_ms').as('newest_ms'))
+      .where('table_name', '=', table)
+      .executeTakeFirst()
+    return row?.newest_ms ?? null
+  }
+
   /**
    * Forgets a stretch unless it was written to after `quietSinceMs`; on PostgreSQL its rows go with it, on SQLite they are
    * deleted before. Should readers hold it for long it fails as contended: better than to let every writer wait for them.

@@ -47,7 +47,7 @@ export class Retention {
 
   /** Deletes what is too old now; where it was cut short the next run goes on. @throws BusbarError DATABASE_UNAVAILABLE */
   async run(signal: AbortSignal): Promise<void> {
-    const nowMs = this.clock.wallMs()
+    const nowMs = await this.nowMs()
     const quietSinceMs = nowMs - QUIET_MS
     let failure: { error: unknown } | null = null
     for (const { table } of STRETCHED_TABLES) {
@@ -63,6 +63,15 @@ export class Retention {
       }
     }
     if (failure !== null) throw failure.error
+  }
+
+  /**
+   * Hardly later than the newest reading: a clock that was set a month ahead must not delete a month. Devices and gateways
+   * have clocks of their own, and what they send is dated by those.
+   */
+  private async nowMs(): Promise<number> {
+    const newestMs = await this.store.newestMs('readings')
+    return newestMs === null ? this.clock.wallMs() : Math.min(this.clock.wallMs(), newestMs + QUIET_MS)
   }
 
   private async delete(stretch: TimeStretch, quietSinceMs: number, signal: AbortSignal): Promise<void> {

@@ -74,6 +74,12 @@ export const notifications = section('Notifications to people.', {
     'notices',
     'Status notices of one gateway that are told one by one; those that follow at once are told together',
   ),
+  alertBurstNotices: count(
+    20,
+    [1, 1_000],
+    'notices',
+    'Alerts of one rule, opening or closing, that are told one by one; those that follow at once are told together',
+  ),
   burstWindowMs: milliseconds(30_000, [100, 3_600_000], 'How long such a burst gathers before it is told'),
   webhook: section('Where notifications are posted to, such as a push or e-mail system.', {
     url: text('', 'An http or https URL; empty for none', 'a URL', '^(https?://[^\\s/?#]+\\S*)?$'),

@@ -1,7 +1,7 @@
 /** What people are told of alerts and of devices' statuses; pure. */
 
 import { formatDuration } from '../../shared/cli/format.ts'
-import type { Notice, Severity } from '../notifications/notifications.ts'
+import { type Notice, type Severity, SUBSCRIBERS } from '../notifications/notifications.ts'
 import type { DeviceStatus } from '../registry/device.ts'
 import type { StatusEvent } from '../registry/device-event.ts'
 import type { AlertRule } from './alert-rule.ts'
@@ -29,35 +29,39 @@ const SEVERITY_OF_STATUS: Readonly<Record<DeviceStatus, Severity>> = {
 /** Gateway of the records that the cloud makes itself. */
 const CLOUD = '$cloud'
 
-export function openedNotices(alert: ToldAlert, value: number): Notice[] {
+export function openedNotice(alert: ToldAlert, value: number): Notice {
   const { rule, serialNumber, siteId, openedAtMs } = alert
   const { field, durationSeconds } = rule.condition
   const held = durationSeconds === 0 ? '' : ` for ${formatDuration(durationSeconds * 1_000)}`
-  return toRecipients(rule, {
+  const condition = describeCondition(rule.condition)
+  return {
     ...common(alert, 'opened'),
+    ...ofRule(rule, `${serialNumber} ${value} (${condition})`),
     severity: rule.severity,
     title: `${rule.name}: ${serialNumber}`,
-    content: `${field} of ${serialNumber} at site ${siteId} is ${value}: ${describeCondition(rule.condition)}${held}.`,
+    content: `${field} of ${serialNumber} at site ${siteId} is ${value}: ${condition}${held}.`,
     atMs: openedAtMs,
-  })
+  }
 }
 
 /** Of the same severity as the opening, so that whoever heard the one hears the other. */
-export function closedNotices(alert: ToldAlert, value: number, closedAtMs: number): Notice[] {
+export function closedNotice(alert: ToldAlert, value: number, closedAtMs: number): Notice {
   const { rule, serialNumber, siteId, sinceMs, valueWorst } = alert
   const { field } = rule.condition
   const lasted = formatDuration(Math.max(0, closedAtMs - sinceMs))
-  return toRecipients(rule, {
+  return {
     ...common(alert, 'closed'),
+    ...ofRule(rule, `${serialNumber} is back`),
     severity: rule.severity,
     title: `${rule.name}: ${serialNumber} is back`,
     content:
       `${field} of ${serialNumber} at site ${siteId} is back at ${value}. ` +
       `It was ${describeCondition(rule.condition)} for ${lasted}, at worst ${valueWorst}.`,
     atMs: closedAtMs,
-  })
+  }
 }
 
+/** Never part of a burst: whoever is called has to come. */
 export function escalatedNotices(alert: AlertView, nowMs: number): Notice[] {
   const { rule, serialNumber, siteId, sinceMs, valueWorst } = alert
   if (rule.escalation === null) return []
@@ -71,7 +75,7 @@ export function escalatedNotices(alert: AlertView, nowMs: number): Notice[] {
       content:
         `${field} of ${serialNumber} at site ${siteId} has been ${describeCondition(rule.condition)} for ` +
         `${formatDuration(Math.max(0, nowMs - sinceMs))}, at worst ${valueWorst}, and nobody has acknowledged it.`,
-      recipients: userIds,
+      recipients: { userIds, subscribers: false },
       atMs: nowMs,
     },
   ]
@@ -86,12 +90,12 @@ const WHY: Readonly<Record<CloseReason, string>> = {
 }
 
 /** One for all that close with their rule, however many they are. @param alerts of one rule, as it was; not empty. */
-export function withdrawnNotices(alerts: readonly AlertView[], reason: CloseReason, nowMs: number): Notice[] {
+export function withdrawnNotice(alerts: readonly AlertView[], reason: CloseReason, nowMs: number): Notice {
   const [first] = alerts as readonly [AlertView]
   const { rule } = first
   const one = alerts.length === 1
   const what = one ? `alert of ${first.serialNumber} is` : `${alerts.length} open alerts are`
-  return toRecipients(rule, {
+  return {
     type: 'TELEMETRY_ALERT',
     severity: rule.severity,
     title: one ? `${rule.name}: ${first.serialNumber}, closed` : `${rule.name}: ${alerts.length} alerts closed`,
@@ -99,8 +103,9 @@ export function withdrawnNotices(alerts: readonly AlertView[], reason: CloseReas
     relatedEntityId: one ? first.id : rule.id,
     siteIds: [...new Set(alerts.map(({ siteId }) => siteId))].sort((a, b) => a - b),
     key: one ? `alert:${first.id}:closed` : `alert-rule:${rule.id}:${rule.version}:${reason}:${first.id}`,
+    recipients: rule.recipients,
     atMs: nowMs,
-  })
+  }
 }
 
 /** Of a change of status that was not backfilled. */
@@ -119,7 +124,7 @@ export function statusNotice(event: StatusEvent): Notice {
     siteIds: [siteId],
     // The same record twice on the topic is one change.
     key: `device-status:${gatewayId ?? deviceId}:${seq}`,
-    recipients: 'subscribers',
+    recipients: SUBSCRIBERS,
     burst: {
       // What the cloud notices by itself, such as silence, comes at once for a site rather than for "the cloud".
       key: ofCloud ? `device-status:site:${siteId}` : `device-status:${gatewayId}`,
@@ -139,10 +144,7 @@ function common(alert: ToldAlert, what: 'opened' | 'closed' | 'escalated') {
   } as const
 }
 
-/** Both have the same key, so who is named and subscribes is told once. */
-function toRecipients({ recipients }: AlertRule, notice: Omit<Notice, 'recipients'>): Notice[] {
-  const notices: Notice[] = []
-  if (recipients.userIds.length > 0) notices.push({ ...notice, recipients: recipients.userIds })
-  if (recipients.subscribers) notices.push({ ...notice, recipients: 'subscribers' })
-  return notices
+/** What opens and what closes is one burst, so that what is back is not told before it was told that it was gone. */
+function ofRule({ id, name, recipients }: AlertRule, label: string): Pick<Notice, 'recipients' | 'burst'> {
+  return { recipients, burst: { key: `alert-rule:${id}`, subject: `rule ${name}`, label } }
 }

@@ -10,7 +10,7 @@ import type { Notifier } from '../notifications/notifications.ts'
 import { type InvalidField, InvalidRegistrationError } from '../registry/errors.ts'
 import type { Page, PageRequest } from '../registry/page.ts'
 import type { Registry } from '../registry/registry.ts'
-import { withdrawnNotices } from './alert-notices.ts'
+import { withdrawnNotice } from './alert-notices.ts'
 import type { AlertRule, RuleScope } from './alert-rule.ts'
 import { type AlertRuleFilter, AlertRuleStore } from './alert-rule-store.ts'
 import { AlertStateStore } from './alert-state-store.ts'
@@ -149,7 +149,7 @@ export class AlertRules {
   ): Promise<void> {
     await this.states.forgetRule(id, transaction)
     const closed = await this.alerts.closeOfRule(id, reason, nowMs, transaction)
-    if (closed.length > 0) await this.options.notifier.notify(withdrawnNotices(closed, reason, nowMs), transaction)
+    if (closed.length > 0) await this.options.notifier.notify([withdrawnNotice(closed, reason, nowMs)], transaction)
   }
 
   private async check(invalid: InvalidField[], { siteId, deviceId }: RuleScope): Promise<void> {

@@ -11,7 +11,7 @@ import { Duty } from '../database/duty.ts'
 import type { Database } from '../database/schema.ts'
 import type { Notifier } from '../notifications/notifications.ts'
 import type { Page, PageRequest } from '../registry/page.ts'
-import { escalatedNotices, withdrawnNotices } from './alert-notices.ts'
+import { escalatedNotices, withdrawnNotice } from './alert-notices.ts'
 import { AlertStateStore } from './alert-state-store.ts'
 import { AlertStore } from './alert-store.ts'
 import type { AlertFilter, AlertView } from './alert-view.ts'
@@ -172,8 +172,8 @@ export class Alerts implements Part {
     await database.transaction(async (transaction) => {
       await this.states.forgetAlerts(ids, transaction)
       const closed = await this.store.close(ids, 'OUT_OF_SCOPE', nowMs, transaction)
-      const notices = [...Map.groupBy(closed, ({ rule }) => `${rule.id}/${rule.version}`).values()].flatMap((alerts) =>
-        withdrawnNotices(alerts, 'OUT_OF_SCOPE', nowMs),
+      const notices = [...Map.groupBy(closed, ({ rule }) => `${rule.id}/${rule.version}`).values()].map((alerts) =>
+        withdrawnNotice(alerts, 'OUT_OF_SCOPE', nowMs),
       )
       if (notices.length > 0) await notifier.notify(notices, transaction)
     })

@@ -1,7 +1,7 @@
 /** What the readings of a batch come to, rule by rule and device by device; pure. */
 
 import type { Notice } from '../notifications/notifications.ts'
-import { closedNotices, openedNotices, type ToldAlert } from './alert-notices.ts'
+import { closedNotice, openedNotice, type ToldAlert } from './alert-notices.ts'
 import type { AlertFinding } from './alert-rows.ts'
 import type { AlertRule } from './alert-rule.ts'
 import { type AlertEffect, type AlertState, INITIAL_STATE, step, type Track } from './alert-state.ts'
@@ -91,7 +91,7 @@ function noticesOf(effect: AlertEffect, { rule, siteId, serialNumber }: Case): N
   const { alertId: id, sinceMs, atMs, value } = effect
   const valueWorst = effect.kind === 'CLOSED' ? effect.worst : value
   const told: ToldAlert = { id, siteId, serialNumber, sinceMs, openedAtMs: atMs, valueWorst, rule }
-  return effect.kind === 'OPENED' ? openedNotices(told, value) : closedNotices(told, value, atMs)
+  return [effect.kind === 'OPENED' ? openedNotice(told, value) : closedNotice(told, value, atMs)]
 }
 
 function sinceOf(state: AlertState): number | null {

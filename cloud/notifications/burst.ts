@@ -3,7 +3,7 @@
  * when the window ends. Pure; the store keeps a burst in a row that its core holds locked.
  */
 
-import type { Notice, NotificationType, Severity } from './notice.ts'
+import { type Notice, type NotificationType, type Severity, SUBSCRIBERS } from './notice.ts'
 import { digest, storable, storableKey, type Telling, tellingOf } from './notification.ts'
 import { type Audience, highest, SITES_MAX } from './preferences.ts'
 
@@ -12,6 +12,8 @@ export type BurstNotice = Notice & { readonly burst: NonNullable<Notice['burst']
 export interface BurstSettings {
   /** Notices of one window that are told one by one. */
   readonly burstNotices: number
+  /** The same for alerts, of which each matters more. */
+  readonly alertBurstNotices: number
   readonly burstWindowMs: number
 }
 
@@ -73,18 +75,24 @@ export function gather(
   before: Burst | null,
   notices: readonly BurstNotice[],
   nowMs: number,
-  { burstNotices, burstWindowMs }: BurstSettings,
+  settings: BurstSettings,
 ): Gathered {
   const isOver = before === null || hasEnded(before, nowMs)
-  let burst: Burst = isOver ? { startedAtMs: nowMs, endsAtMs: nowMs + burstWindowMs, told: 0, held: null } : before
+  let burst: Burst = isOver
+    ? { startedAtMs: nowMs, endsAtMs: nowMs + settings.burstWindowMs, told: 0, held: null }
+    : before
   const told: BurstNotice[] = []
   for (const notice of notices) {
-    const held = burst.told < burstNotices ? null : hold(burst.held, notice)
+    const held = burst.told < toldAtMost(notice.type, settings) ? null : hold(burst.held, notice)
     if (held === null) told.push(notice)
     burst = held === null ? { ...burst, told: burst.told + 1 } : { ...burst, held }
   }
   const summary = isOver && before?.held != null ? summaryOf(before.held) : null
   return { burst, told, heldCount: notices.length - told.length, summary }
+}
+
+function toldAtMost(type: NotificationType, { burstNotices, alertBurstNotices }: BurstSettings): number {
+  return type === 'TELEMETRY_ALERT' ? alertBurstNotices : burstNotices
 }
 
 /** A window that seems to begin long after now was opened before the clock was set back. */
@@ -93,10 +101,9 @@ export function hasEnded({ startedAtMs, endsAtMs }: Burst, nowMs: number): boole
 }
 
 export function summaryOf(held: Held): Telling {
-  const { count, subject, names, others, uncounted } = held
-  const title = `${count} more ${count === 1 ? 'change' : 'changes'} at ${subject}`
-  const unnamed = others.length + uncounted
-  const labels = names.map(([, label]) => label).join(', ')
+  const title = titleOf(held)
+  const unnamed = held.others.length + held.uncounted
+  const labels = held.names.map(([, label]) => label).join(', ')
   const sites = held.audiences.every(({ siteIds }) => siteIds !== null)
     ? [...new Set(held.audiences.flatMap(({ siteIds }) => siteIds ?? []))]
     : null
@@ -108,10 +115,18 @@ export function summaryOf(held: Held): Telling {
     relatedEntityId: held.relatedEntityId,
     siteIds: sites,
     key: `burst/${held.key}`,
-    recipients: 'subscribers',
+    // The audiences say it better.
+    recipients: SUBSCRIBERS,
     atMs: held.atMs,
   }
   return { ...tellingOf(notice), audiences: held.audiences }
+}
+
+/** An alert that opened and closed is one, whereas each change of a status is a change. */
+function titleOf({ type, subject, count, names, others, uncounted }: Held): string {
+  if (type !== 'TELEMETRY_ALERT') return `${count} more ${count === 1 ? 'change' : 'changes'} at ${subject}`
+  const alerts = names.length + others.length + uncounted
+  return `${alerts} more ${alerts === 1 ? 'alert' : 'alerts'} of ${subject}`
 }
 
 /** Null when it does not fit. */
@@ -161,13 +176,11 @@ function joined(audiences: readonly Audience[], more: readonly Audience[]): Audi
     }
     const known = all[at] as Audience
     const siteIds = known.siteIds && [...new Set([...known.siteIds, ...(added.siteIds ?? [])])]
-    const recipients =
-      known.recipients === 'subscribers' ? known.recipients : [...new Set([...known.recipients, ...added.recipients])]
-    all[at] = { ...known, siteIds, recipients }
+    const userIds = [...new Set([...known.recipients.userIds, ...added.recipients.userIds])]
+    all[at] = { ...known, siteIds, recipients: { ...known.recipients, userIds } }
   }
   const fits = all.every(
-    ({ siteIds, recipients }) =>
-      (siteIds?.length ?? 0) <= SITES_MAX && (recipients === 'subscribers' || recipients.length <= RECIPIENTS_MAX),
+    ({ siteIds, recipients }) => (siteIds?.length ?? 0) <= SITES_MAX && recipients.userIds.length <= RECIPIENTS_MAX,
   )
   return fits ? all : null
 }
@@ -176,6 +189,6 @@ function sameKind(one: Audience, other: Audience): boolean {
   return (
     one.severity === other.severity &&
     (one.siteIds === null) === (other.siteIds === null) &&
-    (one.recipients === 'subscribers') === (other.recipients === 'subscribers')
+    one.recipients.subscribers === other.recipients.subscribers
   )
 }

@@ -8,6 +8,7 @@ import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import { FanOutStore } from './fan-out-store.ts'
+import { SUBSCRIBERS } from './notice.ts'
 import type { Telling } from './notification.ts'
 import type { PreferenceStore } from './preference-store.ts'
 import type { Preferences } from './preferences.ts'
@@ -43,11 +44,11 @@ export class FanOut {
     nowMs: number,
     transaction: Transaction<Database>,
   ): Promise<{ readonly atOnce: readonly Telling[]; readonly isPutOff: boolean }> {
-    const forSubscribers = tellings.flatMap((telling) => only(telling, true))
+    const forSubscribers = tellings.flatMap((telling) => only(telling, 'subscribers'))
     const users = forSubscribers.length === 0 ? 0 : await this.options.preferences.count(transaction)
     if (users * forSubscribers.length <= AT_ONCE_MAX) return { atOnce: tellings, isPutOff: false }
     await this.store.add(forSubscribers, nowMs, transaction)
-    return { atOnce: tellings.flatMap((telling) => only(telling, false)), isPutOff: true }
+    return { atOnce: tellings.flatMap((telling) => only(telling, 'named')), isPutOff: true }
   }
 
   /** Tells what was put off, by whichever core, until nothing is left or `signal` aborts. @param onStep something was stored. */
@@ -70,8 +71,12 @@ export class FanOut {
   }
 }
 
-/** The telling for subscribers alone, or for those who are named; none when it is not for such. */
-function only(telling: Telling, subscribers: boolean): Telling[] {
-  const audiences = telling.audiences.filter(({ recipients }) => (recipients === 'subscribers') === subscribers)
+/** The telling for subscribers alone, or for those who are named; none when it is not for such. Its key stays, so nobody is told twice. */
+function only(telling: Telling, kind: 'subscribers' | 'named'): Telling[] {
+  const audiences = telling.audiences.flatMap((audience) => {
+    const { userIds, subscribers } = audience.recipients
+    if (kind === 'subscribers') return subscribers ? [{ ...audience, recipients: SUBSCRIBERS }] : []
+    return userIds.length === 0 ? [] : [{ ...audience, recipients: { userIds, subscribers: false } }]
+  })
   return audiences.length === 0 ? [] : [{ ...telling, audiences }]
 }

@@ -20,6 +20,15 @@ export type Severity = (typeof SEVERITIES)[number]
 /** A person as others name them: letters, digits and `. _ @ : -`. */
 export const USER_ID_PATTERN = /^[A-Za-z0-9._@:-]{1,128}$/
 
+/** Who is told; whoever is named and subscribes is told once. */
+export interface Recipients {
+  readonly userIds: readonly string[]
+  /** Whoever's preferences ask for notices of this type at one of the sites as well. */
+  readonly subscribers: boolean
+}
+
+export const SUBSCRIBERS: Recipients = { userIds: [], subscribers: true }
+
 export interface Notice {
   readonly type: NotificationType
   readonly severity: Severity
@@ -31,14 +40,14 @@ export interface Notice {
   readonly siteIds: readonly number[] | null
   /** Names what happened, for ever: the same notice told again reaches nobody twice. */
   readonly key: string
-  /** These people, or whoever's preferences ask for notices of this type at one of the sites. Preferences of both count. */
-  readonly recipients: readonly string[] | 'subscribers'
+  /** The preferences of those who are named count as well. */
+  readonly recipients: Recipients
   /** When many of one key come at once, some are told one by one and the others together. */
   readonly burst?: {
     readonly key: string
-    /** What the notices have in common, such as `gateway sub-12`. */
+    /** What the notices have in common, such as `gateway sub-12`, `rule Too hot`. */
     readonly subject: string
-    /** What tells this one from the others, such as `INV-001 OFFLINE`. */
+    /** What tells this one from the others, such as `INV-001 OFFLINE`, `INV-001 87 (above 80)`. */
     readonly label: string
   }
   /** When it happened, Unix milliseconds. */

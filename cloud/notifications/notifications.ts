@@ -256,15 +256,15 @@ function isOfBurst(notice: Notice): notice is BurstNotice {
 
 /** The same notice for other people is another one. */
 function admissionKey({ key, recipients }: Notice): string {
-  return digest(recipients === 'subscribers' ? key : `${key}\0${recipients.join()}`)
+  return digest(JSON.stringify([key, recipients.userIds, recipients.subscribers]))
 }
 
 function namedUsers({ audiences }: Telling): readonly string[] {
-  return audiences.flatMap(({ recipients }) => (recipients === 'subscribers' ? [] : recipients))
+  return audiences.flatMap(({ recipients }) => recipients.userIds)
 }
 
 function asksSubscribers({ audiences }: Telling): boolean {
-  return audiences.some(({ recipients }) => recipients === 'subscribers')
+  return audiences.some(({ recipients }) => recipients.subscribers)
 }
 
 /** One for each user who is to be told. */

@@ -1,7 +1,7 @@
 /** What a user wants to be told of, and how: the rules, pure. */
 
 import { InvalidRegistrationError } from '../registry/errors.ts'
-import { NOTIFICATION_TYPES, type NotificationType, SEVERITIES, type Severity } from './notice.ts'
+import { NOTIFICATION_TYPES, type NotificationType, type Recipients, SEVERITIES, type Severity } from './notice.ts'
 import { isTimeZone, type QuietHours } from './quiet-hours.ts'
 
 export interface TypePreference {
@@ -33,7 +33,7 @@ export interface Audience {
   readonly severity: Severity
   /** Null when it is no matter of a site. */
   readonly siteIds: readonly number[] | null
-  readonly recipients: readonly string[] | 'subscribers'
+  readonly recipients: Recipients
 }
 
 /** Of a user who has never said anything: what names them is told, and nothing else. */
@@ -91,8 +91,8 @@ export function isTold(userId: string, preferences: Preferences, audience: Audie
   const { type, severity, siteIds, recipients } = audience
   const { enabled, minSeverity } = preferences.types[type]
   const asked = enabled && rank(severity) >= rank(minSeverity)
-  if (recipients !== 'subscribers') return recipients.includes(userId) && (asked || severity === 'CRITICAL')
-  return preferences.subscribed && asked && isAmong(siteIds, preferences.sites)
+  if (recipients.userIds.includes(userId) && (asked || severity === 'CRITICAL')) return true
+  return recipients.subscribers && preferences.subscribed && asked && isAmong(siteIds, preferences.sites)
 }
 
 export function highest(one: Severity, other: Severity): Severity {

@@ -21,7 +21,7 @@ export function taskNotice(task: TaskView): Notice | null {
     relatedEntityId: taskId,
     siteIds: null,
     key: `task/${taskId}/${round}`,
-    recipients: [requestedBy],
+    recipients: { userIds: [requestedBy], subscribers: false },
     atMs: task.finishedAtMs ?? task.updatedAtMs,
   }
 }

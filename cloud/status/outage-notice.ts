@@ -1,7 +1,7 @@
 /** What people are told of a gateway's outage: one notice when it begins, however many devices are behind it, one when it ends. */
 
 import { formatBytes, formatCount } from '../../shared/cli/format.ts'
-import type { Notice } from '../notifications/notifications.ts'
+import { type Notice, SUBSCRIBERS } from '../notifications/notifications.ts'
 import { durationText } from './duration.ts'
 import type { OutageGateway } from './outage-store.ts'
 
@@ -52,7 +52,7 @@ function common({ gatewayId, siteIds }: OutageGateway) {
     type: 'GATEWAY_OFFLINE',
     relatedEntityId: gatewayId,
     siteIds: siteIds.length === 0 ? null : siteIds,
-    recipients: 'subscribers',
+    recipients: SUBSCRIBERS,
   } as const
 }
 

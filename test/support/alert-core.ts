@@ -17,7 +17,7 @@ import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
 import { Outbox } from '../../cloud/bus/outbox.ts'
 import { Parking } from '../../cloud/bus/parking.ts'
 import { type DatabaseHandle, openDatabase } from '../../cloud/database/database.ts'
-import { Notifications, type Notifier } from '../../cloud/notifications/notifications.ts'
+import { type NotificationSettings, Notifications, type Notifier } from '../../cloud/notifications/notifications.ts'
 import { Registry } from '../../cloud/registry/registry.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { sleep, systemClock } from '../../shared/clock.ts'
@@ -25,6 +25,14 @@ import { silentLogger } from '../../shared/log.ts'
 import { randomHex, systemRandom } from '../../shared/random.ts'
 
 const common = { random: systemRandom, log: silentLogger }
+
+/** So many are told one by one that nothing is a burst. */
+const NOTIFICATION_SETTINGS: NotificationSettings = {
+  keptDays: 90,
+  burstNotices: 1_000,
+  alertBurstNotices: 1_000_000,
+  burstWindowMs: 30_000,
+}
 
 export interface AlertCore {
   readonly database: DatabaseHandle
@@ -50,6 +58,7 @@ export async function startAlertCore(options: {
   readonly clock?: Clock
   readonly rulesMax?: number
   readonly evaluation?: Partial<AlertEvaluationOptions>
+  readonly notifications?: Partial<NotificationSettings>
   /** What the evaluation tells people through in place of the notifications themselves. */
   readonly wrapNotifier?: (notifications: Notifications) => Notifier
 }): Promise<AlertCore> {
@@ -58,7 +67,7 @@ export async function startAlertCore(options: {
   const tools = { clock, ...common }
   const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: true, ...tools })
   const outbox = new Outbox({ database, clock })
-  const settings = { keptDays: 90, burstNotices: 1_000, burstWindowMs: 30_000 }
+  const settings = { ...NOTIFICATION_SETTINGS, ...options.notifications }
   const notifications = new Notifications({ database, outbox, settings, coreId, ...tools })
   const rules = new AlertRules({ database, registry, notifier: notifications, rulesMax, ...tools })
   const periods = { escalationPeriodMs: 100, upkeepPeriodMs: 100 }

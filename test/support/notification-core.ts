@@ -3,12 +3,23 @@
 import { onTestFinished } from 'vitest'
 import type { Bus } from '../../cloud/bus/bus.ts'
 import type { DatabaseHandle } from '../../cloud/database/database.ts'
-import { type Notice, type NotificationSettings, Notifications } from '../../cloud/notifications/notifications.ts'
+import {
+  type Notice,
+  type NotificationSettings,
+  Notifications,
+  type Recipients,
+  SUBSCRIBERS,
+} from '../../cloud/notifications/notifications.ts'
 import { type Clock, systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { relayOver } from './outbox-relay.ts'
 
-export const NOTIFICATION_SETTINGS: NotificationSettings = { keptDays: 90, burstNotices: 3, burstWindowMs: 60_000 }
+export const NOTIFICATION_SETTINGS: NotificationSettings = {
+  keptDays: 90,
+  burstNotices: 3,
+  alertBurstNotices: 20,
+  burstWindowMs: 60_000,
+}
 
 export interface NotificationCore {
   readonly database: DatabaseHandle
@@ -50,6 +61,11 @@ export function notificationCore(
   }
 }
 
+/** These people and nobody else. */
+export function named(...userIds: readonly string[]): Recipients {
+  return { userIds, subscribers: false }
+}
+
 /** An alert that names ann, with a key of its own. */
 export function someNotice(changes: Partial<Notice> = {}): Notice {
   return {
@@ -60,7 +76,7 @@ export function someNotice(changes: Partial<Notice> = {}): Notice {
     relatedEntityId: 'alert-1',
     siteIds: [1],
     key: `test/${++keys}`,
-    recipients: ['ann'],
+    recipients: named('ann'),
     atMs: Date.UTC(2026, 0, 1),
     ...changes,
   }
@@ -73,7 +89,7 @@ export function deviceNotice(serialNumber: string, status: string, changes: Part
     title: `${serialNumber} is ${status}`,
     content: `${serialNumber} is ${status}`,
     relatedEntityId: serialNumber,
-    recipients: 'subscribers',
+    recipients: SUBSCRIBERS,
     burst: { key: 'gateway/sub-12', subject: 'gateway sub-12', label: `${serialNumber} ${status}` },
     ...changes,
   })

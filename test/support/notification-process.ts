@@ -15,7 +15,7 @@ if (url === undefined) throw new Error('usage: notification-process <database ur
 const database = openDatabase({ url, clock, log })
 await database.start()
 const outbox = new Outbox({ database, clock })
-const settings = { keptDays: 90, burstNotices: 3, burstWindowMs: 1_500 }
+const settings = { keptDays: 90, burstNotices: 3, alertBurstNotices: 20, burstWindowMs: 1_500 }
 const notifications = new Notifications({ database, outbox, settings, coreId: 'killed', clock, log })
 for (let from = 0; ; from += 10) {
   const notices = Array.from({ length: 10 }, (_, i) => numberedNotice(from + i))

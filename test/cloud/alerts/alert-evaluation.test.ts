@@ -2,6 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { AlertView } from '../../../cloud/alerts/alerts.ts'
 import type { BusRecord } from '../../../cloud/bus/bus.ts'
+import type { Notice } from '../../../cloud/notifications/notifications.ts'
+import { systemClock } from '../../../shared/clock.ts'
 import { HOT, startAlertCore } from '../../support/alert-core.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { type StartedAlerts, startAlerts, statusRecord, T0, temp } from '../../support/started-alerts.ts'
@@ -109,6 +111,8 @@ await describeOnEveryDatabase('alert evaluation', (databases) => {
     })
 
     test('comes to the same whatever the batches and restarts', { timeout: 60_000 }, async () => {
+      const ofNotices = ['notifications', 'notification_bursts', 'notification_burst_notices'] as const
+      const results = ['alerts', 'alert_states', ...ofNotices] as const
       const url = await databases.freshUrl()
       const shape = fc.array(
         fc.tuple(fc.integer({ min: 70, max: 90 }), fc.constantFrom('', 'batch', 'restart', 'again')),
@@ -120,7 +124,7 @@ await describeOnEveryDatabase('alert evaluation', (databases) => {
       await fc.assert(
         fc.asyncProperty(shape, async (steps) => {
           const database = await databases.open({ url })
-          for (const table of ['alerts', 'alert_states', 'alert_rules', 'notifications'] as const) {
+          for (const table of [...results, 'alert_rules'] as const) {
             await database.kysely.deleteFrom(table).execute()
           }
           const whole = await startAlerts(databases, { url, database })
@@ -137,7 +141,7 @@ await describeOnEveryDatabase('alert evaluation', (databases) => {
           const expected = await seen(whole)
           const told = await whole.told()
           await whole.stop()
-          for (const table of ['alerts', 'alert_states', 'notifications'] as const) {
+          for (const table of results) {
             await database.kysely.deleteFrom(table).execute()
           }
           let part = await startAlerts(databases, { url, database })
@@ -309,6 +313,71 @@ await describeOnEveryDatabase('alert evaluation', (databases) => {
       await core.settled()
       expect((await core.alerts.list({ state: 'OPEN' })).items.length).toBe(1)
     })
+  })
+
+  test('of many devices at once are told in part one by one, the others together, each person once', async () => {
+    let aheadMs = 0
+    const clock = { ...systemClock, wallMs: () => systemClock.wallMs() + aheadMs }
+    const notices: Notice[] = []
+    const core = await startAlerts(databases, {
+      clock,
+      notifications: { alertBurstNotices: 20 },
+      wrapNotifier: (notifications) => ({
+        nudge: () => notifications.nudge(),
+        async notify(told, transaction) {
+          notices.push(...told)
+          await notifications.notify(told, transaction)
+        },
+      }),
+    })
+    const ids = Array.from({ length: 100 }, (_, i) => i + 1)
+    await core.registry.load(
+      'gw-1',
+      ids.map((i) => ({ siteId: 1, serialNumber: `INV-${i}` })),
+    )
+    for (const user of ['ops', 'boss']) await core.notifications.preferences.change(user, {})
+    const escalation = { afterSeconds: 1, userIds: ['chief'] }
+    await core.rules.create({ ...HOT, recipients: { userIds: ['ops'], subscribers: true }, escalation })
+    const allBecome = async (second: number, tempC: number) => {
+      await core.send(...ids.map((i) => temp(i, second, tempC)))
+      await core.settled()
+    }
+    const windowEnds = async (told: number) => {
+      aheadMs += 31_000
+      await until(async () => (await core.told()).length >= told)
+    }
+    await allBecome(1, 87)
+    expect(await core.told()).toHaveLength(20)
+    await core.notifications.start()
+    await windowEnds(21)
+    await core.alerts.start()
+    await until(async () => (await core.told('chief')).length === 100)
+    await allBecome(2, 20)
+    expect(await core.told()).toHaveLength(41)
+    await windowEnds(42)
+    for (const user of ['ops', 'boss']) {
+      const titles = await core.told(user)
+      expect(titles.filter((title) => /^Too hot: INV-\d+$/.test(title))).toHaveLength(20)
+      expect(titles.filter((title) => /^Too hot: INV-\d+ is back$/.test(title))).toHaveLength(20)
+      expect(titles.filter((title) => title === '80 more alerts of rule Too hot')).toHaveLength(2)
+      expect(titles).toHaveLength(42)
+    }
+    const rows = await core.database.kysely
+      .selectFrom('notifications')
+      .selectAll()
+      .where('title', 'like', '80 more%')
+      .where('user_id', '=', 'ops')
+      .orderBy('created_at_ms')
+      .execute()
+    const named = [/^80 .*: (INV-\d+ 87 \(above 80\), ){20}and 60 more$/, /^80 .*: (INV-\d+ is back, ){20}and 60 more$/]
+    for (const [i, row] of rows.entries()) {
+      expect(row).toMatchObject({ type: 'TELEMETRY_ALERT', severity: 'CRITICAL', site_id: 1, related_entity_id: null })
+      expect(row.content).toMatch(named[i] as RegExp)
+    }
+    expect(new Set(notices.map(({ key }) => key)).size).toBe(200)
+    await core.database.transaction((transaction) => core.notifications.notify(notices, transaction))
+    expect(await core.database.kysely.selectFrom('notification_bursts').selectAll().execute()).toEqual([])
+    expect((await core.database.kysely.selectFrom('notifications').select('id').execute()).length).toBe(2 * 42 + 100)
   })
 
   test('an alert that stays open is escalated once, unless somebody acknowledges it', async () => {

@@ -10,7 +10,7 @@ import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { sendJson } from '../../support/json-request.ts'
 import { LiveTestClient } from '../../support/live-client.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
-import { notificationCore, someNotice } from '../../support/notification-core.ts'
+import { named, notificationCore, someNotice } from '../../support/notification-core.ts'
 import { embeddedBus } from '../../support/outbox-relay.ts'
 import { until } from '../../support/until.ts'
 
@@ -59,7 +59,7 @@ await describeOnEveryDatabase('the live channels of notifications', (databases) 
       NOTIFICATIONS,
       [value, 'nonsense', '{"userId":"ann"}', value, foreign, foreign].map((text) => ({ key: 'ann', value: text })),
     )
-    await there.tell(someNotice({ title: 'last', recipients: ['ann', 'bob'] }))
+    await there.tell(someNotice({ title: 'last', recipients: named('ann', 'bob') }))
     for (const client of [one, other]) {
       await until(() => client.events.length >= 3)
       expect(client.events.map(({ data }) => data.title).toSorted()).toEqual(['first', 'last', 'of somebody else'])
@@ -80,7 +80,7 @@ await describeOnEveryDatabase('the live channels of notifications', (databases) 
     const [here, there] = cores
     // Long ago, so that nothing but the reading tells that the count has changed.
     const earlier = notificationCore(here.database, null, {}, new ManualClock(Date.now() - 3_600_000))
-    await earlier.tell(someNotice(), someNotice(), someNotice({ recipients: ['bob'] }))
+    await earlier.tell(someNotice(), someNotice(), someNotice({ recipients: named('bob') }))
     const screen = await follow(there.api.webSocketUrl, 'unread', 'ann')
     const bob = await follow(there.api.webSocketUrl, 'unread', 'bob')
     const counts = () => screen.events.map(({ data }) => data.unread)

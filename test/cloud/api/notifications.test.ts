@@ -2,11 +2,12 @@
 
 import { expect, test } from 'vitest'
 import { notificationRoutes } from '../../../cloud/api/routes/notifications.ts'
+import { SUBSCRIBERS } from '../../../cloud/notifications/notice.ts'
 import { DEFAULT_PREFERENCES } from '../../../cloud/notifications/preferences.ts'
 import { type ApiCore, startApiCore } from '../../support/api-core.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { getJson, sendJson } from '../../support/json-request.ts'
-import { notificationCore, someNotice } from '../../support/notification-core.ts'
+import { named, notificationCore, someNotice } from '../../support/notification-core.ts'
 
 await describeOnEveryDatabase('notifications over REST', (databases) => {
   async function startCore() {
@@ -19,7 +20,7 @@ await describeOnEveryDatabase('notifications over REST', (databases) => {
   test('are listed, the newest first, page by page, by what is asked for', async () => {
     const { tell, of } = await startCore()
     for (let i = 0; i < 5; i++) await tell(someNotice({ title: `t${i}`, severity: i === 1 ? 'CRITICAL' : 'INFO' }))
-    await tell(someNotice({ recipients: ['bob'], type: 'SECURITY_ALERT' }))
+    await tell(someNotice({ recipients: named('bob'), type: 'SECURITY_ALERT' }))
     const first = (await getJson(of('ann', 'notifications?limit=3'))).body
     const second = (await getJson(of('ann', `notifications?limit=3&cursor=${first.nextCursor}`))).body
     const items = [...first.items, ...second.items]
@@ -110,7 +111,7 @@ await describeOnEveryDatabase('notifications over REST', (databases) => {
       sites: null,
       quietHours: null,
     })
-    await tell(someNotice({ recipients: 'subscribers', siteIds: [7] }))
+    await tell(someNotice({ recipients: SUBSCRIBERS, siteIds: [7] }))
     expect((await getJson(of('ann', 'notifications/unread-count'))).body.unread).toBe(1)
 
     const wrong = await sendJson(url, 'PATCH', { quietHours: { ...quietHours, timeZone: 'Berlin' } })

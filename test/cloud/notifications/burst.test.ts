@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Burst, type BurstNotice, gather, hasEnded, summaryOf } from '../../../cloud/notifications/burst.ts'
-import { SEVERITIES } from '../../../cloud/notifications/notice.ts'
+import { SEVERITIES, SUBSCRIBERS } from '../../../cloud/notifications/notice.ts'
+import { named } from '../../support/notification-core.ts'
 
-const SETTINGS = { burstNotices: 3, burstWindowMs: 30_000 }
+const SETTINGS = { burstNotices: 3, alertBurstNotices: 5, burstWindowMs: 30_000 }
 const START_MS = Date.UTC(2026, 0, 1)
 let keys = 0
 
@@ -17,7 +18,7 @@ function notice(label: string, changes: Partial<BurstNotice> = {}): BurstNotice 
     relatedEntityId: device,
     siteIds: [1],
     key: `k${++keys}`,
-    recipients: 'subscribers',
+    recipients: SUBSCRIBERS,
     burst: { key: 'gw', subject: 'gateway sub-12', label },
     atMs: START_MS,
     ...changes,
@@ -29,7 +30,7 @@ const devices = (count: number, status = 'OFFLINE') =>
 /** Through the database and back. */
 const stored = (burst: Burst) => JSON.parse(JSON.stringify(burst)) as Burst
 const summaryAfter = (notices: readonly BurstNotice[]) => {
-  const { burst } = gather(null, notices, START_MS, { ...SETTINGS, burstNotices: 0 })
+  const { burst } = gather(null, notices, START_MS, { ...SETTINGS, burstNotices: 0, alertBurstNotices: 0 })
   if (burst.held === null) throw new Error('nothing is held')
   return summaryOf(burst.held)
 }
@@ -52,6 +53,24 @@ describe('a burst', () => {
     })
   })
 
+  it('of alerts has a limit of its own, and counts an alert that opened and closed once', () => {
+    const alert = (device: string, what: string, changes: Partial<BurstNotice> = {}) =>
+      notice(`${device} ${what}`, {
+        type: 'TELEMETRY_ALERT',
+        burst: { key: 'alert-rule:1', subject: 'rule Too hot', label: `${device} ${what}` },
+        ...changes,
+      })
+    const opened = Array.from({ length: 7 }, (_, i) => alert(`D${i}`, '87 (above 80)'))
+    const first = gather(null, opened, START_MS, SETTINGS)
+    expect(first.told).toHaveLength(5)
+    const second = gather(stored(first.burst), [alert('D6', 'is back')], START_MS + 1, SETTINGS)
+    expect(second.told).toEqual([])
+    const { title, content } = summaryOf(second.burst.held as NonNullable<Burst['held']>)
+    expect(title).toBe('2 more alerts of rule Too hot')
+    expect(content).toBe('2 more alerts of rule Too hot: D5 87 (above 80), D6 is back')
+    expect(summaryAfter([alert('D1', 'is back')]).title).toBe('1 more alert of rule Too hot')
+  })
+
   it('names the first twenty, and says how many more there are', () => {
     const { title, content } = summaryAfter(devices(32))
     expect(title).toBe('32 more changes at gateway sub-12')
@@ -70,7 +89,10 @@ describe('a burst', () => {
 
   it('stays of bounded size, whatever comes', () => {
     const many = Array.from({ length: 3_000 }, (_, i) =>
-      notice(`${'x'.repeat(1_000)}${i}`, { siteIds: [i + 1], recipients: i % 2 === 0 ? 'subscribers' : [`user-${i}`] }),
+      notice(`${'x'.repeat(1_000)}${i}`, {
+        siteIds: [i + 1],
+        recipients: i % 2 === 0 ? SUBSCRIBERS : named(`user-${i}`),
+      }),
     )
     const { burst, told } = gather(null, many, START_MS, SETTINGS)
     // Those of which the list of sites or people has grown too long are told on their own.
@@ -129,15 +151,15 @@ describe('a burst', () => {
     const summary = summaryAfter([
       notice('D1 OFFLINE', { severity: 'INFO', siteIds: [1] }),
       notice('D2 ERROR', { severity: 'CRITICAL', siteIds: [2] }),
-      notice('D3 OFFLINE', { severity: 'INFO', siteIds: [3], recipients: ['ann'] }),
+      notice('D3 OFFLINE', { severity: 'INFO', siteIds: [3], recipients: named('ann') }),
       notice('D4 OFFLINE', { severity: 'INFO', siteIds: [4] }),
     ])
     expect(summary.severity).toBe('CRITICAL')
     expect(summary.siteId).toBeNull()
     expect(summary.audiences).toEqual([
-      { type: 'DEVICE_STATUS', severity: 'INFO', siteIds: [1, 4], recipients: 'subscribers' },
-      { type: 'DEVICE_STATUS', severity: 'CRITICAL', siteIds: [2], recipients: 'subscribers' },
-      { type: 'DEVICE_STATUS', severity: 'INFO', siteIds: [3], recipients: ['ann'] },
+      { type: 'DEVICE_STATUS', severity: 'INFO', siteIds: [1, 4], recipients: SUBSCRIBERS },
+      { type: 'DEVICE_STATUS', severity: 'CRITICAL', siteIds: [2], recipients: SUBSCRIBERS },
+      { type: 'DEVICE_STATUS', severity: 'INFO', siteIds: [3], recipients: named('ann') },
     ])
   })
 })

@@ -3,11 +3,11 @@
 import { expect, it } from 'vitest'
 import { NOTIFICATIONS } from '../../../cloud/bus/catalogue.ts'
 import type { DatabaseHandle } from '../../../cloud/database/database.ts'
-import type { Notifications } from '../../../cloud/notifications/notifications.ts'
+import { type Notifications, SUBSCRIBERS } from '../../../cloud/notifications/notifications.ts'
 import { bunPath, startChild } from '../../support/child.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
-import { deviceNotice, notificationCore, someNotice } from '../../support/notification-core.ts'
+import { deviceNotice, named, notificationCore, someNotice } from '../../support/notification-core.ts'
 import { numberedNotice } from '../../support/numbered-notice.ts'
 import { embeddedBus } from '../../support/outbox-relay.ts'
 import { readTopics } from '../../support/topic-reader.ts'
@@ -74,26 +74,31 @@ await describeOnEveryDatabase('notifications', (databases) => {
     await preferences.change('critical', { types: { TELEMETRY_ALERT: { minSeverity: 'CRITICAL' } } })
     await preferences.change('none', { types: { TELEMETRY_ALERT: { enabled: false } } })
     await preferences.change('named-only', { subscribed: false })
-    const subscribers = { recipients: 'subscribers' } as const
+    const subscribers = { recipients: SUBSCRIBERS }
     const everybody = ['everything', 'site-1', 'critical', 'none', 'named-only', 'stranger', 'not a user', '']
     await tell(
       someNotice({ ...subscribers, title: 'a' }),
       someNotice({ ...subscribers, title: 'b', siteIds: [2, 3] }),
       someNotice({ ...subscribers, title: 'c', severity: 'CRITICAL', siteIds: null }),
-      someNotice({ recipients: everybody, title: 'd', siteIds: [2] }),
-      someNotice({ recipients: everybody, title: 'e', severity: 'CRITICAL' }),
-      someNotice({ recipients: [], title: 'f' }),
+      someNotice({ recipients: named(...everybody), title: 'd', siteIds: [2] }),
+      someNotice({ recipients: named(...everybody), title: 'e', severity: 'CRITICAL' }),
+      someNotice({ recipients: named(), title: 'f' }),
+      someNotice({
+        recipients: { userIds: ['everything', 'site-1', 'stranger'], subscribers: true },
+        title: 'g',
+        siteIds: [2],
+      }),
     )
     const told = async (userId: string) => (await titlesOf(notifications, userId)).toSorted().join('')
-    expect(await told('everything')).toBe('abcde')
-    expect(await told('site-1')).toBe('acde')
+    expect(await told('everything')).toBe('abcdeg')
+    expect(await told('site-1')).toBe('acdeg')
     expect(await told('critical')).toBe('ce')
     // What is CRITICAL and names somebody is told whatever they switched off.
     expect(await told('none')).toBe('e')
     expect(await told('named-only')).toBe('de')
-    expect(await told('stranger')).toBe('de')
+    expect(await told('stranger')).toBe('deg')
     expect(await told('not a user')).toBe('')
-    expect(notifications.stats()).toMatchObject({ stored: { TELEMETRY_ALERT: 16 }, recipientsInvalid: 2 })
+    expect(notifications.stats()).toMatchObject({ stored: { TELEMETRY_ALERT: 19 }, repeated: 0, recipientsInvalid: 2 })
   })
 
   it('come quietly in quiet hours, and are there all the same', async () => {
@@ -204,7 +209,7 @@ await describeOnEveryDatabase('notifications', (databases) => {
     const { notifications, tell } = notificationCore(await databases.open(), null, {}, clock)
     const { inbox } = notifications
     for (const title of ['a', 'b', 'c']) {
-      await tell(someNotice({ title, recipients: ['ann', 'bob'] }))
+      await tell(someNotice({ title, recipients: named('ann', 'bob') }))
       clock.advance(1_000)
     }
     const [c, b] = (await inbox.list('ann')).items
@@ -255,15 +260,13 @@ await describeOnEveryDatabase('notifications', (databases) => {
       const rows = part.map((user) => ({ ...user, created_at_ms: 0, updated_at_ms: 0 }))
       await kysely.insertInto('notification_preferences').values(rows).execute()
     }
-    const notice = someNotice()
     const notices = [
-      notice,
-      someNotice({ recipients: 'subscribers' }),
-      { ...notice, recipients: 'subscribers' as const },
+      someNotice({ recipients: { userIds: ['ann', 'user-7'], subscribers: true } }),
+      someNotice({ recipients: SUBSCRIBERS }),
     ]
     // It dies before it tells anybody but those who are named.
     await database.transaction((transaction) => dying.notifications.notify(notices, transaction))
-    expect(await outboxed(database)).toMatchObject([{ key: 'ann' }])
+    expect((await outboxed(database)).map(({ key }) => key).toSorted()).toEqual(['ann', 'user-7'])
     const isTold = async () => (await kysely.selectFrom('notification_fan_outs').select('id').execute()).length === 0
     expect(await isTold()).toBe(false)
     await core.notifications.start()

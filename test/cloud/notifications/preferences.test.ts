@@ -17,7 +17,7 @@ const audience: fc.Arbitrary<Audience> = fc.record({
   type,
   severity,
   siteIds: sites,
-  recipients: fc.oneof(fc.constant('subscribers' as const), fc.subarray(['ann', 'bob'])),
+  recipients: fc.record({ userIds: fc.subarray(['ann', 'bob']), subscribers: fc.boolean() }),
 })
 const preferences: fc.Arbitrary<PreferenceChanges> = fc.record(
   {
@@ -67,13 +67,11 @@ describe('preferences', () => {
         const told = isTold('ann', wanted, about)
         const { enabled, minSeverity } = wanted.types[about.type]
         const asked = enabled && SEVERITIES.indexOf(about.severity) >= SEVERITIES.indexOf(minSeverity)
-        if (about.recipients === 'subscribers') {
-          const here =
-            about.siteIds === null || wanted.sites === null || about.siteIds.some((id) => wanted.sites?.includes(id))
-          expect(told).toBe(wanted.subscribed && asked && here)
-        } else {
-          expect(told).toBe(about.recipients.includes('ann') && (asked || about.severity === 'CRITICAL'))
-        }
+        const here =
+          about.siteIds === null || wanted.sites === null || about.siteIds.some((id) => wanted.sites?.includes(id))
+        const subscribes = about.recipients.subscribers && wanted.subscribed && asked && here
+        const named = about.recipients.userIds.includes('ann') && (asked || about.severity === 'CRITICAL')
+        expect(told).toBe(subscribes || named)
       }),
     )
   })
@@ -81,7 +79,7 @@ describe('preferences', () => {
   it('of a user who never said anything let through what names them, and nothing else', () => {
     fc.assert(
       fc.property(audience, (about) => {
-        const named = about.recipients !== 'subscribers' && about.recipients.includes('ann')
+        const named = about.recipients.userIds.includes('ann')
         expect(isTold('ann', DEFAULT_PREFERENCES, about)).toBe(named)
       }),
     )

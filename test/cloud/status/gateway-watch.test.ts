@@ -82,7 +82,7 @@ await describeOnEveryDatabase('the watch over gateways', (database) => {
         relatedEntityId: 'gw-1',
         siteIds: [3, 7],
         key: `gateway-outage/gw-1/${START_MS}/begin`,
-        recipients: 'subscribers',
+        recipients: { userIds: [], subscribers: true },
         burst: { key: 'gateway-outages', subject: 'gateways', label: 'gw-1 offline' },
         atMs: START_MS + MINUTE_MS + 1,
       },

@@ -4,6 +4,7 @@ import { formatDuration } from '../../shared/cli/format.ts'
 import { type Notice, type Severity, SUBSCRIBERS } from '../notifications/notifications.ts'
 import type { DeviceStatus } from '../registry/device.ts'
 import type { StatusEvent } from '../registry/device-event.ts'
+import { CLOUD_GATEWAY } from '../registry/device-event.ts'
 import type { AlertRule } from './alert-rule.ts'
 import type { AlertView, CloseReason } from './alert-view.ts'
 import { describeCondition } from './condition.ts'
@@ -25,9 +26,6 @@ const SEVERITY_OF_STATUS: Readonly<Record<DeviceStatus, Severity>> = {
   OFFLINE: 'WARNING',
   ERROR: 'CRITICAL',
 }
-
-/** Gateway of the records that the cloud makes itself. */
-const CLOUD = '$cloud'
 
 export function openedNotice(alert: ToldAlert, value: number): Notice {
   const { rule, serialNumber, siteId, openedAtMs } = alert
@@ -111,7 +109,7 @@ export function withdrawnNotice(alerts: readonly AlertView[], reason: CloseReaso
 /** Of a change of status that was not backfilled. */
 export function statusNotice(event: StatusEvent): Notice {
   const { deviceId, siteId, serialNumber, status, reason, gatewayId, seq, atMs } = event
-  const ofCloud = gatewayId === null || gatewayId === CLOUD
+  const ofCloud = gatewayId === null || gatewayId === CLOUD_GATEWAY
   return {
     type: 'DEVICE_STATUS',
     severity: SEVERITY_OF_STATUS[status],

@@ -2,6 +2,7 @@
 
 import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -51,7 +52,6 @@ export type WithAlert = (alert: AlertView, transaction: Transaction<Database>) =
 
 /** Alerts escalated, or closed for want of a rule, in one transaction. */
 const ALERTS_PER_ROUND = 100
-const DAY_MS = 24 * 60 * 60 * 1_000
 
 export class Alerts implements Part {
   readonly name = 'alerts'

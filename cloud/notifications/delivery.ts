@@ -7,6 +7,7 @@
  * `webhook-id`. Notifications of a user arrive in order; those of several users side by side.
  */
 
+import { HOUR_MS } from '../../shared/durations.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -29,7 +30,6 @@ const REMEMBERED_MAX = 10_000
 const IDLE_GATHER_MS = 1_000
 /** How long posts that are under way at a stop may take to be answered, milliseconds. */
 const STOP_GRACE_MS = 1_000
-const HOUR_MS = 3_600_000
 
 export interface WebhookSettings {
   /** '' for none. */

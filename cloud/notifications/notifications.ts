@@ -5,6 +5,7 @@
 
 import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { nextTurn } from '../../shared/waiting.ts'
@@ -66,7 +67,6 @@ const SUMMARY_PERIOD_MS = 1_000
 /** Bursts that end in one transaction. */
 const BURSTS_PER_STEP = 50
 const PURGE_PERIOD_MS = 60 * 60 * 1000
-const DAY_MS = 24 * 60 * 60 * 1000
 
 export class Notifications implements Notifier, Part {
   readonly name = 'notifications'

@@ -4,6 +4,9 @@ import { SERIAL_NUMBER_PATTERN } from '../../shared/mqtt-topics.ts'
 import type { ConsumedRecord } from '../bus/bus.ts'
 import { DEVICE_STATUSES, type DeviceStatus } from './device.ts'
 
+/** The gateway of what the cloud says of a device by itself, such as that it is silent. No gateway can have this name. */
+export const CLOUD_GATEWAY = '$cloud'
+
 /** Device and site ids are 32-bit in the database. */
 const ID_MAX = 2 ** 31 - 1
 /** Sequences stand in 53 bits. */

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
@@ -49,7 +50,6 @@ const GATEWAYS_AT_ONCE = 100
 /** Outages removed by one statement, and how often it is looked for old ones. */
 const PURGED_AT_ONCE = 500
 const PURGE_PERIOD_MS = 3_600_000
-const DAY_MS = 86_400_000
 
 export class GatewayWatch implements Part {
   readonly name = 'gateway-watch'

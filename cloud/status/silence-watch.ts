@@ -15,6 +15,7 @@ import type { Outbox } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { Duty } from '../database/duty.ts'
 import type { Database } from '../database/schema.ts'
+import { CLOUD_GATEWAY } from '../registry/device-event.ts'
 import { statusRecordValue } from '../registry/status-record.ts'
 import { Hearing } from './hearing.ts'
 import type { SilenceSettings } from './silence.ts'
@@ -52,8 +53,6 @@ const DEVICES_PER_STEP = 2_000
 const DEVICES_A_ROUND = 20_000
 /** Devices that one transaction makes OFFLINE. */
 const CLAIMED_AT_ONCE = 500
-/** Marks what the cloud says of a device by itself. No gateway can have this name. */
-const CLOUD = '$cloud'
 
 export class SilenceWatch implements Part {
   readonly name = 'silence-watch'
@@ -174,9 +173,9 @@ export class SilenceWatch implements Part {
       key: change.serialNumber,
       value: statusRecordValue(change),
       headers: {
-        gateway: CLOUD,
+        gateway: CLOUD_GATEWAY,
         seq: String(this.drawSequence()),
-        epoch: CLOUD,
+        epoch: CLOUD_GATEWAY,
         receivedAt: new Date(change.atMs).toISOString(),
       },
     }))

@@ -5,6 +5,7 @@
 
 import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
+import { DAY_MS, HOUR_MS } from '../../shared/durations.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { nextTurn } from '../../shared/waiting.ts'
@@ -37,8 +38,6 @@ export interface StatusHistoryOptions {
 /** What is asked of a device for its availability. */
 export type JudgedDevice = Pick<Device, 'id' | 'status' | 'statusAtMs'>
 
-const HOUR_MS = 3_600_000
-const DAY_MS = 24 * HOUR_MS
 /** Changes read at once; more of them take several reads. */
 const POINTS_PER_READ = 5_000
 

@@ -4,7 +4,13 @@ import { DAY_MS } from '../../shared/durations.ts'
 import type { ConsumedRecord } from '../bus/bus.ts'
 import { DEVICE_STATUS } from '../bus/catalogue.ts'
 import type { Unusable } from '../bus/record-consumer.ts'
-import { type Reading, readReading, readStatusEvent, type StatusEvent } from '../registry/device-event.ts'
+import {
+  CLOUD_GATEWAY,
+  type Reading,
+  readReading,
+  readStatusEvent,
+  type StatusEvent,
+} from '../registry/device-event.ts'
 
 export interface ReadingArrival {
   readonly kind: 'reading'
@@ -32,8 +38,6 @@ export interface Heard {
 
 /** How far ahead of our clock an event time may be, milliseconds: a day for clocks that are wrong, one for ours. */
 const FUTURE_MS = 2 * DAY_MS
-/** The gateway of records that the cloud itself made. */
-const CLOUD_GATEWAY = '$cloud'
 
 /** @param acceptedAgeMs how old a reading may be at `nowMs`. */
 export function readArrival(record: ConsumedRecord, nowMs: number, acceptedAgeMs: number): Arrival | Unusable {

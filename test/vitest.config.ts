@@ -21,7 +21,7 @@ export default defineConfig({
           root,
           include: ['test/**/*.test.ts'],
           exclude: HEAVY,
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 0 },
           ...timeouts,
         },

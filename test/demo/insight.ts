@@ -24,7 +24,7 @@ interface CompletenessBody {
 /** Whoever is told in the demo. */
 const OPERATOR = 'operator'
 const LOOK_MS = 200
-const COUNTED_TIMEOUT_MS = 30_000
+const SETTLED_TIMEOUT_MS = 30_000
 const LIST_MAX = 10_000
 
 const apiOf = (stage: Stage): ApiClient => new ApiClient({ url: stage.cloud.apiUrl, clock, random })
@@ -39,14 +39,18 @@ export async function watchMeters(stage: Stage): Promise<void> {
   })
 }
 
-/** Waits until `expected` readings are counted, or until it takes too long; null when it was interrupted. */
+/**
+ * Waits until `expected` readings are counted and nothing is left to wait for, or until it takes too long; null when it was
+ * interrupted.
+ */
 export async function lookBack(stage: Stage, expected: number, signal: AbortSignal): Promise<InsightResult | null> {
   const api = apiOf(stage)
   const path = `/api/v1/sites/${SITE_ID}/completeness`
   const beganMs = clock.monotonicMs()
   for (;;) {
     const { verdict, arrived } = await api.get<CompletenessBody>(path, { from: '2000-01-01T00:00:00Z' })
-    if (arrived.records >= expected || clock.monotonicMs() - beganMs > COUNTED_TIMEOUT_MS) {
+    const isSettled = arrived.records >= expected && verdict === 'COMPLETE'
+    if (isSettled || clock.monotonicMs() - beganMs > SETTLED_TIMEOUT_MS) {
       const alerts = await api.list('/api/v1/alerts', {}, LIST_MAX)
       const told = await api.list(`/api/v1/users/${OPERATOR}/notifications`, { type: 'TELEMETRY_ALERT' }, LIST_MAX)
       return { counted: arrived.records, verdict, alerts: alerts.items.length, told: told.items.length }

@@ -43,7 +43,7 @@ const FUTURE_MS = 2 * DAY_MS
 export function readArrival(record: ConsumedRecord, nowMs: number, acceptedAgeMs: number): Arrival | Unusable {
   if (record.topic === DEVICE_STATUS) {
     const event = readStatusEvent(record)
-    return 'unusable' in event ? event : { kind: 'status', event, heard: heardOf(record, event) }
+    return 'unusable' in event ? event : { kind: 'status', event, heard: heardOf(event) }
   }
   const event = readReading(record)
   if ('unusable' in event) return event
@@ -52,7 +52,7 @@ export function readArrival(record: ConsumedRecord, nowMs: number, acceptedAgeMs
       kind: 'reading',
       event,
       text: JSON.stringify(event.fields),
-      heard: heardOf(record, event),
+      heard: heardOf(event),
     }
   )
 }
@@ -75,13 +75,13 @@ function unacceptableTime(atMs: number, nowMs: number, acceptedAgeMs: number): U
   return null
 }
 
-function heardOf({ headers }: ConsumedRecord, event: Reading | StatusEvent): Heard {
-  const { busAtMs, receivedAtMs, backfill, gatewayId } = event
+function heardOf(event: Reading | StatusEvent): Heard {
+  const { busAtMs, receivedAtMs, backfill, replayed, gatewayId } = event
   // What the cloud says of a silent device, and a gateway of one that left it, is no word of the device.
   const silent = gatewayId === CLOUD_GATEWAY || ('status' in event && event.status === 'OFFLINE')
   if (silent) return { atMs: null, live: false }
   // A replayed dead letter is as old as a backfilled record.
-  if (backfill || headers.replayOf !== undefined) return { atMs: Math.min(receivedAtMs, busAtMs), live: false }
+  if (backfill || replayed) return { atMs: Math.min(receivedAtMs, busAtMs), live: false }
   return { atMs: busAtMs, live: true }
 }
 

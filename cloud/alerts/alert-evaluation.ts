@@ -5,6 +5,7 @@
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { ComplaintLimit } from '../../shared/complaint-limit.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -68,8 +69,6 @@ export interface AlertEvaluationStats {
 const CASES_PER_TURN = 1_000
 /** Rules that change while a batch is judged make it be judged again, so often before it is left for later. */
 const ROUNDS_MAX = 5
-/** Failures of the refresh that follow one another are logged once in this long, milliseconds. */
-const COMPLAINT_PERIOD_MS = 60_000
 
 export class AlertEvaluation implements Part {
   readonly name = 'alert evaluation'
@@ -85,10 +84,11 @@ export class AlertEvaluation implements Part {
   private signature: string | null = null
   private timer: Timer | null = null
   private refreshing: Promise<void> | null = null
-  private complainedAtMs = Number.NEGATIVE_INFINITY
+  private readonly complaints: ComplaintLimit
   private stopped = false
 
   constructor(options: AlertEvaluationOptions) {
+    this.complaints = new ComplaintLimit(options.clock)
     const { bus, database, rules, parking, clock, random, log } = options
     this.options = options
     this.rules = new AlertRuleStore(database)
@@ -149,10 +149,8 @@ export class AlertEvaluation implements Part {
     try {
       await this.refresh()
     } catch (error) {
-      const { clock, log } = this.options
-      const nowMs = clock.monotonicMs()
-      if (this.stopped || nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
-      this.complainedAtMs = nowMs
+      const { log } = this.options
+      if (this.stopped || !this.complaints.isDue()) return
       log.warn({ error: messageOf(error) }, 'alert rules could not be refreshed; the known ones go on')
     }
   }

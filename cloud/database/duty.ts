@@ -6,6 +6,7 @@
 
 import { sql } from 'kysely'
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { ComplaintLimit } from '../../shared/complaint-limit.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -37,8 +38,6 @@ const LEASE_MIN_MS = 10_000
 const RENEWALS_A_LEASE = 3
 /** A lease that ends later than this many leases from now was taken by a clock that has been set back since. */
 const LEASES_AHEAD_MAX = 10
-/** Failures that follow one another are logged once in this long, milliseconds. */
-const COMPLAINT_PERIOD_MS = 60_000
 
 /** Since when this core has the duty, and when it last made sure. */
 interface Held {
@@ -55,9 +54,10 @@ export class Duty implements Part {
   private round: Promise<void> | null = null
   private renewing: Promise<void> | null = null
   private held: Held | null = null
-  private complainedAtMs = Number.NEGATIVE_INFINITY
+  private readonly complaints: ComplaintLimit
 
   constructor(options: DutyOptions) {
+    this.complaints = new ComplaintLimit(options.clock)
     this.options = options
     this.name = options.name
     this.leaseMs = options.leaseMs ?? Math.max(LEASE_MIN_MS, 3 * options.periodMs)
@@ -96,14 +96,12 @@ export class Duty implements Part {
 
   /** Never rejects. */
   private async go(): Promise<void> {
-    const { clock, log, name } = this.options
+    const { log, name } = this.options
     try {
       const held = await this.hold()
       if (held !== null && !this.stopping.signal.aborted) await this.work(held)
     } catch (error) {
-      const nowMs = clock.monotonicMs()
-      if (this.stopping.signal.aborted || nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
-      this.complainedAtMs = nowMs
+      if (this.stopping.signal.aborted || !this.complaints.isDue()) return
       log.warn({ duty: name, error: messageOf(error) }, 'a duty failed; trying again')
     }
   }

@@ -5,6 +5,7 @@
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { ComplaintLimit } from '../../shared/complaint-limit.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -60,8 +61,6 @@ const SPACING_MS = 10
 const FAILURE_CAP_MS = 5_000
 const ASIDE_MS = 60_000
 const ASIDE_MAX = 500
-/** A failing database is told of once in this long, milliseconds. */
-const COMPLAINT_PERIOD_MS = 60_000
 
 export class CommandDispatcher implements Part {
   readonly name = 'command dispatcher'
@@ -78,9 +77,10 @@ export class CommandDispatcher implements Part {
   private endedAtMs = Number.NEGATIVE_INFINITY
   private sweepDueAtMs = Number.NEGATIVE_INFINITY
   private failures = 0
-  private complainedAtMs = Number.NEGATIVE_INFINITY
+  private readonly complaints: ComplaintLimit
 
   constructor(options: CommandDispatcherOptions) {
+    this.complaints = new ComplaintLimit(options.clock)
     this.options = options
     const { refusedPauseMs = 5_000, unansweredMs = 30_000, cancelRepeatMs = 5_000, pollMs = 250 } = options
     const isolation = new Isolation({ ...options, asideMs: ASIDE_MS, asideMax: ASIDE_MAX })
@@ -193,9 +193,7 @@ export class CommandDispatcher implements Part {
   }
 
   private complain(error: unknown): void {
-    const nowMs = this.options.clock.monotonicMs()
-    if (nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
-    this.complainedAtMs = nowMs
+    if (!this.complaints.isDue()) return
     this.options.log.warn({ error: messageOf(error) }, 'commands are not handed over; trying again')
   }
 }

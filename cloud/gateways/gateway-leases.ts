@@ -4,6 +4,7 @@
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { ComplaintLimit } from '../../shared/complaint-limit.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
@@ -24,8 +25,6 @@ export interface GatewayLeasesOptions {
 const RENEWALS_A_LEASE = 3
 /** Gateways in one statement. */
 const ROWS_PER_STATEMENT = 500
-/** A failing database is told of once in this long, milliseconds. */
-const COMPLAINT_PERIOD_MS = 60_000
 
 export class GatewayLeases {
   private readonly options: GatewayLeasesOptions
@@ -33,9 +32,10 @@ export class GatewayLeases {
   private readonly held = new Map<string, string>()
   private timer: Timer | null = null
   private renewing: Promise<void> | null = null
-  private complainedAtMs = Number.NEGATIVE_INFINITY
+  private readonly complaints: ComplaintLimit
 
   constructor(options: GatewayLeasesOptions) {
+    this.complaints = new ComplaintLimit(options.clock)
     this.options = options
   }
 
@@ -176,9 +176,7 @@ export class GatewayLeases {
   }
 
   private complain(error: unknown, message: string): void {
-    const nowMs = this.options.clock.monotonicMs()
-    if (nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
-    this.complainedAtMs = nowMs
+    if (!this.complaints.isDue()) return
     this.options.log.warn({ error: messageOf(error), gateways: this.held.size }, message)
   }
 }

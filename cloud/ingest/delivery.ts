@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from '../../shared/clock.ts'
+import { ComplaintLimit } from '../../shared/complaint-limit.ts'
 import { messageOf } from '../../shared/errors.ts'
 import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -43,9 +44,10 @@ export interface BatchOrigin {
 
 export class Delivery {
   private readonly options: DeliveryOptions
-  private complainedAtMs = Number.NEGATIVE_INFINITY
+  private readonly complaints: ComplaintLimit
 
   constructor(options: DeliveryOptions) {
+    this.complaints = new ComplaintLimit(options.clock, COMPLAINT_PERIOD_MS)
     this.options = options
   }
 
@@ -113,11 +115,9 @@ export class Delivery {
   }
 
   private noteFailure(error: unknown): void {
-    const { clock, log, counters } = this.options
+    const { log, counters } = this.options
     counters.retries++
-    const nowMs = clock.monotonicMs()
-    if (nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
-    this.complainedAtMs = nowMs
+    if (!this.complaints.isDue()) return
     log.warn({ error: messageOf(error), retries: counters.retries }, 'ingest waits for a dependency')
   }
 

@@ -4,12 +4,10 @@
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { ComplaintLimit } from '../../shared/complaint-limit.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { GatewayBacklog, GatewayReport, GatewayStore } from './gateway-store.ts'
-
-/** A failing database is told of once in this long, milliseconds. */
-const COMPLAINT_PERIOD_MS = 60_000
 
 export class GatewayReports {
   private readonly store: GatewayStore
@@ -20,9 +18,10 @@ export class GatewayReports {
   private pending = new Map<string, GatewayReport>()
   private timer: Timer | null = null
   private writing: Promise<void> | null = null
-  private complainedAtMs = Number.NEGATIVE_INFINITY
+  private readonly complaints: ComplaintLimit
 
   constructor(options: { store: GatewayStore; clock: Clock; log: Logger; periodMs: number }) {
+    this.complaints = new ComplaintLimit(options.clock)
     this.store = options.store
     this.clock = options.clock
     this.log = options.log
@@ -68,9 +67,7 @@ export class GatewayReports {
           later === undefined ? { ...report, backlog } : { ...later, backlog: later.backlog ?? backlog },
         )
       }
-      const nowMs = this.clock.monotonicMs()
-      if (nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
-      this.complainedAtMs = nowMs
+      if (!this.complaints.isDue()) return
       this.log.warn(
         { error: messageOf(error), gateways: reports.size },
         'gateway reports are not written; trying again',

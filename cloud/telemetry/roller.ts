@@ -6,6 +6,7 @@
 
 import type { Transaction } from 'kysely'
 import type { Clock, Timer } from '../../shared/clock.ts'
+import { ComplaintLimit } from '../../shared/complaint-limit.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -26,8 +27,6 @@ const LIMITS = {
   postgres: { takenMax: 100_000, addedMax: 50_000 },
   sqlite: { takenMax: 6_000, addedMax: 2_000 },
 } as const
-/** Failures that follow one another are logged once in this long, milliseconds. */
-const COMPLAINT_PERIOD_MS = 60_000
 
 export interface RollerOptions {
   readonly database: DatabaseHandle
@@ -46,13 +45,14 @@ export class Roller implements Part {
   private timer: Timer | null = null
   /** The round in hand, and those that were asked for behind it. */
   private rounds: Promise<unknown> = Promise.resolve()
-  private complainedAtMs = Number.NEGATIVE_INFINITY
+  private readonly complaints: ComplaintLimit
   /** Readings that this core has rolled up, and transactions that did. */
   readonly counts = { readings: 0, transactions: 0 }
   /** What waits in the database, of all cores, as of the last look. */
   pending: PendingDeltas = { deltas: 0, readings: 0, oldestAtMs: null }
 
   constructor(options: RollerOptions) {
+    this.complaints = new ComplaintLimit(options.clock)
     this.options = options
   }
 
@@ -80,9 +80,7 @@ export class Roller implements Part {
     this.timer = clock.after(delayMs, () => {
       void this.rollUp()
         .catch((error) => {
-          const nowMs = clock.monotonicMs()
-          if (this.stopping.signal.aborted || nowMs - this.complainedAtMs < COMPLAINT_PERIOD_MS) return
-          this.complainedAtMs = nowMs
+          if (this.stopping.signal.aborted || !this.complaints.isDue()) return
           log.warn({ error: messageOf(error) }, 'readings could not be rolled up; trying again')
         })
         .finally(() => this.schedule())

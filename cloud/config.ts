@@ -23,9 +23,11 @@ import {
   table,
   text,
 } from '../shared/config/keys.ts'
-import { type CrossProblem, loadConfig } from '../shared/config/load.ts'
+import { loadConfig } from '../shared/config/load.ts'
 import { BLOCK_BODY_BYTES_MAX } from '../shared/limits.ts'
 import { alerts, consumers, deadLetters, notifications, status, telemetry } from './config-analytics.ts'
+import { crossProblems } from './config-checks.ts'
+import { approvals, authority, identity } from './config-identity.ts'
 
 export const CLOUD_ENV_PREFIX = 'BUSBAR_CLOUD_'
 /** Names the config file where no --config does. */
@@ -33,12 +35,16 @@ export const CLOUD_CONFIG_VARIABLE = 'BUSBAR_CLOUD_CONFIG'
 /** Where the commands that ask a running core find it. */
 export const CLOUD_URL_VARIABLE = 'BUSBAR_CLOUD_URL'
 
-const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|\[::1\]|localhost)$/
-
 const ingest = section('Where gateways connect.', {
   host: host('127.0.0.1', 'Address to listen on'),
   port: port(7443, 'Port to listen on'),
-  insecure: flag(false, 'Listen without TLS beyond loopback: only on a network that you trust'),
+  publicAddress: text(
+    '',
+    'Address that gateways are told to dial when they enrol; empty means that their own config names it',
+    'host:port, or "" for none',
+    `^$|${ADDRESS_PATTERN}`,
+  ),
+  insecure: flag(false, 'Take gateways without TLS, on loopback only: for a try'),
   windowBytes: bytes(
     4 * MiB,
     [BLOCK_BODY_BYTES_MAX, 1 * GiB],
@@ -59,17 +65,34 @@ const ingest = section('Where gateways connect.', {
   helloTimeoutMs: milliseconds(10_000, [500, 600_000], 'How long a gateway may take to introduce itself'),
   keepaliveMs: milliseconds(10_000, [500, 600_000], 'Time between keepalives'),
   keepaliveTimeoutMs: milliseconds(20_000, [200, 600_000], 'How long an answer to a keepalive may take'),
-  tls: section('TLS of the ingest listener.', {
-    enabled: flag(false, 'Use TLS'),
-    certFile: file('Certificate of this server with its chain, PEM'),
+  tls: section('TLS of the ingest listener; each gateway needs a certificate.', {
+    certFile: file('Certificate of this server with its chain, PEM; none means one made by the authority of gateways'),
     keyFile: file('Private key of the certificate, PEM'),
-    caFile: file('Certificates that gateways are trusted by, PEM; when set a gateway needs one of its own'),
+    caFile: file('Certificates that gateways are trusted by besides the authority, PEM'),
   }),
 })
 
 const api = section('REST and WebSocket.', {
-  host: host('127.0.0.1', 'Address to listen on; loopback only, because nobody logs in yet'),
+  host: host('127.0.0.1', 'Address to listen on; beyond loopback it wants api.tls or api.trustedProxies'),
   port: port(8080, 'Port to listen on'),
+  insecure: flag(false, 'Ask nobody to log in, on loopback only: for a try'),
+  publicUrl: text(
+    '',
+    'URL under which people reach it, for links and for the identity provider; empty means its own address',
+    'an http or https URL without a path, or "" for none',
+    '^(https?://[^/?#]+)?$',
+  ),
+  trustedProxies: list(
+    [],
+    'Proxies that end TLS in front of it: their X-Forwarded-For and -Proto are believed, and nobody else may connect but loopback',
+    'IP addresses or networks such as "10.0.0.0/24"',
+    '^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$',
+  ),
+  tls: section('TLS of REST and WebSocket.', {
+    enabled: flag(false, 'Use TLS'),
+    certFile: file('Certificate of this server with its chain, PEM; none means one made by the authority of gateways'),
+    keyFile: file('Private key of the certificate, PEM'),
+  }),
   allowedOrigins: list(
     [],
     'Web origins besides its own that may change things or open a WebSocket',
@@ -142,6 +165,13 @@ const database = section('The database.', {
     '"sqlite:<path>", "memory:" or "postgres://user:password@host:port/name"',
     '^(sqlite:.+|memory:|postgres(ql)?://.+)$',
   ),
+  tls: section('TLS to PostgreSQL.', {
+    enabled: flag(false, 'Use TLS, and check the certificate of the server'),
+    caFile: file('Certificates that the server is trusted by, PEM; none means those of the system'),
+    certFile: file('Certificate of this client, PEM'),
+    keyFile: file('Private key of the certificate, PEM'),
+    serverName: text('', 'Name that the certificate of the server carries; empty means the host of the URL'),
+  }),
   poolSize: count(10, [1, 1_000], 'connections', 'Connections to PostgreSQL; SQLite has one'),
   connectTimeoutMs: milliseconds(5_000, [200, 120_000], 'How long connecting may take'),
   queryTimeoutMs: milliseconds(30_000, [500, 600_000], 'How long a statement may take'),
@@ -224,6 +254,9 @@ export const CloudConfigSchema = Type.Object({
   kafka,
   bus,
   database,
+  identity,
+  authority,
+  approvals,
   registry,
   commands,
   tasks,
@@ -254,36 +287,4 @@ export function loadCloudConfig(
     ignoredVariables: [CLOUD_CONFIG_VARIABLE, CLOUD_URL_VARIABLE],
     check: crossProblems,
   })
-}
-
-function crossProblems(config: CloudConfig): CrossProblem[] {
-  const { ingest, api, kafka } = config
-  const problems: CrossProblem[] = []
-  const require = (holds: boolean, key: string, message: string) => {
-    if (!holds) problems.push({ key, message })
-  }
-  if (ingest.tls.enabled) {
-    require(ingest.tls.certFile !== '', 'ingest.tls.certFile', 'is required because ingest.tls.enabled is true')
-    require(ingest.tls.keyFile !== '', 'ingest.tls.keyFile', 'is required because ingest.tls.enabled is true')
-  } else {
-    require(ingest.insecure ||
-      LOOPBACK.test(
-        ingest.host,
-      ), 'ingest.host', 'must be a loopback address unless ingest.tls.enabled or ingest.insecure is true')
-  }
-  require(LOOPBACK.test(api.host), 'api.host', 'must be a loopback address: nobody logs in yet')
-  require(api.port === 0 || api.port !== ingest.port, 'api.port', 'must differ from ingest.port')
-  require(ingest.windowBytes <=
-    ingest.inflightBytesMax, 'ingest.windowBytes', 'must not exceed ingest.inflightBytesMax')
-  require(kafka.minInsyncReplicas <=
-    kafka.replicationFactor, 'kafka.minInsyncReplicas', 'must not exceed kafka.replicationFactor')
-  require((kafka.tls.certFile === '') === (kafka.tls.keyFile === ''), kafka.tls.certFile === ''
-    ? 'kafka.tls.certFile'
-    : 'kafka.tls.keyFile', 'is required because the other of certFile and keyFile is set')
-  const { webhook } = config.notifications
-  require(webhook.url === '' ||
-    webhook.secret !== '', 'notifications.webhook.secret', 'is required because notifications.webhook.url is set')
-  require(kafka.sasl.mechanism === 'none' ||
-    kafka.sasl.username !== '', 'kafka.sasl.username', 'is required because kafka.sasl.mechanism is set')
-  return problems
 }

@@ -25,6 +25,7 @@ import type { CloudConfig } from './config.ts'
 import { openDatabase } from './database/database.ts'
 import { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import { DeviceCommands, Gateways } from './gateways/gateways.ts'
+import { LOCAL_AUTHENTICATION } from './identity/identity.ts'
 import type { IngestTls } from './ingest/listener.ts'
 import { Ingest } from './ingest/server.ts'
 import { createInsight } from './insight.ts'
@@ -83,7 +84,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   const { tls, ...ingestSettings } = config.ingest
   const ingest = new Ingest({
     ...ingestSettings,
-    ...(tls.enabled ? { tls: readTlsFiles('ingest.tls', tls) as IngestTls } : {}),
+    ...(tls.certFile !== '' ? { tls: readTlsFiles('ingest.tls', tls) as IngestTls } : {}),
     bus,
     database,
     registry,
@@ -101,6 +102,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     tasks,
     routes: insight.routes,
     feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks), ...insight.feeds },
+    authentication: LOCAL_AUTHENTICATION,
     database,
     bus,
     dependencies: [

@@ -24,14 +24,12 @@ import {
   text,
 } from '../shared/config/keys.ts'
 import { type CrossProblem, loadConfig } from '../shared/config/load.ts'
-import { RECORD_BYTES_MAX } from '../shared/limits.ts'
+import { isLoopback } from '../shared/loopback.ts'
+import { mqtt, mqttProblems } from './config-mqtt.ts'
 
 export const EDGE_ENV_PREFIX = 'BUSBAR_EDGE_'
 /** Names the config file where no --config does. */
 export const EDGE_CONFIG_VARIABLE = 'BUSBAR_EDGE_CONFIG'
-
-/** Topic and headers of the longest PUBLISH, so that a payload of RECORD_BYTES_MAX fits in a frame. */
-const MQTT_OVERHEAD_BYTES_MAX = 512
 
 const gateway = section('This gateway.', {
   id: requiredText(
@@ -44,65 +42,6 @@ const gateway = section('This gateway.', {
     './data/edge',
     'Where the spool, the MQTT sessions, the commands and the device credentials are kept',
   ),
-})
-
-const mqtt = section('The MQTT broker of the devices.', {
-  insecure: flag(false, 'Let clients in without a password, as observers and as any device: only on a workbench'),
-  frameBytesMax: bytes(
-    RECORD_BYTES_MAX + MQTT_OVERHEAD_BYTES_MAX,
-    [1 * KiB, RECORD_BYTES_MAX + MQTT_OVERHEAD_BYTES_MAX],
-    'Largest MQTT packet after login; a larger one closes its connection',
-  ),
-  connectFrameBytesMax: bytes(4 * KiB, [256, 64 * KiB], 'Largest CONNECT packet, read before anyone is known'),
-  connectionsMax: count(10_000, [1, 100_000], 'connections', 'Connections at one time; further ones are refused'),
-  connectTimeoutMs: milliseconds(
-    10_000,
-    [500, 120_000],
-    'How long a connection may take until its CONNECT is complete',
-  ),
-  slowSubscriberMs: milliseconds(
-    2_000,
-    [100, 60_000],
-    'How long a subscriber may take nothing before it is disconnected, so that it delays nobody else',
-  ),
-  batchReadingsMax: count(
-    1_000,
-    [1, 100_000],
-    'readings',
-    'Readings in one published array; a longer one is kept whole and goes to the dead letters in the cloud',
-  ),
-  devicesMax: count(100_000, [1, 1_000_000], 'devices', 'Devices remembered for last seen and status'),
-  sessionsMax: count(
-    10_000,
-    [1, 1_000_000],
-    'sessions',
-    'Durable sessions; one more ends the one that is away for longest',
-  ),
-  sessionExpiryDays: count(30, [1, 3_650], 'days', 'A durable session that stays away for so long ends'),
-  sessionQueueMax: count(
-    1_000,
-    [1, 1_000_000],
-    'messages',
-    'Messages kept for a durable session that is away; then the oldest goes',
-  ),
-  retainedMax: count(10_000, [0, 1_000_000], 'messages', 'Retained messages; one on a further topic is not kept'),
-  tcp: section('Plain MQTT.', {
-    enabled: flag(true, 'Listen'),
-    host: host('0.0.0.0', 'Address to listen on'),
-    port: port(1883, 'Port to listen on'),
-  }),
-  tls: section('MQTT over TLS.', {
-    enabled: flag(false, 'Listen'),
-    host: host('0.0.0.0', 'Address to listen on'),
-    port: port(8883, 'Port to listen on'),
-    certFile: file('Certificate of the broker with its chain, PEM'),
-    keyFile: file('Private key of the certificate, PEM'),
-  }),
-  websocket: section('MQTT over WebSocket, for tools in a browser on site.', {
-    enabled: flag(false, 'Listen'),
-    host: host('127.0.0.1', 'Address to listen on'),
-    port: port(8083, 'Port to listen on'),
-  }),
 })
 
 const spool = section('Records on disk that the cloud has not confirmed.', {
@@ -124,7 +63,13 @@ const spool = section('Records on disk that the cloud has not confirmed.', {
 
 const uplink = section('The stream to the cloud.', {
   enabled: flag(true, 'Send what is stored; when off the spool only fills'),
-  address: text('127.0.0.1:7443', 'Ingest address of the cloud', 'host:port', ADDRESS_PATTERN),
+  address: text(
+    '',
+    'Ingest address of the cloud; empty means the one that was told at enrolment',
+    'host:port, or "" for none',
+    `^$|${ADDRESS_PATTERN}`,
+  ),
+  insecure: flag(false, 'Dial the cloud without TLS, on loopback only: for a try'),
   order: choice(
     'live-first',
     ['live-first', 'strict'],
@@ -142,10 +87,9 @@ const uplink = section('The stream to the cloud.', {
   ackTimeoutMs: milliseconds(30_000, [1_000, 600_000], 'How long an acknowledgement may take before redialling'),
   backoffBaseMs: milliseconds(200, [10, 60_000], 'Upper bound of the first wait before redialling; it doubles'),
   backoffMaxMs: milliseconds(15_000, [100, 3_600_000], 'Upper bound of every wait before redialling'),
-  tls: section('TLS to the cloud.', {
-    enabled: flag(false, 'Use TLS'),
+  tls: section('TLS to the cloud, where the certificate is not from `busbar-edge enroll`.', {
     caFile: file('Certificates that the cloud is trusted by, PEM; none means those of the system'),
-    certFile: file('Certificate of this gateway, PEM'),
+    certFile: file('Certificate of this gateway, PEM; none means the one from enrolment, which renews itself'),
     keyFile: file('Private key of the certificate, PEM'),
     serverName: text('', 'Name that the certificate of the cloud carries; empty means the host of the address'),
   }),
@@ -208,22 +152,17 @@ function crossProblems(config: EdgeConfig): CrossProblem[] {
   const require = (holds: boolean, key: string, message: string) => {
     if (!holds) problems.push({ key, message })
   }
-  require(mqtt.connectFrameBytesMax <=
-    mqtt.frameBytesMax, 'mqtt.connectFrameBytesMax', 'must not exceed mqtt.frameBytesMax')
-  if (mqtt.tls.enabled) {
-    require(mqtt.tls.certFile !== '', 'mqtt.tls.certFile', 'is required because mqtt.tls.enabled is true')
-    require(mqtt.tls.keyFile !== '', 'mqtt.tls.keyFile', 'is required because mqtt.tls.enabled is true')
-  }
-  require(mqtt.tcp.enabled ||
-    mqtt.tls.enabled ||
-    mqtt.websocket
-      .enabled, 'mqtt.tcp.enabled', 'must be true unless mqtt.tls or mqtt.websocket is enabled: devices could not connect')
+  problems.push(...mqttProblems(mqtt))
   require(spool.blockBytesMax * 16 <=
     spool.bytesMax, 'spool.bytesMax', 'must hold at least 16 blocks of spool.blockBytesMax')
   require(uplink.backoffBaseMs <= uplink.backoffMaxMs, 'uplink.backoffBaseMs', 'must not exceed uplink.backoffMaxMs')
   require((uplink.tls.certFile === '') === (uplink.tls.keyFile === ''), uplink.tls.certFile === ''
     ? 'uplink.tls.certFile'
     : 'uplink.tls.keyFile', 'is required because the other of certFile and keyFile is set')
+  require(!uplink.insecure ||
+    isLoopback(
+      uplink.address.replace(/:[0-9]+$/, ''),
+    ), 'uplink.insecure', 'may be true only while uplink.address is a loopback address')
   require(portsDiffer(config), 'mqtt', 'has two listeners on one port; give each its own')
   return problems
 }

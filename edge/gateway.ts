@@ -61,7 +61,7 @@ export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly
   const { enabled: uplinkEnabled, tls, ...uplinkSettings } = config.uplink
   const uplink = new Uplink({
     ...uplinkSettings,
-    ...(tls.enabled ? { tls: uplinkTlsOf(tls) } : {}),
+    ...(tls.caFile !== '' ? { tls: uplinkTlsOf(tls) } : {}),
     spool,
     inbox,
     gatewayId: gateway.id,

@@ -10,8 +10,10 @@ import type { Logger } from '../../shared/log.ts'
 import { aborted } from '../../shared/waiting.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import type { Authentication } from '../identity/identity.ts'
 import type { Tasks } from '../orchestration/orchestration.ts'
 import type { Registry } from '../registry/registry.ts'
+import { callerOfRequest } from './http/caller.ts'
 import { IdempotencyKeys } from './http/idempotency.ts'
 import { refusePublicAddress } from './http/origins.ts'
 import type { Route } from './http/route.ts'
@@ -49,6 +51,7 @@ export interface ApiOptions {
   /** Of the services that bring their own. */
   readonly routes?: readonly Route[]
   /** Keeps the idempotency keys. */
+  readonly authentication: Authentication
   readonly database: Pick<DatabaseHandle, 'kysely'>
   readonly bus: Pick<Bus, 'tail'>
   /** Of the live channels of resources; a channel without one cannot be subscribed to. */
@@ -161,7 +164,7 @@ export class Api implements Part {
   }
 
   private createApp(): Elysia {
-    const { allowedOrigins = [], allowedHosts = [], database, clock, log } = this.options
+    const { allowedOrigins = [], allowedHosts = [], authentication, database, clock, log } = this.options
     const keys = new IdempotencyKeys({
       database: database.kysely,
       clock,
@@ -175,6 +178,10 @@ export class Api implements Part {
         once: (key, route, digest, work) => keys.once(key, route, digest, work),
       },
       origins: { allowedOrigins, allowedHosts },
+      clientOf: (request) => {
+        return { address: this.app?.server?.requestIP(request)?.address ?? '', secure: false }
+      },
+      callerOf: (request, anonymous) => callerOfRequest(request, authentication, anonymous),
       clock,
       log,
       onAnswer: (method, route, status, durationMs) => {

@@ -5,8 +5,10 @@
 
 import type { ColumnType, Generated } from 'kysely'
 import type { AnalyticsTables } from './schema-analytics.ts'
+import type { IdentityTables } from './schema-identity.ts'
 
 export * from './schema-analytics.ts'
+export * from './schema-identity.ts'
 
 /** Written once. */
 type Immutable<T> = ColumnType<T, T, never>
@@ -277,7 +279,7 @@ export interface OutboxTable {
   error: string | null
 }
 
-export interface Database extends AnalyticsTables {
+export interface Database extends AnalyticsTables, IdentityTables {
   schema_migrations: SchemaMigrationsTable
   sites: SitesTable
   gateways: GatewaysTable

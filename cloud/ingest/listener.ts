@@ -15,6 +15,7 @@ import {
 } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { GRPC_MESSAGE_BYTES_MAX } from '../../shared/limits.ts'
+import { isLoopback } from '../../shared/loopback.ts'
 
 /** Certificates and keys in PEM. */
 export interface IngestTls {
@@ -110,8 +111,4 @@ function credentialsOf({ host, tls, insecure }: ListenerOptions): ServerCredenti
       cause,
     })
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }

@@ -2,10 +2,11 @@
 
 import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
-import { type AddressInfo, createServer, isIP, type Server, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { WebSocketServer } from 'ws'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { isLoopback } from '../../shared/loopback.ts'
 import { type ListenerKind, SocketTransport, type Transport } from './transport.ts'
 import { WebSocketTransport } from './websocket-transport.ts'
 
@@ -39,11 +40,6 @@ export interface Listener {
 /** Connections waiting to be accepted: a thousand devices return at once after a power cut. */
 const BACKLOG = 1024
 const MQTT_SUBPROTOCOL = 'mqtt'
-
-/** True for addresses that only this machine can reach. */
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
-}
 
 /** @throws BusbarError INSECURE_LISTENER when others than this machine could reach a listener. */
 export function refuseExposed({ tcp, tls, websocket }: ListenerOptions): void {

@@ -10,6 +10,7 @@ import { createRouter } from '../../cloud/api/http/router.ts'
 import { latestRoutes } from '../../cloud/api/routes/latest.ts'
 import { telemetryRoutes } from '../../cloud/api/routes/telemetry.ts'
 import { type DatabaseHandle, openDatabase } from '../../cloud/database/database.ts'
+import { LOCAL_CALLER } from '../../cloud/identity/identity.ts'
 import { Registry } from '../../cloud/registry/registry.ts'
 import { LatestStore } from '../../cloud/telemetry/latest-store.ts'
 import { TelemetryQueries } from '../../cloud/telemetry/telemetry.ts'
@@ -90,6 +91,8 @@ async function serve(database: DatabaseHandle): Promise<{ readonly base: string;
     routes: [...telemetryRoutes({ telemetry, registry, latest, clock }), ...latestRoutes({ registry, latest })],
     context: { bodyBytesMax: 1_024, once: () => Promise.reject(new Error('nothing here has an idempotency key')) },
     origins: { allowedOrigins: [], allowedHosts: [] },
+    clientOf: () => ({ address: '127.0.0.1', secure: false }),
+    callerOf: () => Promise.resolve(LOCAL_CALLER),
     clock,
     log,
     onAnswer: () => undefined,

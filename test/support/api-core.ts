@@ -11,6 +11,7 @@ import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
 import { Parking } from '../../cloud/bus/parking.ts'
 import type { CommandSettings } from '../../cloud/commands/commands.ts'
 import { type DatabaseHandle, openDatabase } from '../../cloud/database/database.ts'
+import { LOCAL_AUTHENTICATION } from '../../cloud/identity/identity.ts'
 import { Registry } from '../../cloud/registry/registry.ts'
 import { Analytics } from '../../cloud/telemetry/analytics.ts'
 import { systemClock } from '../../shared/clock.ts'
@@ -63,6 +64,7 @@ export async function startApiCore(
     registry,
     latest,
     commands: core.commands,
+    authentication: LOCAL_AUTHENTICATION,
     database,
     bus,
     dependencies: [

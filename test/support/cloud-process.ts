@@ -47,8 +47,9 @@ export async function startCloud(options: CloudProcessOptions = {}): Promise<Clo
   const apiPort = options.apiPort ?? (await freePort())
   const configPath = join(dir, 'cloud.toml')
   const base: TomlTable = {
-    ingest: { port: ingestPort },
-    api: { port: apiPort },
+    ingest: { port: ingestPort, insecure: true },
+    api: { port: apiPort, insecure: true },
+    identity: { masterKeyFile: join(dir, 'master.key') },
     bus: { dir: busDir },
     kafka: options.kafkaBrokers === undefined ? {} : { brokers: options.kafkaBrokers },
     database: { url: options.databaseUrl ?? `sqlite:${join(dir, 'busbar.db')}` },

@@ -72,7 +72,7 @@ export async function startEdge(options: EdgeProcessOptions = {}): Promise<EdgeP
     uplink:
       uplinkPort === undefined
         ? { enabled: false }
-        : { address: `127.0.0.1:${uplinkPort}`, backoffBaseMs: 50, backoffMaxMs: 500 },
+        : { address: `127.0.0.1:${uplinkPort}`, insecure: true, backoffBaseMs: 50, backoffMaxMs: 500 },
     health: { port: healthPort },
     log: { format: 'json' },
   }

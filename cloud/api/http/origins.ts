@@ -4,8 +4,8 @@
  * pointed at 127.0.0.1 to look like our own (DNS rebinding). Programs send no Origin and are let in.
  */
 
-import { isIPv4 } from 'node:net'
 import { BusbarError } from '../../../shared/errors.ts'
+import { isLoopback } from '../../../shared/loopback.ts'
 import { Problem } from './problem.ts'
 
 export interface OriginRules {
@@ -15,14 +15,9 @@ export interface OriginRules {
   readonly allowedHosts: readonly string[]
 }
 
-export function isLoopbackHost(host: string): boolean {
-  const name = host.toLowerCase().replace(/^\[(.*)\]$/, '$1')
-  return name === 'localhost' || name === '::1' || (isIPv4(name) && name.startsWith('127.'))
-}
-
 /** Throws API_NOT_LOOPBACK unless only this machine can reach `host`. */
 export function refusePublicAddress(host: string): void {
-  if (isLoopbackHost(host)) return
+  if (isLoopback(host)) return
   throw new BusbarError(`api.host is ${host}; the API has no users to check yet, so it listens on loopback only`, {
     code: 'API_NOT_LOOPBACK',
     hint: 'Set api.host to 127.0.0.1 and reach it from elsewhere through an SSH tunnel (ssh -L).',
@@ -34,7 +29,7 @@ export function checkOrigin(request: Request, rules: OriginRules): void {
   const host = request.headers.get('host')
   if (host !== null) {
     const name = host.replace(/:[0-9]+$/, '')
-    if (!isLoopbackHost(name) && !rules.allowedHosts.includes(name)) {
+    if (!isLoopback(name) && !rules.allowedHosts.includes(name)) {
       throw new Problem('HOST_REFUSED', `The request asks for the host ${name}.`, {
         hint: 'Use 127.0.0.1 or localhost, or add the name to api.allowedHosts.',
       })

@@ -2,6 +2,7 @@
 
 import { type Static, Type } from '@sinclair/typebox'
 import { BusbarError } from '../../../shared/errors.ts'
+import { IdentityError } from '../../identity/identity.ts'
 import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from '../../registry/errors.ts'
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
@@ -35,6 +36,9 @@ export type ProblemDetails = Omit<Static<typeof ProblemSchema>, 'errors'> & { er
 /** The kinds of problem a client can meet and their statuses. */
 const KINDS = {
   BODY_MALFORMED: [400, 'The body is not JSON'],
+  UNAUTHENTICATED: [401, 'Nobody is logged in'],
+  FORBIDDEN: [403, 'The caller may not do this'],
+  TOO_MANY_REQUESTS: [429, 'There were too many attempts'],
   HOST_REFUSED: [421, 'The request is meant for another host'],
   ORIGIN_REFUSED: [403, 'Pages of this origin may not use the API'],
   NOT_FOUND: [404, 'There is no such thing'],
@@ -134,6 +138,12 @@ export function problemOf(error: unknown): Problem {
       remedy,
     }))
     return new Problem('INVALID_INPUT', error.message, { errors, cause: error })
+  }
+  if (error instanceof IdentityError) {
+    const headers: Record<string, string> = {}
+    if (error.refusal === 'UNAUTHENTICATED') headers['www-authenticate'] = 'Bearer'
+    if (error.retryAfter !== undefined) headers['retry-after'] = String(error.retryAfter)
+    return new Problem(error.refusal, error.message, { code: error.code, hint: error.hint, headers, cause: error })
   }
   if (error instanceof AlreadyRegisteredError) return passedOn('CONFLICT', error)
   if (error instanceof NotRegisteredError) return passedOn('NOT_FOUND', error)

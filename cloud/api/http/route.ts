@@ -6,7 +6,8 @@
 import type { Static, TObject, TSchema } from '@sinclair/typebox'
 import type { Transaction } from 'kysely'
 import type { Database } from '../../database/schema.ts'
-import type { RequiredPermission } from '../permission.ts'
+import type { Caller } from '../../identity/identity.ts'
+import { allowedAt, type RequiredPermission, requireRole, requireSelf } from '../permission.ts'
 import { readJsonBody } from './body.ts'
 import { type InvalidInput, Problem, type ProblemKind } from './problem.ts'
 import { type Checker, checkerFor, invalidInput, readQuery, readText } from './validation.ts'
@@ -17,11 +18,30 @@ export interface Call<Params, Query, Body> {
   readonly query: Query
   readonly body: Body
   readonly request: Request
+  /** Who asks; of a route with the permission `none` a caller with no name and no rights, unless somebody is logged in. */
+  readonly caller: Caller
+  readonly client: Client
   /**
    * Of a request with an idempotency key: stores the answer in the transaction of the effect, so that both are there or none.
    * Rejects when another request has taken the key over; the transaction must fail then.
    */
   readonly remember?: Remember
+}
+
+/** The way a request came. */
+export interface Client {
+  /** IP address of who asks, as the proxies that are trusted say where there are any. */
+  readonly address: string
+  /** Whether it came over TLS. */
+  readonly secure: boolean
+}
+
+/** Where the permission of a route with the scope `site` is asked for. */
+export interface SiteRule<C> {
+  /** The sites that the request is about; null when what it names does not exist. */
+  of(call: C): Promise<Iterable<number> | null> | Iterable<number> | null
+  /** The answer for what does not exist, and for what the caller may not see. */
+  missing(call: C): Problem
 }
 
 export type Remember = (reply: Reply, transaction: Transaction<Database>) => Promise<void>
@@ -51,6 +71,8 @@ export interface RouteDeclaration {
   readonly summary: string
   readonly description?: string
   readonly permission: RequiredPermission
+  /** Writing is everything but GET, unless it says otherwise: what an API key needs the scope for. */
+  readonly access?: 'read' | 'write'
   readonly params?: TObject
   readonly query?: TObject
   readonly body?: TSchema
@@ -73,8 +95,11 @@ export interface Route extends RouteDeclaration {
   answer(
     request: Request,
     params: Readonly<Record<string, string>>,
+    who: { readonly caller: Caller; readonly client: Client },
     context: AnswerContext,
   ): Promise<Response | undefined>
+  /** True when the handler looks at the sites of the caller itself; false for a route that is not about sites. */
+  readonly sitesRule: 'listed' | 'of' | null
 }
 
 export interface AnswerContext {
@@ -91,7 +116,16 @@ export function defineRoute<
   Query extends TObject | undefined = undefined,
   Body extends TSchema | undefined = undefined,
 >(
-  declaration: RouteDeclaration & { params?: Params; query?: Query; body?: Body },
+  declaration: RouteDeclaration & {
+    params?: Params
+    query?: Query
+    body?: Body
+    /**
+     * For the scope `site`, and for no other. `listed`: the handler leaves out of its answer what is at none of the
+     * `caller.sites(role)`.
+     */
+    sites?: 'listed' | SiteRule<Call<Infer<Params>, Infer<Query>, Infer<Body>>>
+  },
   handler: (
     call: Call<Infer<Params>, Infer<Query>, Infer<Body>>,
   ) => Reply | Response | undefined | Promise<Reply | Response | undefined>,
@@ -100,20 +134,29 @@ export function defineRoute<
   const queryChecker = declaration.query && checkerFor(declaration.query, 'query')
   const bodyChecker = declaration.body && checkerFor(declaration.body, 'body')
   const name = `${declaration.method} ${declaration.path}`
+  const { sites, permission, ...described } = declaration
+  const access = declaration.access ?? (declaration.method === 'GET' ? 'read' : 'write')
   return {
-    ...declaration,
-    async answer(request, textParams, context) {
+    ...described,
+    permission,
+    sitesRule: sites === undefined ? null : sites === 'listed' ? 'listed' : 'of',
+    async answer(request, textParams, { caller, client }, context) {
+      requireRole(caller, permission, { tag: declaration.tag, access })
       const params = paramsChecker && checked(paramsChecker, readText(paramsChecker.schema as TObject, textParams))
       const query =
         queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))
       const json = bodyChecker && (await readJsonBody(request, context.bodyBytesMax, declaration.bodyOptional))
       const body = bodyChecker && json && (await checkedBody(bodyChecker, json.value, declaration.alsoWrong))
-      const call = { params, query, body, request } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
+      const call = { params, query, body, request, caller, client } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
+      if (permission !== 'none' && permission.scope === 'self') requireSelf(caller, textParams.userId ?? '')
+      if (permission !== 'none' && typeof sites === 'object') {
+        if (!allowedAt(caller, permission.role, await sites.of(call))) throw sites.missing(call)
+      }
       const key = declaration.idempotent === true ? request.headers.get('idempotency-key') : null
       if (key === null || json === undefined) return respond(await handler(call))
-      // The same key for another resource is another request.
+      // The same key for another resource, or of another caller, is another request.
       const digest = params === undefined ? json.digest() : `${json.digest()} ${JSON.stringify(params)}`
-      const reply = await context.once(checkedKey(key), name, digest, async (remember) => {
+      const reply = await context.once(checkedKey(key), `${name} ${caller.id}`, digest, async (remember) => {
         const reply = await handler({ ...call, remember })
         if (reply === undefined || reply instanceof Response)
           throw new Error('a route with idempotency keys gives a Reply')

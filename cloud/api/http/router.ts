@@ -4,14 +4,18 @@ import { Elysia } from 'elysia'
 import type { Clock } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
+import type { Caller } from '../../identity/identity.ts'
 import { checkOrigin, type OriginRules } from './origins.ts'
 import { Problem, problemOf } from './problem.ts'
-import type { AnswerContext, Route } from './route.ts'
+import type { AnswerContext, Client, Route } from './route.ts'
 
 export interface RouterOptions {
   readonly routes: readonly Route[]
   readonly context: AnswerContext
   readonly origins: OriginRules
+  readonly clientOf: (request: Request) => Client
+  /** Who asks; rejects when nobody is logged in, unless that is `allowed`. */
+  readonly callerOf: (request: Request, anonymous: 'allowed' | 'refused') => Promise<Caller>
   readonly clock: Clock
   readonly log: Logger
   /** Called after every answer; `route` is the declared path, or `unmatched`. */
@@ -20,7 +24,7 @@ export interface RouterOptions {
 
 /** An application that does not listen yet. */
 export function createRouter(options: RouterOptions): Elysia {
-  const { routes, context, origins, clock, log, onAnswer } = options
+  const { routes, context, origins, clientOf, callerOf, clock, log, onAnswer } = options
   const methods = methodsByPath(routes)
 
   /** Answers that say nothing about the server's errors are the rule; those that do go to the log as well. */
@@ -44,7 +48,8 @@ export function createRouter(options: RouterOptions): Elysia {
         let response: Response | undefined
         try {
           checkOrigin(request, origins)
-          response = await route.answer(request, params, context)
+          const caller = await callerOf(request, route.permission === 'none' ? 'allowed' : 'refused')
+          response = await route.answer(request, params, { caller, client: clientOf(request) }, context)
         } catch (error) {
           response = explain(error, request, pathOf(request))
         }

@@ -6,5 +6,6 @@ import type { Migration } from '../migrate.ts'
 import { registry } from './0001-registry.ts'
 import { commands } from './0002-commands.ts'
 import { analytics } from './0003-analytics.ts'
+import { identity } from './0004-identity.ts'
 
-export const MIGRATIONS: readonly Migration[] = [registry, commands, analytics]
+export const MIGRATIONS: readonly Migration[] = [registry, commands, analytics, identity]

@@ -15,7 +15,7 @@ export async function checkCertificates(config: EdgeConfig, nowMs: number): Prom
   const { tls: mqtt } = config.mqtt
   const { tls: uplink } = config.uplink
   if (mqtt.enabled) findings.push(await checkPair('mqtt.tls', mqtt.certFile, mqtt.keyFile, nowMs))
-  if (config.uplink.enabled && uplink.enabled) {
+  if (config.uplink.enabled && !config.uplink.insecure) {
     if (uplink.caFile !== '') findings.push(await checkOne('uplink.tls.caFile', uplink.caFile, nowMs))
     if (uplink.certFile !== '') findings.push(await checkPair('uplink.tls', uplink.certFile, uplink.keyFile, nowMs))
   }

@@ -27,7 +27,7 @@ export async function checkUplink({ uplink }: EdgeConfig, clock: Clock): Promise
     const hint = `see that ${uplink.address} is the ingest port and that uplink.tls is as there; ${OFFLINE}`
     return fail('uplink', `${uplink.address} accepts connections but no gRPC: ${messageOf(error)}`, hint)
   }
-  return ok('uplink', `${uplink.address} answers${uplink.tls.enabled ? ' over TLS' : ''}`)
+  return ok('uplink', `${uplink.address} answers${uplink.insecure ? '' : ' over TLS'}`)
 }
 
 /** Why no TCP connection comes about, or null when one does. */
@@ -46,11 +46,11 @@ function tcpError(address: string): Promise<string | null> {
   })
 }
 
-async function reachGrpc({ address, tls }: EdgeConfig['uplink'], clock: Clock): Promise<void> {
+async function reachGrpc({ address, insecure, tls }: EdgeConfig['uplink'], clock: Clock): Promise<void> {
   const read = (file: string) => (file === '' ? null : readFile(file))
-  const channelCredentials = tls.enabled
-    ? credentials.createSsl(await read(tls.caFile), await read(tls.keyFile), await read(tls.certFile))
-    : credentials.createInsecure()
+  const channelCredentials = insecure
+    ? credentials.createInsecure()
+    : credentials.createSsl(await read(tls.caFile), await read(tls.keyFile), await read(tls.certFile))
   const name = tls.serverName === '' ? {} : { 'grpc.ssl_target_name_override': tls.serverName }
   const client = new Client(address, channelCredentials, name)
   try {

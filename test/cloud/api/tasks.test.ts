@@ -6,6 +6,7 @@ import { inputErrors } from '../../../cloud/api/http/validation.ts'
 import { taskRoutes } from '../../../cloud/api/routes/tasks.ts'
 import { TaskDeviceSchema, TaskSchema } from '../../../cloud/api/schemas/task.ts'
 import { openDatabase } from '../../../cloud/database/database.ts'
+import { LOCAL_CALLER } from '../../../cloud/identity/identity.ts'
 import type { TaskSettings } from '../../../cloud/orchestration/orchestration.ts'
 import { systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
@@ -44,6 +45,8 @@ async function start(options: { readonly meters?: number; readonly settings?: Pa
     routes: taskRoutes(core),
     context: { bodyBytesMax: 1_048_576, once: (...request) => keys.once(...request) },
     origins: { allowedOrigins: [], allowedHosts: [] },
+    clientOf: () => ({ address: '127.0.0.1', secure: false }),
+    callerOf: () => Promise.resolve(LOCAL_CALLER),
     clock,
     log: silentLogger,
     onAnswer: () => undefined,

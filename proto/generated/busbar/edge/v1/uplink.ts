@@ -112,6 +112,9 @@ export interface SessionRequest {
     | //
     /** What became of the commands that were handed over. */
     { $case: "commandReceipts"; value: CommandReceipts }
+    | //
+    /** Asks for a new certificate; at most one is under way. */
+    { $case: "certificateRequest"; value: CertificateRequest }
     | undefined;
 }
 
@@ -133,6 +136,9 @@ export interface SessionResponse {
     | //
     /** Commands that are no longer wanted. */
     { $case: "commandCancellations"; value: CommandCancellations }
+    | //
+    /** Answer to CertificateRequest. */
+    { $case: "certificateAnswer"; value: CertificateAnswer }
     | undefined;
 }
 
@@ -297,6 +303,25 @@ export interface CommandReceipts {
   refused: string[];
 }
 
+/**
+ * CertificateRequest asks for the certificate that follows the one of this session. That the session stands is the proof that
+ * the gateway has the old key.
+ */
+export interface CertificateRequest {
+  /** PKCS #10, DER, of a new key. Names in it are ignored: the certificate is for the gateway of the session. */
+  csrDer: Buffer;
+}
+
+/** CertificateAnswer brings the certificate, or says why there is none. */
+export interface CertificateAnswer {
+  /** PEM: the certificate, then what leads to the authority. Empty when there is none. */
+  certificatePem: string;
+  /** PEM: what the gateway is to trust the cloud by from now on. Empty for no change. */
+  authorityPem: string;
+  /** Why there is none, for the log; empty when there is one. The gateway asks again later. */
+  refusal: string;
+}
+
 function createBaseSessionRequest(): SessionRequest {
   return { message: undefined };
 }
@@ -318,6 +343,9 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         break;
       case "commandReceipts":
         CommandReceipts.encode(message.message.value, writer.uint32(42).fork()).join();
+        break;
+      case "certificateRequest":
+        CertificateRequest.encode(message.message.value, writer.uint32(50).fork()).join();
         break;
     }
     return writer;
@@ -376,6 +404,17 @@ export const SessionRequest: MessageFns<SessionRequest> = {
             message.message = { $case: "commandReceipts", value: CommandReceipts.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.message = {
+              $case: "certificateRequest",
+              value: CertificateRequest.decode(reader, reader.uint32()),
+            };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -424,6 +463,15 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         }
         break;
       }
+      case "certificateRequest": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = {
+            $case: "certificateRequest",
+            value: CertificateRequest.fromPartial(object.message.value),
+          };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -450,6 +498,9 @@ export const SessionResponse: MessageFns<SessionResponse> = {
         break;
       case "commandCancellations":
         CommandCancellations.encode(message.message.value, writer.uint32(42).fork()).join();
+        break;
+      case "certificateAnswer":
+        CertificateAnswer.encode(message.message.value, writer.uint32(50).fork()).join();
         break;
     }
     return writer;
@@ -511,6 +562,14 @@ export const SessionResponse: MessageFns<SessionResponse> = {
             };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.message = { $case: "certificateAnswer", value: CertificateAnswer.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -559,6 +618,12 @@ export const SessionResponse: MessageFns<SessionResponse> = {
             $case: "commandCancellations",
             value: CommandCancellations.fromPartial(object.message.value),
           };
+        }
+        break;
+      }
+      case "certificateAnswer": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "certificateAnswer", value: CertificateAnswer.fromPartial(object.message.value) };
         }
         break;
       }
@@ -1855,6 +1920,140 @@ export const CommandReceipts: MessageFns<CommandReceipts> = {
     const message = createBaseCommandReceipts();
     message.stored = object.stored?.map((e) => e) || [];
     message.refused = object.refused?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseCertificateRequest(): CertificateRequest {
+  return { csrDer: Buffer.alloc(0) };
+}
+
+export const CertificateRequest: MessageFns<CertificateRequest> = {
+  encode(message: CertificateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.csrDer.length !== 0) {
+      writer.uint32(10).bytes(message.csrDer);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CertificateRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCertificateRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.csrDer = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CertificateRequest>): CertificateRequest {
+    return CertificateRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CertificateRequest>): CertificateRequest {
+    const message = createBaseCertificateRequest();
+    message.csrDer = object.csrDer ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseCertificateAnswer(): CertificateAnswer {
+  return { certificatePem: "", authorityPem: "", refusal: "" };
+}
+
+export const CertificateAnswer: MessageFns<CertificateAnswer> = {
+  encode(message: CertificateAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificatePem !== "") {
+      writer.uint32(10).string(message.certificatePem);
+    }
+    if (message.authorityPem !== "") {
+      writer.uint32(18).string(message.authorityPem);
+    }
+    if (message.refusal !== "") {
+      writer.uint32(26).string(message.refusal);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CertificateAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCertificateAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificatePem = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.authorityPem = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.refusal = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CertificateAnswer>): CertificateAnswer {
+    return CertificateAnswer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CertificateAnswer>): CertificateAnswer {
+    const message = createBaseCertificateAnswer();
+    message.certificatePem = object.certificatePem ?? "";
+    message.authorityPem = object.authorityPem ?? "";
+    message.refusal = object.refusal ?? "";
     return message;
   },
 };

@@ -1,0 +1,54 @@
+/** What must hold between the settings of the cloud core. */
+
+import type { CrossProblem } from '../shared/config/load.ts'
+import { isLoopback } from '../shared/loopback.ts'
+import type { CloudConfig } from './config.ts'
+
+type Require = (holds: boolean, key: string, message: string) => void
+
+export function crossProblems(config: CloudConfig): CrossProblem[] {
+  const problems: CrossProblem[] = []
+  const require: Require = (holds, key, message) => {
+    if (!holds) problems.push({ key, message })
+  }
+  checkListeners(config, require)
+  checkPairs(config, require)
+  const { ingest, kafka, notifications, identity } = config
+  require(ingest.windowBytes <=
+    ingest.inflightBytesMax, 'ingest.windowBytes', 'must not exceed ingest.inflightBytesMax')
+  require(kafka.minInsyncReplicas <=
+    kafka.replicationFactor, 'kafka.minInsyncReplicas', 'must not exceed kafka.replicationFactor')
+  const { webhook } = notifications
+  require(webhook.url === '' ||
+    webhook.secret !== '', 'notifications.webhook.secret', 'is required because notifications.webhook.url is set')
+  require(kafka.sasl.mechanism === 'none' ||
+    kafka.sasl.username !== '', 'kafka.sasl.username', 'is required because kafka.sasl.mechanism is set')
+  require(identity.lockoutMs <= identity.lockoutMaxMs, 'identity.lockoutMs', 'must not exceed identity.lockoutMaxMs')
+  const { oidc } = identity
+  require(oidc.issuer === '' ||
+    oidc.clientId !== '', 'identity.oidc.clientId', 'is required because identity.oidc.issuer is set')
+  require(!oidc.issuer.startsWith('http:') ||
+    oidc.insecure, 'identity.oidc.issuer', 'must begin with https:// unless identity.oidc.insecure is true')
+  return problems
+}
+
+function checkListeners({ api, ingest }: CloudConfig, require: Require): void {
+  require(!ingest.insecure ||
+    isLoopback(ingest.host), 'ingest.insecure', 'may be true only while ingest.host is a loopback address')
+  require(!api.insecure ||
+    isLoopback(api.host), 'api.insecure', 'may be true only while api.host is a loopback address')
+  require(isLoopback(api.host) ||
+    api.tls.enabled ||
+    api.trustedProxies.length >
+      0, 'api.host', 'must be a loopback address unless api.tls.enabled is true or api.trustedProxies names a proxy')
+  require(api.port === 0 || api.port !== ingest.port, 'api.port', 'must differ from ingest.port')
+}
+
+/** A certificate is of no use without its key, nor a key without its certificate. */
+function checkPairs({ api, ingest, kafka, database }: CloudConfig, require: Require): void {
+  const pairs = { 'api.tls': api.tls, 'ingest.tls': ingest.tls, 'kafka.tls': kafka.tls, 'database.tls': database.tls }
+  for (const [name, { certFile, keyFile }] of Object.entries(pairs)) {
+    const key = certFile === '' ? `${name}.certFile` : `${name}.keyFile`
+    require((certFile === '') === (keyFile === ''), key, 'is required because the other of certFile and keyFile is set')
+  }
+}

@@ -1,0 +1,6 @@
+/** Identity: who somebody is and what they may do. */
+
+export { type Authentication, LOCAL_AUTHENTICATION } from './authentication.ts'
+export { type Caller, callerOf, hasRole, LOCAL_CALLER, NOBODY, withinScopes } from './caller.ts'
+export { IdentityError } from './errors.ts'
+export { type Grant, ROLES, type Role } from './roles.ts'

@@ -1,0 +1,17 @@
+/** The sites that somebody may see or act at. */
+
+/** `all` includes sites to come. */
+export type SiteScope = 'all' | ReadonlySet<number>
+
+export const NO_SITES: SiteScope = new Set<number>()
+
+export function includesSite(scope: SiteScope, siteId: number): boolean {
+  return scope === 'all' || scope.has(siteId)
+}
+
+/** True when `scope` has each of `siteIds`; of none it is true. */
+export function includesSites(scope: SiteScope, siteIds: Iterable<number>): boolean {
+  if (scope === 'all') return true
+  for (const siteId of siteIds) if (!scope.has(siteId)) return false
+  return true
+}

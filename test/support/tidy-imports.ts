@@ -22,6 +22,7 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   aedes: ['edge/broker/'],
   '@grpc/grpc-js': ['edge/uplink/', 'cloud/ingest/', 'edge/cli/doctor/', 'proto/generated/'],
   'better-sqlite3': ['shared/sqlite.ts'],
+  '@peculiar/x509': ['shared/x509.ts'],
   pg: ['cloud/database/'],
   elysia: ['cloud/api/'],
   commander: ['shared/cli/', 'edge/cli/', 'cloud/cli/'],

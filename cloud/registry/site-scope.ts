@@ -15,3 +15,6 @@ export function includesSites(scope: SiteScope, siteIds: Iterable<number>): bool
   for (const siteId of siteIds) if (!scope.has(siteId)) return false
   return true
 }
+
+/** Stands where something is at no known site: no set of sites has it, so it is for those who have all. */
+export const NO_SITE = 0

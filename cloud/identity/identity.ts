@@ -3,4 +3,5 @@
 export { type Authentication, LOCAL_AUTHENTICATION } from './authentication.ts'
 export { type Caller, callerOf, hasRole, LOCAL_CALLER, NOBODY, withinScopes } from './caller.ts'
 export { IdentityError } from './errors.ts'
+export { type DerivedKey, type KeyPurpose, MasterKey, openMasterKey } from './master-key.ts'
 export { type Grant, ROLES, type Role } from './roles.ts'

@@ -124,6 +124,7 @@ export function summaryOf(held: Held): Telling {
 
 /** An alert that opened and closed is one, whereas each change of a status is a change. */
 function titleOf({ type, subject, count, names, others, uncounted }: Held): string {
+  if (type === 'SECURITY_ALERT') return `${count} more of: ${subject}`
   if (type !== 'TELEMETRY_ALERT') return `${count} more ${count === 1 ? 'change' : 'changes'} at ${subject}`
   const alerts = names.length + others.length + uncounted
   return `${alerts} more ${alerts === 1 ? 'alert' : 'alerts'} of ${subject}`

@@ -85,7 +85,7 @@ export const notifications = section('Notifications to people.', {
     url: text('', 'An http or https URL; empty for none', 'a URL', '^(https?://[^\\s/?#]+\\S*)?$'),
     secret: secretText(
       '',
-      'Key of the signature; better set by environment than in this file',
+      'Key of the signature; better in a file of its own or in the environment',
       '16 characters or more, or whsec_ and a key in base64',
       '^(whsec_[A-Za-z0-9+/]{22,}={0,2}|(?!whsec_).{16,})?$',
     ),

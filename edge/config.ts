@@ -23,7 +23,8 @@ import {
   shutdownSection,
   text,
 } from '../shared/config/keys.ts'
-import { type CrossProblem, loadConfig } from '../shared/config/load.ts'
+import { type CrossProblem, loadConfig, readConfig } from '../shared/config/load.ts'
+import { renderConfig } from '../shared/config/show.ts'
 import { isLoopback } from '../shared/loopback.ts'
 import { mqtt, mqttProblems } from './config-mqtt.ts'
 
@@ -136,14 +137,23 @@ export function loadEdgeConfig(
   file: string | undefined,
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): EdgeConfig {
-  return loadConfig({
+  return loadConfig(edgeOptions(file, env))
+}
+
+/** What `loadEdgeConfig` reads, as text for people, without its secrets. @throws as it does. */
+export function showEdgeConfig(file: string | undefined, env: Readonly<Record<string, string | undefined>>): string {
+  return renderConfig(readConfig(edgeOptions(file, env)), file)
+}
+
+function edgeOptions(file: string | undefined, env: Readonly<Record<string, string | undefined>>) {
+  return {
     schema: EdgeConfigSchema,
     file,
     env,
     envPrefix: EDGE_ENV_PREFIX,
     ignoredVariables: [EDGE_CONFIG_VARIABLE],
     check: crossProblems,
-  })
+  }
 }
 
 function crossProblems(config: EdgeConfig): CrossProblem[] {

@@ -15,6 +15,7 @@ import {
   type CloudConfig,
   CloudConfigSchema,
   loadCloudConfig,
+  showCloudConfig,
 } from '../config.ts'
 import { apiTools } from './api-options.ts'
 import { addCommandCommands } from './commands.ts'
@@ -102,6 +103,16 @@ export function cloudCommandLine(terminal: Terminal, env: Readonly<Record<string
     .action(
       action(() => {
         terminal.out(renderExample(CloudConfigSchema, CLOUD_ENV_PREFIX))
+        return EXIT_OK
+      }),
+    )
+  config
+    .command('show')
+    .description('print the settings in force and where each comes from; secrets are hidden')
+    .addOption(configOption())
+    .action(
+      action(({ config: file }: ConfigOption) => {
+        terminal.out(showCloudConfig(file, env))
         return EXIT_OK
       }),
     )

@@ -10,7 +10,14 @@ import { renderExample } from '../../shared/config/example.ts'
 import { createLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
 import { CREDENTIAL_ROLES } from '../broker/credentials.ts'
-import { EDGE_CONFIG_VARIABLE, EDGE_ENV_PREFIX, type EdgeConfig, EdgeConfigSchema, loadEdgeConfig } from '../config.ts'
+import {
+  EDGE_CONFIG_VARIABLE,
+  EDGE_ENV_PREFIX,
+  type EdgeConfig,
+  EdgeConfigSchema,
+  loadEdgeConfig,
+  showEdgeConfig,
+} from '../config.ts'
 import { type AddOptions, addDevice, listDevices, removeDevice } from './devices.ts'
 import { doctorCommand } from './doctor/doctor.ts'
 import { statusCommand } from './status.ts'
@@ -79,6 +86,16 @@ export function edgeCommandLine(terminal: Terminal, env: Readonly<Record<string,
     .action(
       action(() => {
         terminal.out(renderExample(EdgeConfigSchema, EDGE_ENV_PREFIX))
+        return EXIT_OK
+      }),
+    )
+  config
+    .command('show')
+    .description('print the settings in force and where each comes from; secrets are hidden')
+    .addOption(configOption())
+    .action(
+      action(({ config: file }: ConfigOption) => {
+        terminal.out(showEdgeConfig(file, env))
         return EXIT_OK
       }),
     )

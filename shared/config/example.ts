@@ -42,9 +42,12 @@ function renderTable(field: Field): string[] {
   ]
 }
 
-/** JSON's strings, numbers, booleans and lists of strings are TOML's too. */
-function toml(value: unknown): string {
-  return Array.isArray(value) ? `[${value.map(toml).join(', ')}]` : JSON.stringify(value)
+/** As TOML, tables in one line. JSON's strings, numbers, booleans and lists of strings are TOML's too. */
+export function toml(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(toml).join(', ')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const pairs = Object.entries(value).map(([name, each]) => `${JSON.stringify(name)} = ${toml(each)}`)
+  return pairs.length === 0 ? '{}' : `{ ${pairs.join(', ')} }`
 }
 
 /** Words of `text` on comment lines of at most WIDTH columns. */

@@ -5,12 +5,15 @@
  * Beside JSON Schema's own keywords a leaf may carry
  *   `unit`     what a number counts: 'ms', 'bytes', 'hours', …
  *   `expects`  what a string may be, in words, where a pattern alone would say little
- *   `secret`   true when the value must never be printed
+ *   `secret`   true when the value must never be printed; a key of the same name with `File` after it then names a file
+ *              that holds the value
+ *   `secretWhen` pattern of the values that are secret, of such a key
  *   `sample`   a value to show in the example when there is no default; such a key is required
  */
 
 import type { TObject, TSchema } from '@sinclair/typebox'
 import { assert } from '../errors.ts'
+import { file } from './keys.ts'
 
 export type FieldKind = 'string' | 'integer' | 'number' | 'boolean' | 'choice' | 'list' | 'table'
 
@@ -25,6 +28,8 @@ export interface Field {
   /** Values of a choice, otherwise empty. */
   readonly choices: readonly string[]
   readonly schema: TSchema
+  /** The key whose value is in the file that this key names; absent for other keys. */
+  readonly holds?: Field
 }
 
 /** Every key of `schema`, in its order. `envPrefix` ends with an underscore. */
@@ -90,8 +95,33 @@ function collect(section: TObject, path: readonly string[], envPrefix: string, f
     }
     const kind = kindOf(schema, own.join('.'))
     const choices = kind === 'choice' ? schema.anyOf.map((choice: TSchema) => String(choice.const)) : []
-    fields.push({ key: own.join('.'), path: own, variable: envPrefix + variableSuffix(own), kind, choices, schema })
+    const field = { key: own.join('.'), path: own, variable: envPrefix + variableSuffix(own), kind, choices, schema }
+    fields.push(field)
+    if (schema.secret === true) fields.push(fileOf(field, envPrefix))
   }
+}
+
+/** The key that names the file with the value of a secret. */
+function fileOf(secret: Field, envPrefix: string): Field {
+  const name = secret.path[secret.path.length - 1] as string
+  const path = [...secret.path.slice(0, -1), `${name}File`]
+  const schema = file(
+    `File that holds ${name} instead; a line break at its end does not count, and nobody else may read it`,
+  )
+  return {
+    key: path.join('.'),
+    path,
+    variable: envPrefix + variableSuffix(path),
+    kind: 'string',
+    choices: [],
+    schema,
+    holds: secret,
+  }
+}
+
+/** Whether this value of the key must be shown to nobody. */
+export function isSecret({ schema }: Field, value: unknown): boolean {
+  return schema.secret === true && new RegExp(schema.secretWhen ?? '.', 's').test(String(value))
 }
 
 function isSection(schema: TSchema): schema is TObject {

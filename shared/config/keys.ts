@@ -22,9 +22,19 @@ export function requiredText(sample: string, description: string, expects: strin
   return Type.String({ sample, description, expects, pattern })
 }
 
-/** A string that is never printed. */
-export function secretText(value: string, description: string, expects: string, pattern?: string) {
-  return Type.String({ default: value, description, expects, secret: true, ...(pattern && { pattern }) })
+/**
+ * A string that is never printed. It may also be in a file of its own, which the key with `File` after it names, as
+ * `passwordFile` does for `password`: the loader reads that, and the config has only the string.
+ * @param secretWhen pattern of the values that are secret, where some may be seen by anyone. Default: all but the empty one.
+ */
+export function secretText(
+  value: string,
+  description: string,
+  expects: string,
+  pattern?: string,
+  secretWhen: string = '.',
+) {
+  return Type.String({ default: value, description, expects, secret: true, secretWhen, ...(pattern && { pattern }) })
 }
 
 /** Path of a file; empty means none. */

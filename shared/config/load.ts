@@ -3,14 +3,12 @@
  * told at once, each with where it is, what the value is, and what it may be.
  */
 
-import { readFileSync } from 'node:fs'
 import type { Static, TObject } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import { fromText, ownVariables } from './environment.ts'
 import { expectation, type Field, fieldsOf, isRequired } from './fields.ts'
-import { nearest } from './nearest.ts'
-import { type ConfigProblem, configError, syntaxError, unreadableFile } from './problems.ts'
-import { EMPTY_TABLE, parseEntries, type TomlEntry, TomlSyntaxError } from './toml.ts'
+import { type CheckedFile, readChecked } from './private-file.ts'
+import { type ConfigProblem, configError, unreadableFile } from './problems.ts'
+import { type Setting, type Settings, settingsOfEnvironment, settingsOfFile, settleSecrets } from './settings.ts'
 
 export interface LoadOptions<T extends TObject> {
   readonly schema: T
@@ -34,110 +32,64 @@ export interface CrossProblem {
   readonly message: string
 }
 
-/** A value and where it was set. */
-interface Setting {
-  readonly value: unknown
-  readonly line?: number
-  readonly variable?: string
+/** A config with where each of its values comes from, for those who ask. */
+export interface ReadConfig<T extends TObject> {
+  readonly config: Static<T>
+  /** Every key of the schema, in its order, with those that name the files of secrets. */
+  readonly fields: readonly Field[]
+  /** What is set; other keys have their defaults. */
+  readonly settings: ReadonlyMap<Field, Setting>
 }
 
 /**
  * @throws BusbarError CONFIG_INVALID with all problems; CONFIG_FILE_UNREADABLE when the file is missing or unreadable.
  */
 export function loadConfig<T extends TObject>(options: LoadOptions<T>): Static<T> {
-  const { schema, envPrefix } = options
+  return readConfig(options).config
+}
+
+/** As `loadConfig`. */
+export function readConfig<T extends TObject>(options: LoadOptions<T>): ReadConfig<T> {
+  const { schema, envPrefix, env, ignoredVariables = [] } = options
   const fields = fieldsOf(schema, envPrefix)
   const problems: ConfigProblem[] = []
-  const settings = new Map<Field, Setting>()
+  const settings: Settings = new Map()
 
-  const text = options.text ?? (options.file === undefined ? '' : readText(options.file))
-  readFile(text, options.file, fields, settings, problems)
-  readEnvironment(ownVariables(options.env, envPrefix, options.ignoredVariables ?? []), fields, settings, problems)
+  const { text, exposure } = readSource(options)
+  settingsOfFile(text, options.file, fields, settings, problems)
+  settingsOfEnvironment(env, envPrefix, ignoredVariables, fields, settings, problems)
+  settleSecrets(fields, settings, exposure, problems)
 
   const config: Record<string, unknown> = {}
   for (const field of fields) {
     const setting = settings.get(field)
     const problem = setting === undefined ? absence(field) : wrongness(field, setting)
     if (problem !== null) problems.push(problem)
+    // What a file of a secret holds is the value of another key.
+    if (field.holds !== undefined) continue
     const value = problem === null && setting !== undefined ? setting.value : standIn(field)
     place(config, field.path, value)
   }
 
   const faulty = new Set(problems.map((problem) => problem.key))
   for (const cross of options.check?.(config as Static<T>) ?? []) {
-    if (faulty.has(cross.key)) continue
+    if (faulty.has(cross.key) || faulty.has(`${cross.key}File`)) continue
     const field = fields.find((candidate) => candidate.key === cross.key)
     const { line, variable } = (field && settings.get(field)) ?? {}
     problems.push({ key: cross.key, message: cross.message, line, variable })
   }
   if (problems.length > 0) throw configError(problems, options.file)
-  return deepFreeze(config) as Static<T>
+  return { config: deepFreeze(config) as Static<T>, fields, settings }
 }
 
-function readText(file: string): string {
+/** The text of the config, and whether others can read the file that it is in. */
+function readSource({ text, file }: Pick<LoadOptions<TObject>, 'text' | 'file'>): CheckedFile {
+  if (text !== undefined || file === undefined) return { text: text ?? '', exposure: null }
   try {
-    return readFileSync(file, 'utf8')
+    return readChecked(file)
   } catch (error) {
     throw unreadableFile(file, error)
   }
-}
-
-function readFile(
-  text: string,
-  file: string | undefined,
-  fields: readonly Field[],
-  settings: Map<Field, Setting>,
-  problems: ConfigProblem[],
-): void {
-  let entries: TomlEntry[]
-  try {
-    entries = parseEntries(text)
-  } catch (error) {
-    // The rest of a file with a syntax error means nothing reliable: telling more would mislead.
-    if (error instanceof TomlSyntaxError) throw syntaxError(error, file)
-    throw error
-  }
-  const known = fields.map((field) => field.key)
-  for (const { path, value, line } of entries) {
-    const field = fields.find((candidate) => isWithin(path, candidate))
-    if (field === undefined) {
-      const key = path.join('.')
-      problems.push({ key, line, message: unknown('key', nearest(key, known)) })
-    } else if (field.kind === 'table' && path.length > field.path.length) {
-      const table = (settings.get(field)?.value ?? {}) as Record<string, unknown>
-      settings.set(field, { value: { ...table, [path.slice(field.path.length).join('.')]: value }, line })
-    } else {
-      settings.set(field, { value: value === EMPTY_TABLE ? {} : value, line })
-    }
-  }
-}
-
-/** True for the field's own path, and for paths inside it when it is a table. */
-function isWithin(path: readonly string[], field: Field): boolean {
-  const depthFits = field.kind === 'table' ? path.length >= field.path.length : path.length === field.path.length
-  return depthFits && field.path.every((name, i) => name === path[i])
-}
-
-function readEnvironment(
-  own: ReadonlyMap<string, string>,
-  fields: readonly Field[],
-  settings: Map<Field, Setting>,
-  problems: ConfigProblem[],
-): void {
-  const variables = fields.map((field) => field.variable)
-  for (const [variable, text] of own) {
-    const field = fields.find((candidate) => candidate.variable === variable)
-    if (field === undefined) {
-      const near = nearest(variable, variables)
-      problems.push({ key: variable, variable, message: unknown('variable', near) })
-    } else {
-      settings.set(field, { value: fromText(field, text), variable })
-    }
-  }
-}
-
-function unknown(what: string, near: string | null): string {
-  return near === null ? `is no known ${what}` : `is no known ${what}; did you mean ${near}?`
 }
 
 function absence(field: Field): ConfigProblem | null {

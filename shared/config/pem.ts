@@ -2,9 +2,10 @@
 
 import { readFileSync } from 'node:fs'
 import { BusbarError, messageOf } from '../errors.ts'
+import { readPrivate } from './private-file.ts'
 
 /**
- * The PEM text in `file`.
+ * The PEM text in `file`, for certificates; whoever wants may read those.
  * @param key of the config, for the error.
  * @throws BusbarError CONFIG_FILE_UNREADABLE
  */
@@ -20,7 +21,10 @@ export function readPem(key: string, file: string): string {
   }
 }
 
-/** The certificates of a section that has `caFile`, `certFile` and `keyFile`, each absent where it is empty. */
+/**
+ * The certificates of a section that has `caFile`, `certFile` and `keyFile`, each absent where it is empty.
+ * @throws BusbarError CONFIG_FILE_UNREADABLE, or CONFIG_FILE_EXPOSED when others can read the private key.
+ */
 export function readTlsFiles(
   section: string,
   files: { readonly caFile?: string; readonly certFile: string; readonly keyFile: string },
@@ -29,6 +33,6 @@ export function readTlsFiles(
   return {
     ...(caFile === '' ? {} : { ca: readPem(`${section}.caFile`, caFile) }),
     ...(certFile === '' ? {} : { cert: readPem(`${section}.certFile`, certFile) }),
-    ...(keyFile === '' ? {} : { key: readPem(`${section}.keyFile`, keyFile) }),
+    ...(keyFile === '' ? {} : { key: readPrivate(`${section}.keyFile`, keyFile) }),
   }
 }

@@ -36,7 +36,8 @@ export interface ServerProcess {
 /** Resolves when the process is ready; rejects with its output when it ends before or takes too long. */
 export async function startServer(options: ServerOptions): Promise<ServerProcess> {
   let earlier = ''
-  writeFileSync(options.configPath, toToml(options.config))
+  // It may hold passwords, and is refused where others could read those.
+  writeFileSync(options.configPath, toToml(options.config), { mode: 0o600 })
   let child = await launch(options)
   return {
     get pid() {

@@ -1,8 +1,11 @@
 /** What a caller must be allowed to do. Every route and every WebSocket channel declares one of these, and it is enforced. */
 
 import { type Caller, hasRole, ROLES, type Role, withinScopes } from '../identity/identity.ts'
-import { includesSites } from '../registry/site-scope.ts'
+import { includesSites, NO_SITE, sitesBeyond } from '../registry/site-scope.ts'
 import { Problem } from './http/problem.ts'
+
+/** Sites named in a refusal. */
+const SITES_NAMED_MAX = 10
 
 /**
  * `site`: the role at the sites that the answer is about; `global`: the role over every site; `self`: the user that the
@@ -17,10 +20,11 @@ export interface Permission {
 export type RequiredPermission = Permission | 'none'
 
 /**
- * The sites that a request is about, so that the role is asked for at each of them. Null when what it names does not exist:
- * the handler then says so, in the words in which it speaks of what the caller may not see.
+ * What decides about a request: the sites that it is about, each of which the role is asked for at; NO_SITE among them asks
+ * for it over every site. Whoever may see all of them sees what it names, unless `seen` says otherwise. Null when what it
+ * names does not exist.
  */
-export type SitesOf<Call> = (call: Call) => Promise<Iterable<number> | null> | Iterable<number> | null
+export type Concern = Iterable<number> | { readonly needs: Iterable<number>; readonly seen: boolean } | null
 
 export function isDeclared(permission: unknown): permission is RequiredPermission {
   if (permission === 'none') return true
@@ -51,22 +55,30 @@ export function requireRole(caller: Caller, permission: RequiredPermission, { ta
 
 /**
  * What cannot be seen does not exist; what can be seen and not touched says so.
- * @param sites null when what the request names does not exist.
  * @throws Problem FORBIDDEN
  * @returns false when the answer must be that there is no such thing.
  */
-export function allowedAt(caller: Caller, role: Role, sites: Iterable<number> | null): boolean {
-  if (sites === null) return false
-  const all = [...sites]
-  if (includesSites(caller.sites(role), all)) return true
-  if (!includesSites(caller.sites('viewer'), all)) return false
-  throw roleMissing(role, `at site ${all.join(', ')}`)
+export function allowedAt(caller: Caller, role: Role, concern: Concern): boolean {
+  if (concern === null) return false
+  const isPlain = Symbol.iterator in concern
+  const needed = [...(isPlain ? concern : concern.needs)]
+  if (!(isPlain ? includesSites(caller.sites('viewer'), needed) : concern.seen)) return false
+  const missing = sitesBeyond(caller.sites(role), needed)
+  if (missing.length > 0) throw roleMissingAt(role, missing)
+  return true
 }
 
 /** @throws Problem FORBIDDEN */
 export function requireSelf(caller: Caller, userId: string): void {
   if (caller.kind === 'local' || caller.id === userId) return
   throw new Problem('FORBIDDEN', `This is for ${userId} alone.`, { hint: 'Ask for what is your own.' })
+}
+
+/** @param siteIds those at which it is missing. */
+export function roleMissingAt(role: Role, siteIds: readonly number[]): Problem {
+  if (siteIds.includes(NO_SITE)) return roleMissing(role, 'over every site')
+  const more = siteIds.length > SITES_NAMED_MAX ? ` and ${siteIds.length - SITES_NAMED_MAX} more` : ''
+  return roleMissing(role, `at site ${siteIds.slice(0, SITES_NAMED_MAX).join(', ')}${more}`)
 }
 
 function roleMissing(role: Role, where: string): Problem {

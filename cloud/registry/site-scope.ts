@@ -18,3 +18,23 @@ export function includesSites(scope: SiteScope, siteIds: Iterable<number>): bool
 
 /** Stands where something is at no known site: no set of sites has it, so it is for those who have all. */
 export const NO_SITE = 0
+
+/** What somebody may see, and where they may do what they ask for. */
+export interface SiteAccess {
+  readonly sees: SiteScope
+  readonly acts: SiteScope
+}
+
+export const EVERYWHERE: SiteAccess = { sees: 'all', acts: 'all' }
+
+/** Those of `scope` that are `siteId`, where one is given. */
+export function narrowed(scope: SiteScope, siteId: number | undefined): SiteScope {
+  if (siteId === undefined) return scope
+  return includesSite(scope, siteId) ? new Set([siteId]) : NO_SITES
+}
+
+/** Those of `siteIds` that are not in `scope`, each once, ascending. */
+export function sitesBeyond(scope: SiteScope, siteIds: Iterable<number>): number[] {
+  if (scope === 'all') return []
+  return [...new Set(siteIds)].filter((siteId) => !scope.has(siteId)).sort((a, b) => a - b)
+}

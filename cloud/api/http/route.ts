@@ -7,7 +7,7 @@ import type { Static, TObject, TSchema } from '@sinclair/typebox'
 import type { Transaction } from 'kysely'
 import type { Database } from '../../database/schema.ts'
 import type { Caller } from '../../identity/identity.ts'
-import { allowedAt, type RequiredPermission, requireRole, requireSelf } from '../permission.ts'
+import { allowedAt, type Concern, type RequiredPermission, requireRole, requireSelf } from '../permission.ts'
 import { readJsonBody } from './body.ts'
 import { type InvalidInput, Problem, type ProblemKind } from './problem.ts'
 import { type Checker, checkerFor, invalidInput, readQuery, readText } from './validation.ts'
@@ -36,10 +36,13 @@ export interface Client {
   readonly secure: boolean
 }
 
-/** Where the permission of a route with the scope `site` is asked for. */
+/**
+ * Where the permission of a route with the scope `site` is asked for. Whoever has the role at every site is not judged by it:
+ * the handler says itself what does not exist.
+ */
 export interface SiteRule<C> {
-  /** The sites that the request is about; null when what it names does not exist. */
-  of(call: C): Promise<Iterable<number> | null> | Iterable<number> | null
+  /** What the request is about; null when that does not exist. */
+  of(call: C): Promise<Concern> | Concern
   /** The answer for what does not exist, and for what the caller may not see. */
   missing(call: C): Problem
 }
@@ -85,9 +88,9 @@ export interface RouteDeclaration {
   readonly idempotent?: boolean
   /**
    * What else is wrong with a body that its schema refuses, so that one answer tells everything. The handler checks the same
-   * of a body that passes.
+   * of a body that passes. What the caller may not see does not exist.
    */
-  readonly alsoWrong?: (body: unknown) => Promise<readonly InvalidInput[]>
+  readonly alsoWrong?: (body: unknown, caller: Caller) => Promise<readonly InvalidInput[]>
 }
 
 export interface Route extends RouteDeclaration {
@@ -146,10 +149,10 @@ export function defineRoute<
       const query =
         queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))
       const json = bodyChecker && (await readJsonBody(request, context.bodyBytesMax, declaration.bodyOptional))
-      const body = bodyChecker && json && (await checkedBody(bodyChecker, json.value, declaration.alsoWrong))
+      const body = bodyChecker && json && (await checkedBody(bodyChecker, json.value, caller, declaration.alsoWrong))
       const call = { params, query, body, request, caller, client } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
       if (permission !== 'none' && permission.scope === 'self') requireSelf(caller, textParams.userId ?? '')
-      if (permission !== 'none' && typeof sites === 'object') {
+      if (permission !== 'none' && typeof sites === 'object' && caller.sites(permission.role) !== 'all') {
         if (!allowedAt(caller, permission.role, await sites.of(call))) throw sites.missing(call)
       }
       const key = declaration.idempotent === true ? request.headers.get('idempotency-key') : null
@@ -176,12 +179,13 @@ function checked(checker: Checker, value: unknown): unknown {
 async function checkedBody(
   checker: Checker,
   value: unknown,
+  caller: Caller,
   alsoWrong: RouteDeclaration['alsoWrong'],
 ): Promise<unknown> {
   const errors = checker.errors(value)
   if (errors.length === 0) return value
   const known = new Set(errors.map(({ pointer }) => pointer))
-  const others = (await alsoWrong?.(value)) ?? []
+  const others = (await alsoWrong?.(value, caller)) ?? []
   throw invalidInput([...errors, ...others.filter(({ pointer }) => !known.has(pointer))])
 }
 

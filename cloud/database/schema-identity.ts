@@ -115,12 +115,15 @@ export interface GatewaySitesTable {
 }
 
 export interface GatewayCertificatesTable {
+  /** SHA-256 of the certificate, lower-case hexadecimal: serials of other authorities may meet. */
+  fingerprint: Immutable<string>
   /** Lower-case hexadecimal without leading zeros. */
   serial: Immutable<string>
   gateway_id: Immutable<string>
+  /** SHA-256 of its public key, lower-case hexadecimal. */
   key_hash: Immutable<string>
   certificate_pem: Immutable<string>
-  /** `enrolment`, `renewal` or `recovery`. */
+  /** `enrolment`, `renewal` or `recovery`; `elsewhere` for one that the gateway brought. */
   issued_for: Immutable<string>
   issued_at_ms: Immutable<number>
   not_before_ms: Immutable<number>

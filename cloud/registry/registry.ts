@@ -15,6 +15,7 @@ import { DeviceSelection } from './device-selection.ts'
 import { DeviceStatusStore, type StoredStatus } from './device-status-store.ts'
 import { DeviceStore } from './device-store.ts'
 import { GatewayReports } from './gateway-reports.ts'
+import { GatewaySites } from './gateway-sites.ts'
 import { type GatewayBacklog, type GatewayGap, type GatewayHello, GatewayStore } from './gateway-store.ts'
 import { SiteStore } from './site-store.ts'
 
@@ -48,6 +49,7 @@ export class Registry implements Part {
   readonly name = 'registry'
   readonly sites: SiteStore
   readonly gateways: GatewayStore
+  readonly gatewaySites: GatewaySites
   readonly devices: DeviceStore
   /** Many devices at once, for commands. */
   readonly selection: DeviceSelection
@@ -69,6 +71,7 @@ export class Registry implements Part {
     this.cache = new DeviceCache({ cacheMs, entriesMax: cacheDevicesMax })
     this.sites = new SiteStore({ database, clock })
     this.gateways = new GatewayStore({ database, clock, silentAfterMs: gatewaySilentAfterMs })
+    this.gatewaySites = new GatewaySites({ database, clock })
     const onUpdated = (deviceId: number) => this.cache.forgetDevice(deviceId)
     this.devices = new DeviceStore({ database, clock, deviceTypePrefixes, onUpdated })
     this.statuses = new DeviceStatusStore({ database, clock })

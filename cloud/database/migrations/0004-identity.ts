@@ -136,12 +136,14 @@ async function createGateways(schema: SchemaModule): Promise<void> {
   await schema.createIndex('gateway_sites_site').on('gateway_sites').column('site_id').execute()
   await schema
     .createTable('gateway_certificates')
+    // SHA-256 of the certificate, lower-case hexadecimal: serials of other authorities may meet.
+    .addColumn('fingerprint', 'text', (column) => column.primaryKey())
     // Lower-case hexadecimal without leading zeros.
-    .addColumn('serial', 'text', (column) => column.primaryKey())
+    .addColumn('serial', 'text', (column) => column.notNull())
     .addColumn('gateway_id', 'text', (column) => column.notNull())
     .addColumn('key_hash', 'text', (column) => column.notNull())
     .addColumn('certificate_pem', 'text', (column) => column.notNull())
-    // `enrolment`, `renewal` or `recovery`.
+    // `enrolment`, `renewal` or `recovery`; `elsewhere` for one that the gateway brought.
     .addColumn('issued_for', 'text', (column) => column.notNull())
     .addColumn('issued_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('not_before_ms', 'bigint', (column) => column.notNull())
@@ -155,6 +157,7 @@ async function createGateways(schema: SchemaModule): Promise<void> {
     .on('gateway_certificates')
     .columns(['gateway_id', 'issued_at_ms'])
     .execute()
+  await schema.createIndex('gateway_certificates_key').on('gateway_certificates').column('key_hash').execute()
 }
 
 async function createApprovals(schema: SchemaModule): Promise<void> {

@@ -103,6 +103,17 @@ const api = section('REST and WebSocket.', {
 
 const websocket = section('Live channels.', {
   socketsMax: count(10_000, [1, 1_000_000], 'clients', 'Clients at one time; another one is answered 503'),
+  socketsPerCallerMax: count(
+    50,
+    [1, 1_000_000],
+    'clients',
+    'Clients of one user or API key; another one is answered 429',
+  ),
+  recheckGraceMs: milliseconds(
+    300_000,
+    [1_000, 86_400_000],
+    'A client whose login could not be looked at again for so long, since the database is away, is closed',
+  ),
   subscriptionsMax: count(100, [1, 10_000], 'subscriptions', 'Subscriptions of one client'),
   clientBufferBytesMax: bytes(
     1 * MiB,

@@ -10,7 +10,7 @@ import type { Logger } from '../../shared/log.ts'
 import { aborted } from '../../shared/waiting.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
-import type { Authentication } from '../identity/identity.ts'
+import type { Authentication, Caller } from '../identity/identity.ts'
 import type { Tasks } from '../orchestration/orchestration.ts'
 import type { Registry } from '../registry/registry.ts'
 import { callerOfRequest } from './http/caller.ts'
@@ -50,8 +50,10 @@ export interface ApiOptions {
   readonly tasks?: Tasks
   /** Of the services that bring their own. */
   readonly routes?: readonly Route[]
-  /** Keeps the idempotency keys. */
   readonly authentication: Authentication
+  /** How often the callers of open WebSockets are looked at again, milliseconds. Default 5,000. */
+  readonly recheckMs?: number
+  /** Keeps the idempotency keys. */
   readonly database: Pick<DatabaseHandle, 'kysely'>
   readonly bus: Pick<Bus, 'tail'>
   /** Of the live channels of resources; a channel without one cannot be subscribed to. */
@@ -67,7 +69,11 @@ export interface ApiOptions {
   readonly log: Logger
 }
 
+/** Where the options do not say. */
+const RECHECK_MS = 5_000
+
 interface SocketData {
+  readonly caller: Caller
   client: LiveClient | null
 }
 
@@ -85,9 +91,12 @@ export class Api implements Part {
   constructor(options: ApiOptions) {
     this.options = options
     this.limits = { ...DEFAULT_API_LIMITS, ...options.limits }
-    const { bus, feeds = {}, clock, log } = options
+    const { bus, feeds = {}, authentication, recheckMs = RECHECK_MS, registry, clock, log } = options
     this.metrics = createApiMetrics(options.metrics, () => this.hub.stats())
-    this.hub = new Hub({ bus, feeds, clock, log, limits: this.limits, metrics: this.metrics })
+    this.hub = new Hub({
+      ...{ bus, feeds, authentication, recheckMs, clock, log, limits: this.limits, metrics: this.metrics },
+      siteOfDevice: async (deviceId) => (await registry.devices.get(deviceId))?.siteId ?? null,
+    })
     this.routes = this.declareRoutes()
   }
 
@@ -157,7 +166,11 @@ export class Api implements Part {
       ...(commands === undefined ? [] : commandRoutes({ commands })),
       ...(tasks === undefined ? [] : taskRoutes({ tasks })),
       ...routes,
-      liveRoute({ full: () => this.hub.full, upgrade: (request) => this.upgrade(request) }),
+      liveRoute({
+        full: () => this.hub.full,
+        fullFor: (caller) => this.hub.fullFor(caller),
+        upgrade: (request, caller) => this.upgrade(request, caller),
+      }),
       ...healthRoutes({ dependencies, metrics, clock, version, timeoutMs: limits.healthTimeoutMs }),
     ]
     return [...described, ...documentRoutes(described, version)]
@@ -191,9 +204,9 @@ export class Api implements Part {
     })
   }
 
-  private upgrade(request: Request): boolean {
+  private upgrade(request: Request, caller: Caller): boolean {
     const server = this.app?.server as Server<SocketData> | null | undefined
-    return server?.upgrade(request, { data: { client: null } }) ?? false
+    return server?.upgrade(request, { data: { caller, client: null } }) ?? false
   }
 
   /** The WebSocket handlers are Bun's own, without a layer in between: events are many. */
@@ -207,7 +220,7 @@ export class Api implements Part {
       idleTimeout: limits.clientIdleSeconds,
       sendPings: true,
       open(socket: ServerWebSocket<SocketData>) {
-        socket.data.client = hub.open(socket)
+        socket.data.client = hub.open(socket, socket.data.caller)
       },
       message(socket: ServerWebSocket<SocketData>, text: string | Buffer) {
         if (socket.data.client !== null) void hub.message(socket.data.client, text)

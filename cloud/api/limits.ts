@@ -13,6 +13,10 @@ export interface ApiLimits {
   readonly healthTimeoutMs: number
   /** WebSocket clients at once; another one is answered 503. */
   readonly socketsMax: number
+  /** WebSocket clients of one user or API key at once; another one is answered 429. */
+  readonly socketsPerCallerMax: number
+  /** A WebSocket whose caller could not be looked at again for so long is closed (1013), milliseconds. */
+  readonly recheckGraceMs: number
   /** Subscriptions of one WebSocket client; another one is an error frame. */
   readonly subscriptionsMax: number
   /** Largest frame a client may send, bytes; a larger one closes its socket (1009). */
@@ -34,6 +38,8 @@ export const DEFAULT_API_LIMITS: ApiLimits = {
   idempotencyInFlightMaxMs: 60 * 1000,
   healthTimeoutMs: 2000,
   socketsMax: 10_000,
+  socketsPerCallerMax: 50,
+  recheckGraceMs: 5 * 60 * 1000,
   subscriptionsMax: 100,
   frameBytesMax: 64 * 1024,
   clientBufferBytesMax: 1024 * 1024,

@@ -39,11 +39,15 @@ export interface Access {
   readonly access: 'read' | 'write'
 }
 
-/** Before anything of the request is read. @throws Problem FORBIDDEN */
-export function requireRole(caller: Caller, permission: RequiredPermission, { tag, access }: Access): void {
+/**
+ * Before anything of the request is read.
+ * @param access null when an API key needs no scope for it.
+ * @throws Problem FORBIDDEN
+ */
+export function requireRole(caller: Caller, permission: RequiredPermission, access: Access | null): void {
   if (permission === 'none') return
-  if (!withinScopes(caller, tag, access)) {
-    throw new Problem('FORBIDDEN', `The API key may not do this: it lacks the scope ${tag}:${access}.`, {
+  if (access !== null && !withinScopes(caller, access.tag, access.access)) {
+    throw new Problem('FORBIDDEN', `The API key may not do this: it lacks the scope ${access.tag}:${access.access}.`, {
       code: 'SCOPE_MISSING',
       hint: 'Ask for a key that has it.',
     })

@@ -76,6 +76,8 @@ export interface RouteDeclaration {
   readonly permission: RequiredPermission
   /** Writing is everything but GET, unless it says otherwise: what an API key needs the scope for. */
   readonly access?: 'read' | 'write'
+  /** `later`: an API key needs no scope for the route itself, since it is asked for with what follows. */
+  readonly scopes?: 'later'
   readonly params?: TObject
   readonly query?: TObject
   readonly body?: TSchema
@@ -139,12 +141,13 @@ export function defineRoute<
   const name = `${declaration.method} ${declaration.path}`
   const { sites, permission, ...described } = declaration
   const access = declaration.access ?? (declaration.method === 'GET' ? 'read' : 'write')
+  const scope = declaration.scopes === 'later' ? null : { tag: declaration.tag, access }
   return {
     ...described,
     permission,
     sitesRule: sites === undefined ? null : sites === 'listed' ? 'listed' : 'of',
     async answer(request, textParams, { caller, client }, context) {
-      requireRole(caller, permission, { tag: declaration.tag, access })
+      requireRole(caller, permission, scope)
       const params = paramsChecker && checked(paramsChecker, readText(paramsChecker.schema as TObject, textParams))
       const query =
         queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))

@@ -1,5 +1,6 @@
 /** The way from a request to a WebSocket. */
 
+import type { Caller } from '../../identity/identity.ts'
 import { WEBSOCKET_PATH } from '../documents/asyncapi.ts'
 import { Problem } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
@@ -7,8 +8,10 @@ import { defineRoute, type Route } from '../http/route.ts'
 export interface LiveRouteOptions {
   /** True when another client is one too many. */
   readonly full: () => boolean
-  /** Makes the request a WebSocket; false when it is no proper handshake. */
-  readonly upgrade: (request: Request) => boolean
+  /** True when another client is one too many for this caller. */
+  readonly fullFor: (caller: Caller) => boolean
+  /** Makes the request a WebSocket of the caller; false when it is no proper handshake. */
+  readonly upgrade: (request: Request, caller: Caller) => boolean
 }
 
 export function liveRoute(options: LiveRouteOptions): Route {
@@ -20,12 +23,14 @@ export function liveRoute(options: LiveRouteOptions): Route {
       tag: 'live',
       summary: 'WebSocket with the live channels',
       description:
-        'The frames are described in /asyncapi.json. Each channel has a permission of its own besides this one.',
+        'The frames are described in /asyncapi.json. Each channel has a permission of its own besides this one, and asks an ' +
+        'API key for a scope. The socket is closed with 4401 when the login ends.',
       permission: { role: 'viewer', scope: 'site' },
       responses: { 101: { description: 'The connection is a WebSocket now' } },
-      problems: ['ORIGIN_REFUSED', 'UPGRADE_REQUIRED', 'UNAVAILABLE'],
+      scopes: 'later',
+      problems: ['ORIGIN_REFUSED', 'UPGRADE_REQUIRED', 'TOO_MANY_REQUESTS', 'UNAVAILABLE'],
     },
-    ({ request }) => {
+    ({ request, caller }) => {
       if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') throw upgradeRequired()
       if (options.full()) {
         throw new Problem('UNAVAILABLE', 'As many WebSocket clients as are allowed are connected.', {
@@ -34,7 +39,14 @@ export function liveRoute(options: LiveRouteOptions): Route {
           headers: { 'retry-after': '5' },
         })
       }
-      if (!options.upgrade(request)) throw upgradeRequired()
+      if (options.fullFor(caller)) {
+        throw new Problem('TOO_MANY_REQUESTS', 'The caller has as many WebSocket clients as one may have.', {
+          code: 'CALLER_CLIENTS_MAX',
+          hint: 'Close some, use one for several channels, or raise websocket.socketsPerCallerMax.',
+          headers: { 'retry-after': '5' },
+        })
+      }
+      if (!options.upgrade(request, caller)) throw upgradeRequired()
       return undefined
     },
   )

@@ -11,9 +11,10 @@ import { unreadBody } from '../schemas/notification.ts'
 import { taskBody } from '../schemas/task.ts'
 import type { ResourceChannel } from './channels.ts'
 import { type Filter, keysOf } from './filter.ts'
+import { maySee, type Sight, type Viewer } from './visibility.ts'
 
 /** The present state of a resource that has changed. */
-export interface Change {
+export interface Change extends Sight {
   readonly id: string
   /** When the change was stored, Unix milliseconds of the core that stored it. */
   readonly changedAtMs: number
@@ -29,8 +30,8 @@ export interface ChangeFeed {
    * itself begin after it.
    */
   changedSince(sinceMs: number, limit: number, afterId: string): Promise<readonly Change[]>
-  /** What the filter names, the newest `limit` (up to 500), the newest last. */
-  present(filter: Filter, limit: number): Promise<readonly Change[]>
+  /** What the filter names and `viewer` may see, the newest `limit` (up to 500), the newest last. */
+  present(filter: Filter, limit: number, viewer: Viewer): Promise<readonly Change[]>
 }
 
 export type ChangeFeeds = Readonly<Partial<Record<ResourceChannel, ChangeFeed>>>
@@ -46,6 +47,8 @@ export function commandFeed(commands: Pick<CommandService, 'get' | 'list' | 'cha
         serialNumber: command.deviceId,
         commandId: command.id,
       }),
+      sites: command.siteId === null ? null : [command.siteId],
+      askedBy: null,
       body: commandBody(command),
     }),
     one: ({ commandId }) => commandId,
@@ -59,6 +62,8 @@ export function taskFeed(tasks: Pick<Tasks, 'get' | 'list' | 'changedSince'>): C
       id: task.taskId,
       changedAtMs: task.updatedAtMs,
       keys: keysOf({ taskId: task.taskId }),
+      sites: null,
+      askedBy: task.requestedBy,
       body: taskBody(task),
     }),
     one: ({ taskId }) => taskId,
@@ -71,7 +76,7 @@ export function alertFeed(alerts: Pick<Alerts, 'get' | 'list' | 'changedSince'>)
     change: (alert) => {
       const { id, siteId, deviceId, serialNumber, ruleId, updatedAtMs } = alert
       const keys = keysOf({ siteId, deviceId, serialNumber, alertId: id, ruleId })
-      return { id, changedAtMs: updatedAtMs, keys, body: alertBody(alert) }
+      return { id, changedAtMs: updatedAtMs, keys, sites: [siteId], askedBy: null, body: alertBody(alert) }
     },
     one: ({ alertId }) => alertId,
     request: ({ siteId, deviceId, serialNumber, ruleId }) => ({ siteId, deviceId, serialNumber, ruleId }),
@@ -101,14 +106,17 @@ function feedOf<View, Request>(
     async changedSince(sinceMs, limit, afterId) {
       return (await resources.changedSince(sinceMs, limit, afterId)).map(change)
     },
-    async present(filter, limit) {
+    async present(filter, limit, viewer) {
       const id = one(filter)
       if (id === undefined) {
         const { items } = await resources.list({ ...request(filter), limit: Math.min(limit, PAGE_LIMIT_MAX) })
-        return items.map(change).toReversed()
+        return items
+          .map(change)
+          .filter((each) => maySee(viewer, each))
+          .toReversed()
       }
       const view = await resources.get(id)
-      return view === null ? [] : [change(view)]
+      return view === null ? [] : [change(view)].filter((each) => maySee(viewer, each))
     },
   }
 }
@@ -119,6 +127,9 @@ export function unreadFeed({ inbox }: Pick<Notifications, 'inbox'>): ChangeFeed 
     id: count.userId,
     changedAtMs: count.changedAtMs,
     keys: keysOf({ userId: count.userId }),
+    // Found by its user alone, who was asked for when the subscription was made.
+    sites: null,
+    askedBy: count.userId,
     body: unreadBody(count),
   })
   return {

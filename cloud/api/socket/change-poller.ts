@@ -11,6 +11,7 @@ import { messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { Change, ChangeFeed } from './change-feed.ts'
 import type { Filter } from './filter.ts'
+import type { Viewer } from './visibility.ts'
 
 /** A change that was not seen before, with its body as JSON text. */
 export interface SeenChange extends Change {
@@ -61,16 +62,21 @@ export class ChangePoller {
   }
 
   /**
-   * Calls `admit` with the present state of what `filter` names, at a moment at which no change is being handed out: what
+   * Calls `admit` with the present state of what `filter` names and `viewer` may see, at a moment at which no change is being handed out: what
    * changes from then on comes after it. Rejects when the service cannot answer.
    */
-  async join(filter: Filter, limit: number, admit: (present: readonly SeenChange[]) => void): Promise<void> {
+  async join(
+    filter: Filter,
+    limit: number,
+    viewer: Viewer,
+    admit: (present: readonly SeenChange[]) => void,
+  ): Promise<void> {
     if (this.stopped) throw new Error('the server is stopping')
     this.polling ??= this.options.clock.every(POLL_MS, () => this.beginLook())
     await this.inTurn(async () => {
       // Whoever is the first to come is not told what changed before.
       if (!this.isPrimed) await this.look(async () => undefined)
-      admit((await this.options.feed.present(filter, limit)).map(withText))
+      admit((await this.options.feed.present(filter, limit, viewer)).map(withText))
     })
   }
 

@@ -10,6 +10,8 @@ export interface ChannelDeclaration {
   readonly filters: readonly FilterName[]
   readonly summary: string
   readonly permission: RequiredPermission
+  /** Of the routes that show the same: an API key with a scope for those has it for the channel. */
+  readonly tag: string
 }
 
 export const CHANNEL_NAMES = ['telemetry', 'status', 'commands', 'tasks', 'alerts', 'notifications', 'unread'] as const
@@ -27,42 +29,49 @@ export const CHANNELS: Readonly<Record<Channel, ChannelDeclaration>> = {
     filters: ['siteId', 'deviceId', 'serialNumber'],
     summary: 'Readings of devices as they arrive, late ones of an outage included',
     permission: viewer,
+    tag: 'telemetry',
   },
   status: {
     topic: DEVICE_STATUS,
     filters: ['siteId', 'deviceId', 'serialNumber'],
     summary: 'Changes of the status of devices',
     permission: viewer,
+    tag: 'devices',
   },
   commands: {
     topic: null,
     filters: ['siteId', 'deviceId', 'serialNumber', 'commandId'],
     summary: 'Single commands, as GET /api/v1/commands/{id} shows them, whenever one changes',
     permission: viewer,
+    tag: 'commands',
   },
   tasks: {
     topic: null,
     filters: ['taskId'],
     summary: 'Tasks with their tally, as GET /api/v1/tasks/{id} shows them, whenever one changes',
     permission: viewer,
+    tag: 'tasks',
   },
   alerts: {
     topic: null,
     filters: ['siteId', 'deviceId', 'serialNumber', 'alertId', 'ruleId'],
     summary: 'Alerts, as GET /api/v1/alerts/{id} shows them, whenever one opens, changes or closes',
     permission: viewer,
+    tag: 'alerts',
   },
   notifications: {
     topic: NOTIFICATIONS,
     filters: ['userId'],
     summary: 'What users are told, as it comes; each notification once',
     permission: self,
+    tag: 'notifications',
   },
   unread: {
     topic: null,
     filters: ['userId'],
     summary: 'How many notifications users have not read, whenever one comes or is read, wherever that is',
     permission: self,
+    tag: 'notifications',
   },
 }
 

@@ -18,21 +18,26 @@ const SUBJECT_FIRST = /^\{"deviceId":([1-9][0-9]{0,14}),"serialNumber":"([^"\\]*
 /** Bytes of a value that hold those members: a serial number has 64 characters at most. */
 const SUBJECT_BYTES_MAX = 160
 
+/** Of a value that nobody could be sent. */
+const NOTHING: LiveEvent = { keys: null, sites: null, askedBy: null, frame: () => null }
+
 export function busEvent(channel: Channel, record: ConsumedRecord): LiveEvent {
   const subject = subjectOf(record.value)
-  return { keys: subject === null ? null : keysOf(subject), frame: () => recordFrame(channel, record) }
+  if (subject === null) return NOTHING
+  return { keys: keysOf(subject), sites: [subject.siteId], askedBy: null, frame: () => recordFrame(channel, record) }
 }
 
 /** Null for one that came before: the bus may deliver a record twice, and a person is told once. */
 export function notificationEvent(record: ConsumedRecord, recent: RecentIds): LiveEvent | null {
   const { id, userId } = addressOf(record.value) ?? {}
-  if (id === undefined || userId === undefined) return { keys: null, frame: () => null }
+  if (id === undefined || userId === undefined) return NOTHING
   if (!recent.add(id)) return null
-  return { keys: keysOf({ userId }), frame: () => recordFrame('notifications', record) }
+  return { keys: keysOf({ userId }), sites: null, askedBy: userId, frame: () => recordFrame('notifications', record) }
 }
 
 export function changeEvent(channel: Channel, change: SeenChange): LiveEvent {
-  return { keys: change.keys, frame: () => changeFrame(channel, change) }
+  const { keys, sites, askedBy } = change
+  return { keys, sites, askedBy, frame: () => changeFrame(channel, change) }
 }
 
 export function changeFrame(channel: Channel, { text }: SeenChange): string {

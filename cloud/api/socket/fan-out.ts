@@ -5,8 +5,9 @@ import { nextTurn } from '../../../shared/waiting.ts'
 import type { Channel } from './channels.ts'
 import type { LiveClient } from './live-client.ts'
 import type { SubscriptionIndex } from './subscription-index.ts'
+import { maySee, type Sight } from './visibility.ts'
 
-export interface LiveEvent {
+export interface LiveEvent extends Sight {
   /** See keysOf; null when the event is none that anybody could be sent. */
   readonly keys: readonly string[] | null
   /** Asked for only when somebody wants it; null when there is none that could be sent. */
@@ -45,18 +46,20 @@ export class FanOut {
 
   private sendSlice(channel: Channel, events: readonly LiveEvent[]): void {
     const touched = new Set<LiveClient>()
-    for (const { keys, frame: frameOf } of events) {
+    for (const { keys, sites, askedBy, frame: frameOf } of events) {
       if (keys === null) {
         this.onMalformed(channel)
         continue
       }
       const event = this.events++
       let frame: string | null | undefined
-      this.index.wanting(channel, keys, (clients) => {
+      const wanted = { keys, sites, askedBy }
+      this.index.wanting(channel, wanted, (clients, guarded) => {
         if (frame === undefined) frame = frameOf()
         if (frame === null) return
         for (const client of clients) {
           if (client.lastEvent === event) continue
+          if (guarded && !maySee(client.viewerOf(channel), wanted)) continue
           client.lastEvent = event
           client.put(frame)
           touched.add(client)

@@ -52,11 +52,24 @@ export const SERVER_FRAMES = {
     {
       type: Type.Literal('error'),
       id: Type.Union([FrameId, Type.Null()], { description: 'Of the frame at fault, null when it has none' }),
-      code: Type.String(),
+      code: Type.String({
+        description:
+          'FRAME_INVALID, SUBSCRIPTION_EXISTS, SUBSCRIPTION_UNKNOWN, SUBSCRIPTIONS_MAX, BUS_UNAVAILABLE, ' +
+          'RESOURCES_UNAVAILABLE, or as the REST API refuses: FORBIDDEN, ROLE_MISSING, SCOPE_MISSING',
+      }),
       message: Type.String(),
       hint: Type.Optional(Type.String()),
     },
     { $id: 'Error', description: 'The frame of this id had no effect' },
+  ),
+  ended: Type.Object(
+    { type: Type.Literal('ended'), id: FrameId, code: Type.String(), message: Type.String(), hint: Type.String() },
+    {
+      $id: 'Ended',
+      description:
+        'What the caller may see has changed: the subscription of this id has ended. The others go on with what it may ' +
+        'see now. When the login itself ends the socket is closed with 4401',
+    },
   ),
   event: Type.Object(
     {
@@ -77,14 +90,6 @@ export const SERVER_FRAMES = {
     { $id: 'Missed', description: 'The client read too slowly: so many events of the channel were left out here' },
   ),
 } as const
-
-export type FrameErrorCode =
-  | 'FRAME_INVALID'
-  | 'SUBSCRIPTION_EXISTS'
-  | 'SUBSCRIPTION_UNKNOWN'
-  | 'SUBSCRIPTIONS_MAX'
-  | 'BUS_UNAVAILABLE'
-  | 'RESOURCES_UNAVAILABLE'
 
 export type ParsedFrame =
   | { readonly frame: ClientFrame }

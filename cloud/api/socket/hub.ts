@@ -7,29 +7,39 @@
  * cost the same.
  */
 
-import type { Static } from '@sinclair/typebox'
 import type { Clock, Timer } from '../../../shared/clock.ts'
-import { BusbarError, messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { Bus, ConsumedBatch } from '../../bus/bus.ts'
+import type { Authentication, Caller } from '../../identity/identity.ts'
 import type { ApiLimits } from '../limits.ts'
 import type { ApiMetrics } from '../metrics.ts'
-import type { ChangeFeed, ChangeFeeds } from './change-feed.ts'
-import { ChangePoller } from './change-poller.ts'
-import { type Channel, channelOfTopic, isResourceChannel, RESOURCE_CHANNELS, type ResourceChannel } from './channels.ts'
-import { busEvent, changeEvent, changeFrame, notificationEvent } from './event.ts'
+import { CallerWatch } from './caller-watch.ts'
+import type { ChangeFeeds } from './change-feed.ts'
+import { type Channel, channelOfTopic } from './channels.ts'
+import { busEvent, changeEvent, notificationEvent } from './event.ts'
 import { FanOut } from './fan-out.ts'
-import { type Filter, filterKey } from './filter.ts'
-import { type FrameErrorCode, PRESENT_MAX, parseFrame, type SubscribeFrame } from './frames.ts'
-import { type ClientEvents, GOING_AWAY, LiveClient, type LiveSocket, type Subscribed } from './live-client.ts'
-import { LiveTail } from './live-tail.ts'
+import { parseFrame } from './frames.ts'
+import {
+  type ClientEvents,
+  GOING_AWAY,
+  LiveClient,
+  type LiveSocket,
+  LOGIN_ENDED,
+  TRY_AGAIN_LATER,
+} from './live-client.ts'
 import { RecentIds } from './recent-ids.ts'
 import { SubscriptionIndex } from './subscription-index.ts'
+import { Subscriptions } from './subscriptions.ts'
 
 export interface HubOptions {
   readonly bus: Pick<Bus, 'tail'>
   /** Of the channels of resources; a channel without one cannot be subscribed to. Default none. */
   readonly feeds?: ChangeFeeds
+  readonly authentication: Pick<Authentication, 'recheck'>
+  /** How often the callers of open sockets are looked at again, milliseconds. */
+  readonly recheckMs: number
+  /** The site of a device; null when there is no such device. */
+  readonly siteOfDevice: (deviceId: number) => Promise<number | null>
   readonly limits: ApiLimits
   readonly metrics: ApiMetrics
   readonly clock: Clock
@@ -38,31 +48,41 @@ export interface HubOptions {
 
 /** How often clients that are behind are looked at. */
 const REVIEW_MS = 1000
-type Subscription = Static<typeof SubscribeFrame> & { readonly channel: Channel }
 
 export class Hub {
   private readonly options: HubOptions
   private readonly clients = new Set<LiveClient>()
-  private readonly index = new SubscriptionIndex()
   private readonly fanOut: FanOut
-  private readonly tail: LiveTail
+  private readonly subscriptions: Subscriptions
+  private readonly callers: CallerWatch
   private readonly recentNotifications = new RecentIds()
-  private readonly pollers = new Map<ResourceChannel, ChangePoller>()
   private readonly clientEvents: ClientEvents
   private reviewing: Timer | null = null
-  /** By channel; those that wait for their source included, unlike in the index. */
-  private readonly subscriptions = new Map<Channel, number>()
 
   constructor(options: HubOptions) {
     this.options = options
-    const { bus, feeds = {}, clock, log, metrics } = options
+    const { bus, feeds = {}, authentication, recheckMs, siteOfDevice, limits, clock, log, metrics } = options
+    const index = new SubscriptionIndex()
     const onMalformed = (channel: Channel): void => metrics.valuesMalformed.inc({ channel })
-    this.fanOut = new FanOut({ index: this.index, clock, onMalformed })
-    this.tail = new LiveTail({ bus, clock, log, onBatch: (batch) => this.sendBatch(batch) })
-    for (const channel of RESOURCE_CHANNELS) {
-      const feed = feeds[channel]
-      if (feed !== undefined) this.pollers.set(channel, this.pollerOf(channel, feed))
-    }
+    this.fanOut = new FanOut({ index, clock, onMalformed })
+    this.subscriptions = new Subscriptions({
+      ...{ bus, feeds, siteOfDevice, index, limits, clock, log },
+      fanOut: this.fanOut,
+      onBatch: (batch) => this.sendBatch(batch),
+      onChanges: (channel, changes) => this.fanOut.send(channel, changes, (change) => changeEvent(channel, change)),
+    })
+    this.callers = new CallerWatch({
+      ...{ authentication, clock, log, periodMs: recheckMs, graceMs: limits.recheckGraceMs },
+      onGone: (client) => {
+        metrics.clientsCut.inc({ reason: 'login-ended' })
+        client.close(LOGIN_ENDED, 'the login has ended: log in again')
+      },
+      onChanged: (client, caller) => this.subscriptions.judgeAgain(client, caller),
+      onUnknown: (client) => {
+        metrics.clientsCut.inc({ reason: 'login-unknown' })
+        client.close(TRY_AGAIN_LATER, 'the login could not be looked at for too long')
+      },
+    })
     this.clientEvents = {
       sent: (channel, count) => metrics.eventsSent.inc({ channel }, count),
       missed: (channel, count) => metrics.eventsMissed.inc({ channel }, count),
@@ -71,6 +91,8 @@ export class Hub {
   }
 
   start(): void {
+    this.callers.start()
+    this.subscriptions.start()
     this.reviewing ??= this.options.clock.every(REVIEW_MS, () => {
       const nowMs = this.options.clock.monotonicMs()
       for (const client of this.clients) client.review(nowMs)
@@ -82,7 +104,7 @@ export class Hub {
     this.reviewing?.cancel()
     this.reviewing = null
     for (const client of this.clients) client.close(GOING_AWAY, 'the server is stopping')
-    await Promise.all([this.tail.stop(), ...[...this.pollers.values()].map((poller) => poller.stop())])
+    await Promise.all([this.subscriptions.stop(), this.callers.stop()])
   }
 
   /** True when another client is one too many. */
@@ -90,16 +112,21 @@ export class Hub {
     return this.clients.size >= this.options.limits.socketsMax
   }
 
-  /** Connected clients, their subscriptions, and whether the bus is being followed. */
-  stats(): { readonly clients: number; readonly subscriptions: number; readonly following: boolean } {
-    let subscriptions = 0
-    for (const count of this.subscriptions.values()) subscriptions += count
-    return { clients: this.clients.size, subscriptions, following: this.tail.running }
+  /** True when the caller has as many sockets as one may have. */
+  fullFor(caller: Caller): boolean {
+    return caller.kind !== 'local' && this.callers.socketsOf(caller) >= this.options.limits.socketsPerCallerMax
   }
 
-  open(socket: LiveSocket): LiveClient {
-    const client = new LiveClient(socket, this.options.limits, this.clientEvents)
+  /** Connected clients, their subscriptions, and whether the bus is being followed. */
+  stats(): { readonly clients: number; readonly subscriptions: number; readonly following: boolean } {
+    return { clients: this.clients.size, ...this.subscriptions.stats() }
+  }
+
+  open(socket: LiveSocket, caller: Caller): LiveClient {
+    const { limits, clock } = this.options
+    const client = new LiveClient({ socket, caller, nowMs: clock.monotonicMs(), limits, events: this.clientEvents })
     this.clients.add(client)
+    this.callers.add(client)
     return client
   }
 
@@ -110,105 +137,26 @@ export class Hub {
   closed(client: LiveClient): void {
     client.closed = true
     this.clients.delete(client)
-    for (const id of [...client.subscriptions.keys()]) this.drop(client, id)
+    this.callers.remove(client)
+    this.subscriptions.dropAll(client)
   }
 
   /** Takes one frame of a client. Never rejects. */
   async message(client: LiveClient, text: string | Uint8Array): Promise<void> {
+    // One that was told to go gets no more.
+    if (client.closed) return
     const parsed = parseFrame(text)
-    if (!('frame' in parsed)) return refuse(client, parsed.id, 'FRAME_INVALID', parsed.message, parsed.hint)
+    if (!('frame' in parsed)) return client.refuse(parsed.id, 'FRAME_INVALID', parsed.message, parsed.hint)
     const { frame } = parsed
     switch (frame.type) {
       case 'ping':
         return client.reply({ type: 'pong', ...(frame.id === undefined ? {} : { id: frame.id }) })
       case 'unsubscribe':
-        if (this.drop(client, frame.id)) return client.reply({ type: 'unsubscribed', id: frame.id })
-        return refuse(client, frame.id, 'SUBSCRIPTION_UNKNOWN', 'there is no subscription of this id', 'Nothing to do.')
+        if (this.subscriptions.drop(client, frame.id)) return client.reply({ type: 'unsubscribed', id: frame.id })
+        return client.refuse(frame.id, 'SUBSCRIPTION_UNKNOWN', 'there is no subscription of this id', 'Nothing to do.')
       case 'subscribe':
-        return await this.subscribe(client, frame as Subscription)
+        return await this.subscriptions.subscribe(client, frame.id, frame.channel, frame.filter ?? {})
     }
-  }
-
-  private async subscribe(client: LiveClient, frame: Subscription): Promise<void> {
-    const { id, channel, filter = {} } = frame
-    const { subscriptionsMax } = this.options.limits
-    if (client.subscriptions.has(id)) {
-      return refuse(
-        client,
-        id,
-        'SUBSCRIPTION_EXISTS',
-        'a subscription has this id',
-        'Unsubscribe first, or use another id.',
-      )
-    }
-    if (client.subscriptions.size >= subscriptionsMax) {
-      const message = `a client may have ${subscriptionsMax} subscriptions`
-      return refuse(client, id, 'SUBSCRIPTIONS_MAX', message, 'Subscribe by site, or unsubscribe from some.')
-    }
-    const subscribed = { channel, key: filterKey(filter), active: false }
-    client.subscriptions.set(id, subscribed)
-    this.count(channel, 1)
-    try {
-      if (isResourceChannel(channel)) {
-        await this.joinResources(client, id, subscribed, channel, filter)
-      } else {
-        await this.tail.follow()
-        this.admit(client, id, subscribed)
-      }
-    } catch (error) {
-      this.drop(client, id)
-      const hint = (error instanceof BusbarError ? error.hint : undefined) ?? 'Subscribe again in a moment.'
-      this.options.log.warn({ error: messageOf(error), channel }, 'a live channel cannot be followed')
-      const code = isResourceChannel(channel) ? 'RESOURCES_UNAVAILABLE' : 'BUS_UNAVAILABLE'
-      refuse(client, id, code, messageOf(error), hint)
-    }
-  }
-
-  private async joinResources(
-    client: LiveClient,
-    id: string,
-    subscribed: Subscribed,
-    channel: ResourceChannel,
-    filter: Filter,
-  ): Promise<void> {
-    const poller = this.pollers.get(channel)
-    if (poller === undefined) throw new Error(`this core has no ${channel}`)
-    await poller.join(filter, PRESENT_MAX, (present) => {
-      if (!this.admit(client, id, subscribed)) return
-      const frames = present.map((change) => changeFrame(channel, change))
-      this.fanOut.sendTo(client, channel, frames)
-    })
-  }
-
-  /** False when it has unsubscribed or gone while its source was being joined. */
-  private admit(client: LiveClient, id: string, subscribed: Subscribed): boolean {
-    if (client.closed || client.subscriptions.get(id) !== subscribed) return false
-    subscribed.active = true
-    this.index.add(subscribed.channel, subscribed.key, client)
-    client.reply({ type: 'subscribed', id })
-    return true
-  }
-
-  private drop(client: LiveClient, id: string): boolean {
-    const subscribed = client.subscriptions.get(id)
-    if (subscribed === undefined) return false
-    client.subscriptions.delete(id)
-    const { channel, key, active } = subscribed
-    this.count(channel, -1)
-    if (active) this.index.remove(channel, key, client)
-    return true
-  }
-
-  /** Takes note of a subscription that comes or goes; a source that nobody wants any more may rest. */
-  private count(channel: Channel, change: 1 | -1): void {
-    this.subscriptions.set(channel, (this.subscriptions.get(channel) ?? 0) + change)
-    if (change > 0 || this.reviewing === null) return
-    if (isResourceChannel(channel)) {
-      if (this.subscriptions.get(channel) === 0) this.pollers.get(channel)?.rest()
-      return
-    }
-    const onBus = [...this.subscriptions].some(([name, count]) => !isResourceChannel(name) && count > 0)
-    if (!onBus) this.tail.rest()
   }
 
   /** Never rejects: a value nobody can use must not make the bus deliver it again. */
@@ -221,18 +169,4 @@ export class Hub {
       await this.fanOut.send(channel, batch.records, (record) => busEvent(channel, record))
     }
   }
-
-  private pollerOf(channel: ResourceChannel, feed: ChangeFeed): ChangePoller {
-    const { clock, log } = this.options
-    return new ChangePoller({
-      feed,
-      onChanges: (changes) => this.fanOut.send(channel, changes, (change) => changeEvent(channel, change)),
-      clock,
-      log,
-    })
-  }
-}
-
-function refuse(client: LiveClient, id: string | null, code: FrameErrorCode, message: string, hint: string): void {
-  client.reply({ type: 'error', id, code, message, hint })
 }

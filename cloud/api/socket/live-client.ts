@@ -1,8 +1,12 @@
 /** One connected WebSocket client: its subscriptions, what is on the way to it, and the end of it. */
 
+import type { Caller, Role } from '../../identity/identity.ts'
 import type { ApiLimits } from '../limits.ts'
-import type { Channel } from './channels.ts'
+import { CHANNELS, type Channel } from './channels.ts'
+import type { Filter } from './filter.ts'
 import { Outflow } from './outflow.ts'
+import type { Placement } from './subscription-index.ts'
+import type { Viewer } from './visibility.ts'
 
 /** What is used of Bun's ServerWebSocket. */
 export interface LiveSocket {
@@ -16,15 +20,17 @@ export interface LiveSocket {
   terminate(): void
 }
 
-/** The close code of RFC 6455 that is used here. */
+/** Close codes; those below 4000 are of RFC 6455 and its registry. */
 export const GOING_AWAY = 1001
+export const TRY_AGAIN_LATER = 1013
+/** Nobody is logged in any more, as 401 says it of a request. */
+export const LOGIN_ENDED = 4401
 
 export interface Subscribed {
   readonly channel: Channel
-  /** Which events; see filterKey. */
-  readonly key: string
-  /** False until the bus is being followed. */
-  active: boolean
+  readonly filter: Filter
+  /** Where the index has it; null until its source is being followed. */
+  placement: Placement | null
 }
 
 export interface ClientEvents {
@@ -39,17 +45,50 @@ export class LiveClient {
   /** Number of the event that was put into the outbox last, so that none is put there twice. */
   lastEvent = -1
   closed = false
+  /** When the caller was last known to be who it is, monotonic milliseconds. */
+  knownAtMs: number
+  private who: Caller
+  private readonly viewers = new Map<Role, Viewer>()
   private readonly socket: LiveSocket
   private readonly limits: ApiLimits
   private readonly events: ClientEvents
   private readonly outflow: Outflow
   private outbox: string[] = []
 
-  constructor(socket: LiveSocket, limits: ApiLimits, events: ClientEvents) {
-    this.socket = socket
-    this.limits = limits
-    this.events = events
-    this.outflow = new Outflow(limits.clientBufferBytesMax)
+  constructor(options: {
+    readonly socket: LiveSocket
+    readonly caller: Caller
+    readonly nowMs: number
+    readonly limits: ApiLimits
+    readonly events: ClientEvents
+  }) {
+    this.socket = options.socket
+    this.who = options.caller
+    this.knownAtMs = options.nowMs
+    this.limits = options.limits
+    this.events = options.events
+    this.outflow = new Outflow(options.limits.clientBufferBytesMax)
+  }
+
+  get caller(): Caller {
+    return this.who
+  }
+
+  set caller(caller: Caller) {
+    this.who = caller
+    this.viewers.clear()
+  }
+
+  /** The caller, as far as the events of a channel are concerned. */
+  viewerOf(channel: Channel): Viewer {
+    const { permission } = CHANNELS[channel]
+    const role = permission === 'none' ? 'viewer' : permission.role
+    let viewer = this.viewers.get(role)
+    if (viewer === undefined) {
+      viewer = { id: this.who.id, sites: this.who.sites(role) }
+      this.viewers.set(role, viewer)
+    }
+    return viewer
   }
 
   /** Answers are never dropped: a client that asks on and on without reading is cut. */
@@ -64,6 +103,10 @@ export class LiveClient {
     }
     this.socket.sendText(text)
     this.outflow.queued(this.socket.getBufferedAmount() - waiting)
+  }
+
+  refuse(id: string | null, code: string, message: string, hint: string): void {
+    this.reply({ type: 'error', id, code, message, hint })
   }
 
   /** Puts an event frame aside for `flush`. */
@@ -106,8 +149,11 @@ export class LiveClient {
     }
   }
 
+  /** Nothing is sent after the close frame, whenever the client answers it. */
   close(code: number, reason: string): void {
-    if (!this.closed) this.socket.close(code, reason)
+    if (this.closed) return
+    this.closed = true
+    this.socket.close(code, reason)
   }
 
   /** A close frame would wait behind what the client does not read, and hold all of it until the idle timeout. */

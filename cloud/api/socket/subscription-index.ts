@@ -1,11 +1,42 @@
-/** Which clients want an event: found by the ways to ask for it, without looking at any other client. */
+/**
+ * Which clients want an event: found by the ways to ask for it, without looking at any other client.
+ *
+ * Clients that may see every site are found and sent to. Those that may see some are kept apart, where each event is held
+ * against what they may see: so they cost nothing while there are none.
+ */
 
 import type { Channel } from './channels.ts'
 import type { LiveClient } from './live-client.ts'
+import type { Sight } from './visibility.ts'
+
+/** Where a subscription is found. */
+export interface Placement {
+  /** Whether each event must be held against what the caller may see. */
+  readonly guarded: boolean
+  readonly places: readonly string[]
+}
+
+/** What an event is looked up by. */
+export interface Wanted extends Sight {
+  readonly keys: readonly string[]
+}
+
+/** A place of those who want everything at a site that they may see. */
+export function placeOfSite(siteId: number): string {
+  return `at/${siteId}`
+}
+
+/** A place of those who want everything, what they asked for included. */
+export function placeOfAsker(callerId: string): string {
+  return `asked/${callerId}`
+}
+
+/** Clients by `channel/place`, with how many of their subscriptions are the same. */
+type Places = Map<string, Map<LiveClient, number>>
 
 export class SubscriptionIndex {
-  /** Clients by `channel/filter key`, with how many of their subscriptions are the same. */
-  private readonly clients = new Map<string, Map<LiveClient, number>>()
+  private readonly open: Places = new Map()
+  private readonly guarded: Places = new Map()
   private count = 0
 
   /** Subscriptions of all clients that events are looked up for. */
@@ -13,33 +44,50 @@ export class SubscriptionIndex {
     return this.count
   }
 
-  add(channel: Channel, key: string, client: LiveClient): void {
-    const place = `${channel}/${key}`
-    let clients = this.clients.get(place)
-    if (clients === undefined) {
-      clients = new Map()
-      this.clients.set(place, clients)
+  add(channel: Channel, { guarded, places }: Placement, client: LiveClient): void {
+    const known = guarded ? this.guarded : this.open
+    for (const each of places) {
+      const place = `${channel}/${each}`
+      let clients = known.get(place)
+      if (clients === undefined) {
+        clients = new Map()
+        known.set(place, clients)
+      }
+      clients.set(client, (clients.get(client) ?? 0) + 1)
     }
-    clients.set(client, (clients.get(client) ?? 0) + 1)
     this.count++
   }
 
-  remove(channel: Channel, key: string, client: LiveClient): void {
-    const place = `${channel}/${key}`
-    const clients = this.clients.get(place)
-    const same = clients?.get(client)
-    if (clients === undefined || same === undefined) return
+  /** With the placement that it was added with. */
+  remove(channel: Channel, { guarded, places }: Placement, client: LiveClient): void {
+    const known = guarded ? this.guarded : this.open
+    for (const each of places) {
+      const place = `${channel}/${each}`
+      const clients = known.get(place)
+      const same = clients?.get(client)
+      if (clients === undefined || same === undefined) continue
+      if (same > 1) clients.set(client, same - 1)
+      else clients.delete(client)
+      if (clients.size === 0) known.delete(place)
+    }
     this.count--
-    if (same > 1) clients.set(client, same - 1)
-    else clients.delete(client)
-    if (clients.size === 0) this.clients.delete(place)
   }
 
-  /** Calls `visit` with each group of clients that want an event of these keys; a client may be in several. */
-  wanting(channel: Channel, keys: readonly string[], visit: (clients: Iterable<LiveClient>) => void): void {
-    for (const key of keys) {
-      const clients = this.clients.get(`${channel}/${key}`)
-      if (clients !== undefined) visit(clients.keys())
+  /** Calls `visit` with each group of clients that want an event; a client may be in several. */
+  wanting(channel: Channel, event: Wanted, visit: (clients: Iterable<LiveClient>, guarded: boolean) => void): void {
+    for (const key of event.keys) {
+      const clients = this.open.get(`${channel}/${key}`)
+      if (clients !== undefined) visit(clients.keys(), false)
+    }
+    if (this.guarded.size === 0) return
+    for (const place of guardedPlacesOf(event)) {
+      const clients = this.guarded.get(`${channel}/${place}`)
+      if (clients !== undefined) visit(clients.keys(), true)
     }
   }
+}
+
+function guardedPlacesOf({ keys, sites, askedBy }: Wanted): string[] {
+  const places = [...keys, ...(sites ?? []).map(placeOfSite)]
+  return askedBy === null ? places : [...places, placeOfAsker(askedBy)]
 }

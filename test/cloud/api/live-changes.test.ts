@@ -2,8 +2,11 @@ import { expect, test } from 'vitest'
 import type { Change, ChangeFeed } from '../../../cloud/api/socket/change-feed.ts'
 import { ChangePoller } from '../../../cloud/api/socket/change-poller.ts'
 import { type Filter, filterKey, keysOf } from '../../../cloud/api/socket/filter.ts'
+import type { Viewer } from '../../../cloud/api/socket/visibility.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
+
+const EVERYWHERE: Viewer = { id: 'ann', sites: 'all' }
 
 /** A resource whose rows are written by any core, and a poller of it. */
 function watched() {
@@ -43,11 +46,13 @@ function watched() {
     /** `behindMs` is how far the clock of the core that writes is behind ours. */
     write(id: string, state: string, behindMs = 0) {
       const changedAtMs = clock.wallMs() - behindMs
-      rows.set(id, { id, changedAtMs, keys: keysOf({ commandId: id }), body: { state } })
+      rows.set(id, { id, changedAtMs, keys: keysOf({ commandId: id }), sites: [1], askedBy: null, body: { state } })
     },
     join: async (filter: Filter = {}) => {
       const present: string[] = []
-      await poller.join(filter, 100, (changes) => present.push(...changes.map(({ id, text }) => `${id} ${text}`)))
+      await poller.join(filter, 100, EVERYWHERE, (changes) =>
+        present.push(...changes.map(({ id, text }) => `${id} ${text}`)),
+      )
       return present
     },
     /** Lets looks happen for so long. */

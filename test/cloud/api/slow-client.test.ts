@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { DEFAULT_API_LIMITS } from '../../../cloud/api/limits.ts'
 import { LiveClient } from '../../../cloud/api/socket/live-client.ts'
 import { Outflow } from '../../../cloud/api/socket/outflow.ts'
+import { LOCAL_CALLER } from '../../../cloud/identity/identity.ts'
 import { type ApiCore, startApiCore } from '../../support/api-core.ts'
 import { LiveTestClient } from '../../support/live-client.ts'
 import { until } from '../../support/until.ts'
@@ -97,8 +98,8 @@ function recovering() {
     clientBufferBytesMax: 1000,
     clientBehindMaxMs: 300,
   }
-  const client = new LiveClient(
-    {
+  const client = new LiveClient({
+    socket: {
       sendText: (text) => {
         socket.waiting += text.length
         return -1
@@ -108,13 +109,15 @@ function recovering() {
       close: () => expect.unreachable('a close frame would wait behind the rest'),
       terminate: () => socket.terminated++,
     },
+    caller: LOCAL_CALLER,
+    nowMs: 0,
     limits,
-    {
+    events: {
       sent: () => undefined,
       missed: () => undefined,
       cut: (reason) => cut.push(reason),
     },
-  )
+  })
   client.put('x'.repeat(200))
   client.flush('telemetry', 100)
   socket.waiting = 400

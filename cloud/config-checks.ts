@@ -3,6 +3,7 @@
 import type { CrossProblem } from '../shared/config/load.ts'
 import { isLoopback } from '../shared/loopback.ts'
 import type { CloudConfig } from './config.ts'
+import { tlsContradiction } from './database/url.ts'
 
 type Require = (holds: boolean, key: string, message: string) => void
 
@@ -13,6 +14,7 @@ export function crossProblems(config: CloudConfig): CrossProblem[] {
   }
   checkListeners(config, require)
   checkPairs(config, require)
+  checkConnections(config, require)
   const { ingest, kafka, notifications, identity } = config
   require(ingest.windowBytes <=
     ingest.inflightBytesMax, 'ingest.windowBytes', 'must not exceed ingest.inflightBytesMax')
@@ -42,6 +44,18 @@ function checkListeners({ api, ingest }: CloudConfig, require: Require): void {
     api.trustedProxies.length >
       0, 'api.host', 'must be a loopback address unless api.tls.enabled is true or api.trustedProxies names a proxy')
   require(api.port === 0 || api.port !== ingest.port, 'api.port', 'must differ from ingest.port')
+}
+
+/** What the core connects to, and whether that can be read on the way. */
+function checkConnections({ database, kafka }: CloudConfig, require: Require): void {
+  const { tls } = database
+  require(!tls.enabled || /^postgres(ql)?:/.test(database.url), 'database.tls.enabled', 'is for PostgreSQL only')
+  const contradiction = tlsContradiction(database.url, tls.enabled)
+  require(contradiction === null, 'database.url', contradiction ?? '')
+  const local = kafka.brokers.every((broker) => isLoopback(broker.replace(/:[0-9]+$/, '')))
+  require(kafka.sasl.mechanism !== 'plain' ||
+    kafka.tls.enabled ||
+    local, 'kafka.sasl.mechanism', 'may be "plain" only with kafka.tls.enabled: the password could be read on the way')
 }
 
 /** A certificate is of no use without its key, nor a key without its certificate. */

@@ -22,7 +22,7 @@ import { TopicSetup } from './bus/topic-setup.ts'
 import { busFromConfig } from './bus-from-config.ts'
 import { CommandService } from './commands/commands.ts'
 import type { CloudConfig } from './config.ts'
-import { openDatabase } from './database/database.ts'
+import { databaseFromConfig } from './database-from-config.ts'
 import { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import { DeviceCommands, Gateways } from './gateways/gateways.ts'
 import { LOCAL_AUTHENTICATION } from './identity/identity.ts'
@@ -42,7 +42,7 @@ export interface CoreTools {
 
 export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
   const { clock, log } = tools
-  const database = openDatabase({ ...config.database, ...tools })
+  const database = databaseFromConfig(config, tools)
   const bus = busFromConfig(config, tools)
   const topics = new TopicSetup({ bus, ...tools })
   const registry = new Registry({ ...config.registry, database, ...tools })

@@ -88,11 +88,11 @@ export function cloudCommandLine(terminal: Terminal, env: Readonly<Record<string
     .action(
       action(async ({ config: file }: ConfigOption) => {
         const config = loadCloudConfig(file, env)
-        const [{ openDatabase }, { migrateDatabase }] = await Promise.all([
-          import('../database/database.ts'),
+        const [{ databaseFromConfig }, { migrateDatabase }] = await Promise.all([
+          import('../database-from-config.ts'),
           import('./migrate.ts'),
         ])
-        return migrateDatabase(openDatabase({ ...config.database, ...tools, log: commandLog(config) }), terminal)
+        return migrateDatabase(databaseFromConfig(config, { ...tools, log: commandLog(config) }), terminal)
       }),
     )
 

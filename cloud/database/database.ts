@@ -5,13 +5,14 @@ import { type Clock, sleep, type Timer } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
+import { isLoopback } from '../../shared/loopback.ts'
 import { type Random, systemRandom } from '../../shared/random.ts'
 import { fullJitterMs, retry } from '../../shared/retry.ts'
 import type { DependencyHealth } from '../bus/bus.ts'
 import { failureKind, isRetryable, translate } from './failure.ts'
 import { type Migration, migrate } from './migrate.ts'
 import { MIGRATIONS } from './migrations/all.ts'
-import { postgresDialect } from './postgres.ts'
+import { type PostgresTls, postgresDialect } from './postgres.ts'
 import type { Database, Dialect } from './schema.ts'
 import { sqliteDialect } from './sqlite.ts'
 import { parseDatabaseUrl, redactDatabaseUrl } from './url.ts'
@@ -20,6 +21,8 @@ import type { StatementWatch } from './watched-driver.ts'
 export interface DatabaseOptions {
   /** `sqlite:/path/file.db` or `postgres://user:password@host/database`. */
   readonly url: string
+  /** TLS to PostgreSQL, with the server's certificate and name checked; without it nothing is encrypted. */
+  readonly tls?: PostgresTls
   readonly clock: Clock
   readonly log: Logger
   readonly random?: Random
@@ -59,6 +62,7 @@ export class DatabaseHandle implements Part {
   private readonly options: DatabaseOptions
   private readonly random: Random
   private readonly shownUrl: string
+  private readonly readableOnTheWay: boolean
   private readonly stopping = new AbortController()
   private failure: string | null = 'not started'
   private starting: Promise<void> | null = null
@@ -67,11 +71,12 @@ export class DatabaseHandle implements Part {
   private timer: Timer | null = null
 
   constructor(options: DatabaseOptions) {
-    const url = parseDatabaseUrl(options.url)
+    const url = parseDatabaseUrl(options.url, options.tls !== undefined)
     this.options = options
     this.random = options.random ?? systemRandom
     this.shownUrl = redactDatabaseUrl(options.url)
     this.dialect = url.dialect
+    this.readableOnTheWay = url.dialect === 'postgres' && options.tls === undefined && !isLocal(url.host)
     const watch: StatementWatch = {
       succeeded: () => this.noteSuccess(),
       failed: (error) => this.noteFailure(error),
@@ -83,6 +88,8 @@ export class DatabaseHandle implements Part {
           : postgresDialect(
               {
                 connectionString: url.connectionString,
+                host: url.host,
+                ...(options.tls === undefined ? {} : { tls: options.tls }),
                 poolSize: options.poolSize ?? 10,
                 connectTimeoutMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
                 queryTimeoutMs: options.queryTimeoutMs ?? 30_000,
@@ -129,6 +136,12 @@ export class DatabaseHandle implements Part {
 
   private async open(): Promise<void> {
     const { clock, log, startTimeoutMs = 30_000, probePeriodMs = 2_000, migrations = MIGRATIONS } = this.options
+    if (this.readableOnTheWay) {
+      log.warn(
+        { database: this.shownUrl },
+        'the connection to PostgreSQL is not encrypted: set database.tls.enabled, unless the network or a proxy does it',
+      )
+    }
     const giveUpAtMs = clock.monotonicMs() + startTimeoutMs
     const applied = await retry(
       () => migrate({ kysely: this.kysely, dialect: this.dialect, migrations, nowMs: clock.wallMs() }),
@@ -193,4 +206,9 @@ export class DatabaseHandle implements Part {
     }
     return translated
   }
+}
+
+/** Whether what is sent there stays on this machine: a Unix socket or loopback. */
+function isLocal(host: string): boolean {
+  return host.startsWith('/') || isLoopback(host)
 }

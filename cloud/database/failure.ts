@@ -34,14 +34,21 @@ const SQLITE_UNAVAILABLE = /^SQLITE_(IOERR|FULL|PROTOCOL)/
 const REFUSED =
   /^(28...|3D000|42501|SQLITE_(CANTOPEN|READONLY|NOTADB|CORRUPT|AUTH|PERM).*|EACCES|EPERM|EROFS|ENOTDIR|EISDIR|EEXIST)$/
 
+/** What OpenSSL and the runtime say of a certificate or of a name that will not do, on either side. */
+const TLS_REFUSED =
+  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|ERR_TLS_(?!HANDSHAKE_TIMEOUT)|ERR_SSL_|ERR_OSSL_)/
+/** A server that has TLS off, or that takes nobody without it. */
+const TLS_MISMATCH = /server does not support SSL|no encryption/i
+
 /** Errors that pg throws without any code. */
 const CLIENT_LOST =
-  /connection terminated|connection error|timeout exceeded when trying to connect|timeout expired|query read timeout|client was closed|server does not support|not queryable|discarded|socket/i
+  /connection terminated|connection error|timeout exceeded when trying to connect|timeout expired|query read timeout|client was closed|not queryable|discarded|socket/i
 
 /** The kind of anything that a driver threw, or of a BusbarError made by `translate`. */
 export function failureKind(error: unknown): FailureKind {
   if (error instanceof BusbarError) return error.cause === undefined ? 'other' : failureKind(error.cause)
   const code = codeOf(error)
+  if (concernsTls(error)) return 'refused'
   if (code === undefined) return error instanceof Error && CLIENT_LOST.test(error.message) ? 'unavailable' : 'other'
   if (code === '23505' || code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY') {
     return 'duplicate'
@@ -74,7 +81,9 @@ export function translate(error: unknown, database: string): unknown {
   if (kind === 'refused') {
     return new BusbarError(`database ${database} refuses: ${reasonOf(error)}`, {
       code: 'DATABASE_REFUSED',
-      hint: 'check database.url: the user, the password and the name of the database, or the path and rights of the file',
+      hint: concernsTls(error)
+        ? 'check database.tls: enabled as the server wants it, caFile with the authority of its certificate, serverName with the name in it'
+        : 'check database.url: the user, the password and the name of the database, or the path and rights of the file',
       cause: error,
     })
   }
@@ -85,6 +94,10 @@ export function translate(error: unknown, database: string): unknown {
     hint: 'check that the database is up, reachable from here, and has free disk space; the work is tried again by itself',
     cause: error,
   })
+}
+
+function concernsTls(error: unknown): boolean {
+  return TLS_REFUSED.test(codeOf(error) ?? '') || TLS_MISMATCH.test(messageOf(error))
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -1,5 +1,6 @@
 /** PostgreSQL for Kysely: a pool that survives the server's death, and integers as numbers. */
 
+import { type ConnectionOptions, checkServerIdentity } from 'node:tls'
 import {
   type Dialect,
   PostgresAdapter,
@@ -24,8 +25,21 @@ const IDLE_IN_TRANSACTION_MS = 5_000
 const SESSION_SETTINGS = `
   select set_config('idle_in_transaction_session_timeout', $1, false), set_config('statement_timeout', $2, false)`
 
+export interface PostgresTls {
+  /** PEM. Without it the system's authorities are trusted. */
+  readonly ca?: string
+  /** PEM certificate and key of this client. */
+  readonly cert?: string
+  readonly key?: string
+  /** Name that the server's certificate carries, where it is not that of the host. */
+  readonly serverName?: string
+}
+
 export interface PostgresOptions {
   readonly connectionString: string
+  readonly host: string
+  /** Without it the connection is not encrypted. */
+  readonly tls?: PostgresTls
   readonly poolSize: number
   readonly connectTimeoutMs: number
   readonly queryTimeoutMs: number
@@ -46,6 +60,8 @@ function openPool(options: PostgresOptions): PostgresPool {
   const { queryTimeoutMs, log } = options
   const pool = new pg.Pool({
     connectionString: options.connectionString,
+    // Written out: left open, it would be for PGSSLMODE to say.
+    ssl: options.tls === undefined ? false : tlsOptions(options.tls, options.host),
     application_name: 'busbar-cloud',
     max: options.poolSize,
     connectionTimeoutMillis: options.connectTimeoutMs,
@@ -70,6 +86,17 @@ function openPool(options: PostgresOptions): PostgresPool {
     options: {},
     connect: async () => lend(await pool.connect()),
     end: () => pool.end(),
+  }
+}
+
+/** What libpq calls verify-full: an authority that is trusted, and the name that was meant. */
+function tlsOptions({ serverName, ...files }: PostgresTls, host: string): ConnectionOptions {
+  return {
+    ...files,
+    minVersion: 'TLSv1.2',
+    rejectUnauthorized: true,
+    // The driver overrides the server name that it is given, so the name is held against the certificate here.
+    checkServerIdentity: (_asked, certificate) => checkServerIdentity(serverName ?? host, certificate),
   }
 }
 

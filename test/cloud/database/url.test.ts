@@ -11,10 +11,38 @@ describe('database URLs', () => {
     expect(parseDatabaseUrl(url)).toEqual({ dialect: 'sqlite', path })
   })
 
-  it.each(['postgres://u:p@db:5432/busbar', 'postgresql://db/busbar?sslmode=require', 'postgres:///busbar?host=/run'])(
-    '%s is a server',
-    (url) => expect(parseDatabaseUrl(url)).toEqual({ dialect: 'postgres', connectionString: url }),
-  )
+  it.each([
+    ['postgres://u:p@db:5432/busbar', 'db'],
+    ['postgres:///busbar?host=/run', '/run'],
+    ['postgresql://u@[::1]/busbar?application_name=x', '::1'],
+  ])('%s is a server', (url, host) => {
+    expect(parseDatabaseUrl(url)).toEqual({ dialect: 'postgres', connectionString: url, host })
+  })
+
+  it('may ask for TLS where it is set, and for none where it is not; everything else is said in one place', () => {
+    const parse = (parameters: string, tlsEnabled: boolean) =>
+      parseDatabaseUrl(`postgres://db/busbar?${parameters}`, tlsEnabled)
+    // What is left in would win over the settings.
+    for (const agreed of ['sslmode=require', 'sslmode=verify-full', 'ssl=true']) {
+      expect(parse(`${agreed}&connect_timeout=3`, true)).toMatchObject({
+        connectionString: 'postgres://db/busbar?connect_timeout=3',
+      })
+      expect(() => parse(agreed, false)).toThrow(`it has ${agreed} while database.tls.enabled is false`)
+    }
+    expect(parse('sslmode=disable', false)).toMatchObject({ connectionString: 'postgres://db/busbar' })
+    for (const weak of [
+      'sslmode=disable',
+      'sslmode=no-verify',
+      'sslmode=prefer',
+      'ssl=0',
+      'sslmode=verify-full&ssl=no',
+    ]) {
+      expect(() => parse(weak, true), weak).toThrow('while database.tls.enabled is true')
+    }
+    for (const other of ['sslrootcert=/ca.pem', 'sslkey=/key.pem', 'uselibpqcompat=true', 'sslnegotiation=direct']) {
+      expect(() => parse(other, true), other).toThrow('is set in database.tls instead')
+    }
+  })
 
   it('memory: is a database of the process alone', () => {
     expect(parseDatabaseUrl('memory:')).toEqual({ dialect: 'sqlite', path: ':memory:' })
@@ -40,6 +68,7 @@ describe('database URLs', () => {
   it('are shown without their password', () => {
     expect(redactDatabaseUrl('postgres://user:s3cr:e@t@db/busbar')).toBe('postgres://user:***@db/busbar')
     expect(redactDatabaseUrl('postgres://db/busbar?user=u&password=x&sslmode=require')).not.toContain('=x')
+    expect(redactDatabaseUrl('postgres:user:s3cret@db/busbar')).not.toContain('s3cret')
     expect(() => parseDatabaseUrl('postgres://user:secret@db')).not.toThrow('secret')
   })
 })

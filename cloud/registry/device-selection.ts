@@ -2,6 +2,8 @@
 
 import type { DatabaseHandle } from '../database/database.ts'
 import type { DeviceKey } from './device.ts'
+import { siteCondition } from './site-condition.ts'
+import { narrowed, type SiteScope } from './site-scope.ts'
 
 /** Serial numbers of one statement; both databases take many more parameters. */
 const SERIALS_PER_STATEMENT = 500
@@ -26,9 +28,15 @@ export class DeviceSelection {
   /**
    * The registered devices with these serial numbers, in no particular order; without `siteId` those of every site, so that
    * one serial number may give several.
+   * @param sites of no others.
    * @throws BusbarError DATABASE_UNAVAILABLE
    */
-  async bySerialNumbers(serialNumbers: readonly string[], siteId?: number): Promise<SelectedDevice[]> {
+  async bySerialNumbers(
+    serialNumbers: readonly string[],
+    siteId?: number,
+    sites: SiteScope = 'all',
+  ): Promise<SelectedDevice[]> {
+    const within = siteCondition(this.database.dialect, 'site_id', narrowed(sites, siteId))
     const wanted = [...new Set(serialNumbers)]
     const found: SelectedDevice[] = []
     for (let start = 0; start < wanted.length; start += SERIALS_PER_STATEMENT) {
@@ -36,7 +44,7 @@ export class DeviceSelection {
         .selectFrom('devices')
         .select(['id', 'site_id', 'serial_number'])
         .where('serial_number', 'in', wanted.slice(start, start + SERIALS_PER_STATEMENT))
-      if (siteId !== undefined) query = query.where('site_id', '=', siteId)
+      if (within !== null) query = query.where(within)
       for (const row of await query.execute()) found.push(toSelected(row))
     }
     return found
@@ -44,15 +52,21 @@ export class DeviceSelection {
 
   /**
    * The devices that match, ascending by id, at most `limit` of them: one more than allowed tells that there are too many.
+   * @param sites of no others.
    * @throws BusbarError DATABASE_UNAVAILABLE
    */
-  async matching({ siteId, deviceType }: DeviceCriteria, limit: number): Promise<SelectedDevice[]> {
+  async matching(
+    { siteId, deviceType }: DeviceCriteria,
+    limit: number,
+    sites: SiteScope = 'all',
+  ): Promise<SelectedDevice[]> {
+    const within = siteCondition(this.database.dialect, 'site_id', narrowed(sites, siteId))
     let query = this.database.kysely
       .selectFrom('devices')
       .select(['id', 'site_id', 'serial_number'])
       .orderBy('id')
       .limit(limit)
-    if (siteId !== undefined) query = query.where('site_id', '=', siteId)
+    if (within !== null) query = query.where(within)
     if (deviceType !== undefined) query = query.where('device_type', '=', deviceType)
     return (await query.execute()).map(toSelected)
   }

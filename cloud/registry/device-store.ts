@@ -9,6 +9,8 @@ import { type DeviceKey, type DeviceStatus, deviceTypeOf, invalidDeviceType } fr
 import type { StoredDevice } from './device-cache.ts'
 import { AlreadyRegisteredError, type InvalidField, InvalidRegistrationError, NotRegisteredError } from './errors.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from './page.ts'
+import { siteCondition } from './site-condition.ts'
+import { narrowed, type SiteScope } from './site-scope.ts'
 import { invalidName, invalidSerialNumber, invalidSiteId } from './text-fields.ts'
 
 /** Rows of one statement; both databases take many more parameters. */
@@ -37,6 +39,8 @@ export interface DeviceFilter {
   readonly deviceType?: string | undefined
   readonly status?: DeviceStatus | undefined
   readonly serialNumber?: string | undefined
+  /** Of no other sites. */
+  readonly sites?: SiteScope
 }
 
 /** What may be given of a device besides its identity; null takes a value away. */
@@ -69,14 +73,15 @@ export class DeviceStore {
 
   async list(request: PageRequest & DeviceFilter = {}): Promise<Page<Device>> {
     const { limit, after } = readPageRequest<number>(request, 'number')
-    const { siteId, gatewayId, deviceType, status, serialNumber } = request
+    const { siteId, gatewayId, deviceType, status, serialNumber, sites = 'all' } = request
+    const within = siteCondition(this.database.dialect, 'site_id', narrowed(sites, siteId))
     let query = this.database.kysely
       .selectFrom('devices')
       .selectAll()
       .orderBy('id')
       .limit(limit + 1)
     if (after !== null) query = query.where('id', '>', after)
-    if (siteId !== undefined) query = query.where('site_id', '=', siteId)
+    if (within !== null) query = query.where(within)
     if (gatewayId !== undefined) query = query.where('gateway_id', '=', gatewayId)
     if (deviceType !== undefined) query = query.where('device_type', '=', deviceType)
     if (status !== undefined) query = query.where('status', '=', status)

@@ -44,6 +44,20 @@ export class NotRegisteredError extends BusbarError {
   }
 }
 
+/** Something was asked for at sites that one sees and may not act at; code ROLE_MISSING. */
+export class NotAllowedAtError extends BusbarError {
+  readonly siteIds: readonly number[]
+
+  constructor(siteIds: readonly number[]) {
+    super(`not allowed at site ${siteIds.join(', ')}`, {
+      code: 'ROLE_MISSING',
+      hint: 'leave out what is at these sites, or ask for the role there',
+    })
+    this.name = 'NotAllowedAtError'
+    this.siteIds = siteIds
+  }
+}
+
 export type RegisteredKind = 'site' | 'gateway' | 'device'
 
 function shown(value: unknown): string {

@@ -8,7 +8,10 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { isDuplicate } from '../database/failure.ts'
 import type { Database, GatewayGapsTable, GatewaysTable } from '../database/schema.ts'
 import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from './errors.ts'
+import { hasDeviceAt, isSeenFrom } from './gateway-sight.ts'
+import { GatewaySites } from './gateway-sites.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from './page.ts'
+import { narrowed, type SiteScope } from './site-scope.ts'
 import { invalidGatewayId, invalidName } from './text-fields.ts'
 
 /** Rows of one statement; both databases take many more parameters. */
@@ -44,6 +47,8 @@ export interface GatewayFilter {
   readonly connected?: boolean | undefined
   /** Gateways with a device at this site. */
   readonly siteId?: number | undefined
+  /** Gateways that may be seen from these, see gateway-sight.ts. */
+  readonly sites?: SiteScope
 }
 
 export interface GatewayHello {
@@ -92,7 +97,8 @@ export class GatewayStore {
 
   async list(request: PageRequest & GatewayFilter = {}): Promise<Page<Gateway>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
-    const { connected, siteId } = request
+    const { connected, siteId, sites = 'all' } = request
+    const { dialect } = this.database
     const heardSinceMs = this.clock.wallMs() - this.silentAfterMs
     let query = this.database.kysely
       .selectFrom('gateways')
@@ -104,17 +110,8 @@ export class GatewayStore {
     if (connected === false) {
       query = query.where((e) => e.or([e('connected', '=', 0), e('last_seen_at_ms', '<', heardSinceMs)]))
     }
-    if (siteId !== undefined) {
-      query = query.where((e) =>
-        e.exists(
-          e
-            .selectFrom('devices')
-            .select('id')
-            .whereRef('devices.gateway_id', '=', 'gateways.id')
-            .where('site_id', '=', siteId),
-        ),
-      )
-    }
+    if (siteId !== undefined) query = query.where(hasDeviceAt(dialect, narrowed(sites, siteId)))
+    else if (sites !== 'all') query = query.where(isSeenFrom(dialect, sites))
     return toPage(
       await query.execute(),
       limit,
@@ -126,6 +123,11 @@ export class GatewayStore {
   async get(id: string): Promise<Gateway | null> {
     const row = await this.database.kysely.selectFrom('gateways').selectAll().where('id', '=', id).executeTakeFirst()
     return row === undefined ? null : toGateway(row, this.clock.wallMs() - this.silentAfterMs)
+  }
+
+  /** Where it belongs; null when it is not registered. */
+  sitesOf(id: string): Promise<number[] | null> {
+    return new GatewaySites({ database: this.database, clock: this.clock }).of(id)
   }
 
   /** Registers a gateway before it first connects. @throws InvalidRegistrationError, AlreadyRegisteredError */

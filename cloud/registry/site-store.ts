@@ -7,6 +7,8 @@ import { isDuplicate } from '../database/failure.ts'
 import type { SitesTable } from '../database/schema.ts'
 import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from './errors.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from './page.ts'
+import { siteCondition } from './site-condition.ts'
+import type { SiteScope } from './site-scope.ts'
 import { invalidName, invalidSiteId } from './text-fields.ts'
 
 export interface Site {
@@ -25,14 +27,17 @@ export class SiteStore {
     this.clock = options.clock
   }
 
-  async list(request: PageRequest = {}): Promise<Page<Site>> {
+  /** @param request `sites`: no others. */
+  async list(request: PageRequest & { readonly sites?: SiteScope } = {}): Promise<Page<Site>> {
     const { limit, after } = readPageRequest<number>(request, 'number')
+    const within = siteCondition(this.database.dialect, 'id', request.sites)
     let query = this.database.kysely
       .selectFrom('sites')
       .selectAll()
       .orderBy('id')
       .limit(limit + 1)
     if (after !== null) query = query.where('id', '>', after)
+    if (within !== null) query = query.where(within)
     return toPage(await query.execute(), limit, (row) => row.id, toSite)
   }
 

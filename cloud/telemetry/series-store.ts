@@ -5,6 +5,8 @@
 
 import { type RawBuilder, sql } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
+import { siteCondition } from '../registry/site-condition.ts'
+import type { SiteScope } from '../registry/site-scope.ts'
 import type { Resolution } from './rollup.ts'
 import type { Stretch } from './series-plan.ts'
 
@@ -49,10 +51,12 @@ export class SeriesStore {
     this.database = database
   }
 
-  /** Those that are registered, by id. */
-  async devices(ids: readonly number[]): Promise<QueriedDevice[]> {
+  /** Those that are registered, by id. @param sites of no others. */
+  async devices(ids: readonly number[], sites: SiteScope): Promise<QueriedDevice[]> {
+    const within = siteCondition(this.database.dialect, 'site_id', sites)
     const { rows } = await sql<DeviceRow>`
-      select id, site_id, serial_number, gateway_id from devices where ${this.among('id', ids)} order by id`.execute(
+      select id, site_id, serial_number, gateway_id from devices
+      where ${this.among('id', ids)} ${within === null ? sql`` : sql`and ${within}`} order by id`.execute(
       this.database.kysely,
     )
     return rows.map(toDevice)

@@ -5,6 +5,7 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Registry } from '../registry/registry.ts'
+import { includesSite, type SiteScope } from '../registry/site-scope.ts'
 import {
   type Arrived,
   FIRST_REPORT_MS,
@@ -45,6 +46,8 @@ export interface TelemetryQueriesOptions {
 export interface DeviceChoice {
   readonly deviceIds?: readonly number[] | undefined
   readonly siteId?: number | undefined
+  /** What is elsewhere does not exist for whoever asks. Default all. */
+  readonly sites?: SiteScope
 }
 
 export interface Completeness extends Judgement {
@@ -148,7 +151,7 @@ export class TelemetryQueries {
     const { resolution, format, fields = null } = question
     const devices =
       question.deviceIds === undefined
-        ? this.devicesOfSite(await this.site(question.siteId))
+        ? this.devicesOfSite(await this.site(question))
         : each(await this.devicesOf(question, EXPORT_DEVICES_MAX, `an export names ${EXPORT_DEVICES_MAX} at most`))
     if (this.exporting >= EXPORTS_MAX) {
       this.counts.exportsRefused++
@@ -186,9 +189,10 @@ export class TelemetryQueries {
   }
 
   /** The devices that are named, or those of the site. @param limit why there may be no more than `max`. */
-  private async devicesOf({ deviceIds, siteId }: DeviceChoice, max: number, limit: string): Promise<QueriedDevice[]> {
+  private async devicesOf(choice: DeviceChoice, max: number, limit: string): Promise<QueriedDevice[]> {
+    const { deviceIds, siteId, sites = 'all' } = choice
     if (deviceIds === undefined) {
-      const devices = await this.store.devicesOfSite(await this.site(siteId), 0, max + 1)
+      const devices = await this.store.devicesOfSite(await this.site(choice), 0, max + 1)
       if (devices.length <= max) return devices
       throw new QueryRefusedError([
         {
@@ -204,15 +208,19 @@ export class TelemetryQueries {
       throw new QueryRefusedError([{ field: 'deviceId', value: `${ids.length} devices`, remedy }])
     }
     // A greater one is none that the database could hold.
-    const devices = await this.store.devices(ids.filter((id) => id <= DEVICE_ID_MAX))
+    const devices = await this.store.devices(
+      ids.filter((id) => id <= DEVICE_ID_MAX),
+      sites,
+    )
     const found = new Set(devices.map(({ deviceId }) => deviceId))
     const missing = ids.filter((id) => !found.has(id))
     if (missing.length > 0) throw new NotFoundError('device', missing)
     return devices
   }
 
-  private async site(siteId: number | undefined): Promise<number> {
-    const site = siteId === undefined ? null : await this.options.registry.sites.get(siteId)
+  private async site({ siteId, sites = 'all' }: DeviceChoice): Promise<number> {
+    const site =
+      siteId === undefined || !includesSite(sites, siteId) ? null : await this.options.registry.sites.get(siteId)
     if (site === null) throw new NotFoundError('site', [siteId ?? 0])
     return site.id
   }
@@ -249,7 +257,7 @@ export class TelemetryQueries {
   private async gatewaysOf(subject: Subject, stretch: Stretch): Promise<string[]> {
     const { registry } = this.options
     if ('siteId' in subject) {
-      const siteId = await this.site(subject.siteId)
+      const siteId = await this.site(subject)
       return (await registry.gateways.list({ siteId, limit: GATEWAYS_MAX })).items.map(({ id }) => id)
     }
     const [device] = await this.devicesOf({ deviceIds: [subject.deviceId] }, 1, '')

@@ -3,8 +3,9 @@
 import { Type } from '@sinclair/typebox'
 import { NotRegisteredError } from '../../registry/errors.ts'
 import type { Registry } from '../../registry/registry.ts'
-import { notFound } from '../http/problem.ts'
+import { notFound, type Problem } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
+import { atDevice, notRegistered } from '../http/site-rules.ts'
 import { invalidInput } from '../http/validation.ts'
 import {
   closed,
@@ -28,7 +29,7 @@ import {
 
 const DeviceParams = Type.Object({ id: DeviceIdSchema })
 
-export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, 'devices'> }): Route[] {
+export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, 'sites' | 'devices'> }): Route[] {
   const tag = 'devices'
   return [
     defineRoute(
@@ -39,6 +40,7 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         tag,
         summary: 'Devices by id, all of them or those that match every criterion given',
         permission: { role: 'viewer', scope: 'site' },
+        sites: 'listed',
         query: Type.Object(
           {
             ...PAGE_QUERY,
@@ -53,7 +55,10 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         responses: { 200: { description: 'A page of devices', schema: pageSchema(DeviceSchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query }) => ({ status: 200, body: pageBody(await registry.devices.list(query), deviceBody) }),
+      async ({ query, caller }) => {
+        const page = await registry.devices.list({ ...query, sites: caller.sites('viewer') })
+        return { status: 200, body: pageBody(page, deviceBody) }
+      },
     ),
     defineRoute(
       {
@@ -63,6 +68,10 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         tag,
         summary: 'Register a device before its first reading',
         permission: { role: 'engineer', scope: 'site' },
+        sites: {
+          of: async ({ body }) => ((await registry.sites.get(body.siteId)) === null ? null : [body.siteId]),
+          missing: ({ body }) => noSuchSite(body.siteId),
+        },
         body: NewDeviceSchema,
         idempotent: true,
         responses: { 201: { description: 'The device', schema: DeviceSchema } },
@@ -70,9 +79,7 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
       },
       async ({ body }) => {
         const device = await registry.devices.create(deviceSettings(body)).catch((error: unknown) => {
-          if (!(error instanceof NotRegisteredError)) throw error
-          const remedy = 'the id of a registered site; POST /api/v1/sites registers one'
-          throw invalidInput([{ in: 'body', pointer: '/siteId', value: body.siteId, remedy }])
+          throw error instanceof NotRegisteredError ? noSuchSite(body.siteId) : error
         })
         return { status: 201, body: deviceBody(device), headers: { location: `/api/v1/devices/${device.id}` } }
       },
@@ -85,6 +92,7 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         tag,
         summary: 'One device',
         permission: { role: 'viewer', scope: 'site' },
+        sites: atDevice(registry),
         params: DeviceParams,
         responses: { 200: { description: 'The device', schema: DeviceSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -103,6 +111,7 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         tag,
         summary: 'Change the type or the name of a device, or after how long a silence it counts as OFFLINE',
         permission: { role: 'engineer', scope: 'site' },
+        sites: atDevice(registry, notRegistered),
         params: DeviceParams,
         body: DeviceChangesSchema,
         responses: { 200: { description: 'The device as it is now', schema: DeviceSchema } },
@@ -114,4 +123,9 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
       }),
     ),
   ]
+}
+
+function noSuchSite(siteId: number): Problem {
+  const remedy = 'the id of a registered site; POST /api/v1/sites registers one'
+  return invalidInput([{ in: 'body', pointer: '/siteId', value: siteId, remedy }])
 }

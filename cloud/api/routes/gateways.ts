@@ -4,6 +4,7 @@ import { Type } from '@sinclair/typebox'
 import type { Registry } from '../../registry/registry.ts'
 import { notFound } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
+import { atGateway } from '../http/site-rules.ts'
 import { closed, GatewayIdSchema, PAGE_QUERY, pageBody, pageSchema, SiteIdSchema } from '../schemas/common.ts'
 import { GapSchema, GatewaySchema, gapBody, gatewayBody, NewGatewaySchema } from '../schemas/gateway.ts'
 
@@ -21,6 +22,7 @@ export function gatewayRoutes({ registry }: { readonly registry: Pick<Registry, 
         tag,
         summary: 'Gateways by id',
         permission: { role: 'viewer', scope: 'site' },
+        sites: 'listed',
         query: Type.Object(
           {
             ...PAGE_QUERY,
@@ -32,7 +34,10 @@ export function gatewayRoutes({ registry }: { readonly registry: Pick<Registry, 
         responses: { 200: { description: 'A page of gateways', schema: pageSchema(GatewaySchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query }) => ({ status: 200, body: pageBody(await registry.gateways.list(query), gatewayBody) }),
+      async ({ query, caller }) => {
+        const page = await registry.gateways.list({ ...query, sites: caller.sites('viewer') })
+        return { status: 200, body: pageBody(page, gatewayBody) }
+      },
     ),
     defineRoute(
       {
@@ -60,6 +65,7 @@ export function gatewayRoutes({ registry }: { readonly registry: Pick<Registry, 
         tag,
         summary: 'One gateway: whether it is connected, and what it still holds',
         permission: { role: 'viewer', scope: 'site' },
+        sites: atGateway(registry),
         params: GatewayParams,
         responses: { 200: { description: 'The gateway', schema: GatewaySchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -78,6 +84,7 @@ export function gatewayRoutes({ registry }: { readonly registry: Pick<Registry, 
         tag,
         summary: 'What a gateway gave up, the newest first, 1,000 at most',
         permission: { role: 'viewer', scope: 'site' },
+        sites: atGateway(registry),
         params: GatewayParams,
         responses: { 200: { description: 'Its gaps', schema: GapsSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],

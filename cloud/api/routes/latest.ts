@@ -4,6 +4,7 @@ import { Type } from '@sinclair/typebox'
 import type { Registry } from '../../registry/registry.ts'
 import { notFound } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
+import { atDevice, atSite } from '../http/site-rules.ts'
 import { closed, DeviceIdSchema, SiteIdSchema, time, timeOrNull } from '../schemas/common.ts'
 import { LatestSchema } from '../schemas/device.ts'
 
@@ -44,6 +45,7 @@ export function latestRoutes(options: {
         tag: 'devices',
         summary: 'The latest value of every reading of a device',
         permission,
+        sites: atDevice(registry),
         params: Type.Object({ id: DeviceIdSchema }),
         responses: { 200: { description: 'Its latest values; none before its first reading', schema: LatestSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -68,6 +70,7 @@ export function latestRoutes(options: {
         tag: 'sites',
         summary: 'The latest values of every device of a site that has sent any',
         permission,
+        sites: atSite(),
         params: Type.Object({ id: SiteIdSchema }),
         responses: { 200: { description: 'By device', schema: SiteLatestSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],

@@ -4,6 +4,7 @@ import { Type } from '@sinclair/typebox'
 import type { Registry } from '../../registry/registry.ts'
 import { notFound } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
+import { atSite, notRegistered } from '../http/site-rules.ts'
 import { closed, PAGE_QUERY, pageBody, pageSchema, SiteIdSchema } from '../schemas/common.ts'
 import { NewSiteSchema, SiteChangesSchema, SiteSchema, siteBody } from '../schemas/site.ts'
 
@@ -20,11 +21,15 @@ export function siteRoutes({ registry }: { readonly registry: Pick<Registry, 'si
         tag,
         summary: 'Sites by id',
         permission: { role: 'viewer', scope: 'site' },
+        sites: 'listed',
         query: Type.Object(PAGE_QUERY, closed),
         responses: { 200: { description: 'A page of sites', schema: pageSchema(SiteSchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query }) => ({ status: 200, body: pageBody(await registry.sites.list(query), siteBody) }),
+      async ({ query, caller }) => {
+        const page = await registry.sites.list({ ...query, sites: caller.sites('viewer') })
+        return { status: 200, body: pageBody(page, siteBody) }
+      },
     ),
     defineRoute(
       {
@@ -52,6 +57,7 @@ export function siteRoutes({ registry }: { readonly registry: Pick<Registry, 'si
         tag,
         summary: 'One site',
         permission: { role: 'viewer', scope: 'site' },
+        sites: atSite(),
         params: SiteParams,
         responses: { 200: { description: 'The site', schema: SiteSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -70,6 +76,7 @@ export function siteRoutes({ registry }: { readonly registry: Pick<Registry, 'si
         tag,
         summary: 'Change a site',
         permission: { role: 'engineer', scope: 'site' },
+        sites: atSite(notRegistered),
         params: SiteParams,
         body: SiteChangesSchema,
         responses: { 200: { description: 'The site as it is now', schema: SiteSchema } },

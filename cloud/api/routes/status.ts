@@ -7,6 +7,7 @@ import type { Registry } from '../../registry/registry.ts'
 import type { GatewayWatch, StatusHistory } from '../../status/status.ts'
 import { notFound } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
+import { atDevice, atGateway, atSite } from '../http/site-rules.ts'
 import { invalidInput } from '../http/validation.ts'
 import {
   closed,
@@ -69,6 +70,7 @@ function historyRoute({ registry, history }: StatusRoutesOptions): Route {
       tag: 'devices',
       summary: 'What a device was and when, the newest first',
       permission,
+      sites: atDevice(registry),
       params: Type.Object({ id: DeviceIdSchema }),
       query: Type.Object({ ...PAGE_QUERY, ...RANGE_QUERY }, closed),
       responses: { 200: { description: 'A page of changes', schema: pageSchema(StatusChangeSchema) } },
@@ -93,6 +95,7 @@ function availabilityRoutes({ registry, history, clock }: StatusRoutesOptions): 
         summary: 'In which status a device was for how long',
         description: FORMULA,
         permission,
+        sites: atDevice(registry),
         params: Type.Object({ id: DeviceIdSchema }),
         query: Type.Object(JUDGED_QUERY, closed),
         responses: { 200: { description: 'Its availability', schema: AvailabilitySchema } },
@@ -115,6 +118,7 @@ function availabilityRoutes({ registry, history, clock }: StatusRoutesOptions): 
         summary: 'In which status the devices of a site were for how long, by device',
         description: `${FORMULA} Give \`to\` where there are several pages, so that all of them are about the same time.`,
         permission,
+        sites: atSite(),
         params: Type.Object({ id: SiteIdSchema }),
         query: Type.Object({ ...PAGE_QUERY, ...JUDGED_QUERY }, closed),
         responses: {
@@ -157,6 +161,7 @@ function outagesRoute({ registry, gatewayWatch }: StatusRoutesOptions): Route {
       tag: 'gateways',
       summary: 'When a gateway was offline for so long that people were told, the newest first',
       permission,
+      sites: atGateway(registry),
       params: Type.Object({ id: GatewayIdSchema }),
       query: Type.Object(PAGE_QUERY, closed),
       responses: { 200: { description: 'A page of outages', schema: pageSchema(OutageSchema) } },

@@ -12,6 +12,7 @@ import {
 } from '../../telemetry/telemetry.ts'
 import { notFound, Problem } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
+import { atDevice, atSite } from '../http/site-rules.ts'
 import { invalidInput } from '../http/validation.ts'
 import { closed, DeviceIdSchema, instant, SiteIdSchema, time } from '../schemas/common.ts'
 import { COMPLETENESS_QUERY, CompletenessSchema, completenessBody } from '../schemas/completeness.ts'
@@ -49,13 +50,15 @@ function seriesRoute({ telemetry, clock }: TelemetryRoutesOptions): Route {
         'backfilled readings are in the roll-ups about telemetry.rollUpDelayMs after they arrived; the newest minute is ' +
         'made of the readings themselves where they are few.',
       permission,
+      sites: 'listed',
       query: Type.Object(SERIES_QUERY, closed),
       responses: { 200: { description: 'A series of each field of each device, in that order', schema: SeriesSchema } },
       problems: ['NOT_FOUND', 'UNAVAILABLE'],
     },
-    async ({ query }) => {
+    async ({ query, caller }) => {
       const question = {
         ...chosenDevices(query),
+        sites: caller.sites('viewer'),
         ...stretchOf(query, clock),
         fields: namesOf(query.field),
         pointsMax: query.maxPoints,
@@ -86,6 +89,7 @@ function fieldsRoute({ registry, latest }: TelemetryRoutesOptions): Route {
       tag,
       summary: 'The numeric readings of a device that a series can be asked of, each with its latest value',
       permission,
+      sites: atDevice(registry),
       params: Type.Object({ id: DeviceIdSchema }),
       responses: { 200: { description: 'Its fields; none before its first reading', schema: FieldsSchema } },
       problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -102,7 +106,7 @@ function fieldsRoute({ registry, latest }: TelemetryRoutesOptions): Route {
   )
 }
 
-function completenessRoutes({ telemetry, clock }: TelemetryRoutesOptions): Route[] {
+function completenessRoutes({ telemetry, registry, clock }: TelemetryRoutesOptions): Route[] {
   const description =
     'What arrived is counted by event time, from roll-ups, so it follows by about telemetry.rollUpDelayMs. What is on the bus ' +
     'and not yet in the database is not counted; it makes the verdict PENDING where analytics of this core fails or is more ' +
@@ -123,6 +127,7 @@ function completenessRoutes({ telemetry, clock }: TelemetryRoutesOptions): Route
         summary: 'Whether all readings of a device are here, which are on their way, and which were lost',
         description: `${description}The gateways looked at are the present one of the device and those that its changes of status in the stretch, and the last one before it, came through.`,
         permission,
+        sites: atDevice(registry, notThere),
         params: Type.Object({ id: DeviceIdSchema }),
         query,
         responses: answer,
@@ -143,6 +148,7 @@ function completenessRoutes({ telemetry, clock }: TelemetryRoutesOptions): Route
         summary: 'The same of all devices of a site',
         description: `${description}The gateways looked at are those that devices of the site are behind at present.`,
         permission,
+        sites: atSite(notThere),
         params: Type.Object({ id: SiteIdSchema }),
         query,
         responses: answer,
@@ -175,16 +181,18 @@ function exportRoute({ telemetry, clock }: TelemetryRoutesOptions): Route {
         'line of raw readings is {"time","siteId","deviceId","serialNumber","values":{…}}, of roll-ups {…,"resolution",' +
         '"records","fields":{"powerKw":{"count","min","max","mean","last"}}}.',
       permission,
+      sites: 'listed',
       query: Type.Object(EXPORT_QUERY, closed),
       responses: {
         200: { description: 'The file; application/x-ndjson for NDJSON', schema: Type.String(), mediaType: 'text/csv' },
       },
       problems: ['NOT_FOUND', 'UNAVAILABLE'],
     },
-    async ({ query, request }) => {
+    async ({ query, request, caller }) => {
       const { format, resolution = 'raw' } = query
       const question = {
         ...chosenDevices(query),
+        sites: caller.sites('viewer'),
         ...stretchOf(query, clock),
         fields: query.field === undefined ? undefined : namesOf(query.field),
         format,
@@ -238,8 +246,13 @@ function explain(error: unknown): never {
       error.refused.map(({ field, value, remedy }) => ({ in: 'query', pointer: `/${field}`, value, remedy })),
     )
   }
-  if (error instanceof NotFoundError) {
-    throw new Problem('NOT_FOUND', error.message, { code: error.code, hint: error.hint, cause: error })
-  }
-  throw error
+  throw error instanceof NotFoundError ? notThereProblem(error) : error
+}
+
+function notThere(what: 'site' | 'device', id: number): Problem {
+  return notThereProblem(new NotFoundError(what, [id]))
+}
+
+function notThereProblem(error: NotFoundError): Problem {
+  return new Problem('NOT_FOUND', error.message, { code: error.code, hint: error.hint, cause: error })
 }

@@ -1,0 +1,55 @@
+/** Where the permission of a route is asked for, by what the path names. */
+
+import { NotRegisteredError, type RegisteredKind } from '../../registry/errors.ts'
+import type { Registry } from '../../registry/registry.ts'
+import { includesSite, NO_SITE } from '../../registry/site-scope.ts'
+import { notFound, type Problem, problemOf } from './problem.ts'
+import type { Call, SiteRule } from './route.ts'
+
+type Naming<Id> = Pick<Call<{ readonly id: Id }, unknown, unknown>, 'params' | 'caller'>
+
+/** In the words of the registry, for routes whose handler leaves it to the registry to say so. */
+export function notRegistered(kind: RegisteredKind, id: string | number): Problem {
+  return problemOf(new NotRegisteredError(kind, `${kind} ${id}`))
+}
+
+export function atSite(missing: (kind: 'site', id: number) => Problem = notFound): SiteRule<Naming<number>> {
+  return {
+    of: ({ params }) => [params.id],
+    missing: ({ params }) => missing('site', params.id),
+  }
+}
+
+export function atDevice(
+  registry: { readonly devices: Pick<Registry['devices'], 'get'> },
+  missing: (kind: 'device', id: number) => Problem = notFound,
+): SiteRule<Naming<number>> {
+  return {
+    async of({ params }) {
+      const device = await registry.devices.get(params.id)
+      return device && [device.siteId]
+    },
+    missing: ({ params }) => missing('device', params.id),
+  }
+}
+
+/**
+ * Whoever sees one of its sites sees the gateway; changing it needs the role at all of them, since it speaks for all of them.
+ * One that is at no site yet is for those who have all.
+ */
+export function atGateway(
+  registry: { readonly gateways: Pick<Registry['gateways'], 'sitesOf'> },
+  what: 'seen' | 'changed' = 'seen',
+): SiteRule<Naming<string>> {
+  return {
+    async of({ params, caller }) {
+      const siteIds = await registry.gateways.sitesOf(params.id)
+      if (siteIds === null) return null
+      const sees = caller.sites('viewer')
+      const seen = sees === 'all' || siteIds.some((siteId) => includesSite(sees, siteId))
+      const all = siteIds.length === 0 ? [NO_SITE] : siteIds
+      return { needs: what === 'seen' ? [] : all, seen }
+    },
+    missing: ({ params }) => notFound('gateway', params.id),
+  }
+}

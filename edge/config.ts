@@ -1,5 +1,6 @@
 /** Every setting of the edge: names, meanings, defaults and limits. Units are in the names or in the description. */
 
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import {
@@ -31,6 +32,8 @@ import { mqtt, mqttProblems } from './config-mqtt.ts'
 export const EDGE_ENV_PREFIX = 'BUSBAR_EDGE_'
 /** Names the config file where no --config does. */
 export const EDGE_CONFIG_VARIABLE = 'BUSBAR_EDGE_CONFIG'
+/** Holds the token for `busbar-edge enroll`. */
+export const ENROLMENT_TOKEN_VARIABLE = 'BUSBAR_EDGE_ENROLMENT_TOKEN'
 
 const gateway = section('This gateway.', {
   id: requiredText(
@@ -89,10 +92,19 @@ const uplink = section('The stream to the cloud.', {
   backoffBaseMs: milliseconds(200, [10, 60_000], 'Upper bound of the first wait before redialling; it doubles'),
   backoffMaxMs: milliseconds(15_000, [100, 3_600_000], 'Upper bound of every wait before redialling'),
   tls: section('TLS to the cloud, where the certificate is not from `busbar-edge enroll`.', {
-    caFile: file('Certificates that the cloud is trusted by, PEM; none means those of the system'),
-    certFile: file('Certificate of this gateway, PEM; none means the one from enrolment, which renews itself'),
-    keyFile: file('Private key of the certificate, PEM'),
-    serverName: text('', 'Name that the certificate of the cloud carries; empty means the host of the address'),
+    caFile: file(
+      'Certificates that the cloud is trusted by, PEM; none means the authority of the enrolment, or those of the system ' +
+        'where certFile is set',
+    ),
+    certFile: file(
+      'Certificate of this gateway, PEM, read again at every dial; none means the one from enrolment, which renews itself',
+    ),
+    keyFile: file('Private key of the certificate, PEM; nobody else may read it'),
+    serverName: text(
+      '',
+      'Name that the certificate of the cloud carries; empty means the one that was told at enrolment, or the host of the ' +
+        'address where certFile is set',
+    ),
   }),
 })
 
@@ -151,7 +163,7 @@ function edgeOptions(file: string | undefined, env: Readonly<Record<string, stri
     file,
     env,
     envPrefix: EDGE_ENV_PREFIX,
-    ignoredVariables: [EDGE_CONFIG_VARIABLE],
+    ignoredVariables: [EDGE_CONFIG_VARIABLE, ENROLMENT_TOKEN_VARIABLE],
     check: crossProblems,
   }
 }
@@ -169,12 +181,23 @@ function crossProblems(config: EdgeConfig): CrossProblem[] {
   require((uplink.tls.certFile === '') === (uplink.tls.keyFile === ''), uplink.tls.certFile === ''
     ? 'uplink.tls.certFile'
     : 'uplink.tls.keyFile', 'is required because the other of certFile and keyFile is set')
+  require(uplink.address !== '' ||
+    uplink.tls.certFile === '', 'uplink.address', 'is required with uplink.tls.certFile: it is told at enrolment only')
+  require(uplink.tls.certFile === '' ||
+    uplink.tls.serverName !== '' ||
+    isIP(hostOf(uplink.address)) ===
+      0, 'uplink.tls.serverName', 'is required while uplink.address is an IP address, which TLS cannot check')
   require(!uplink.insecure ||
     isLoopback(
-      uplink.address.replace(/:[0-9]+$/, ''),
+      hostOf(uplink.address),
     ), 'uplink.insecure', 'may be true only while uplink.address is a loopback address')
   require(portsDiffer(config), 'mqtt', 'has two listeners on one port; give each its own')
   return problems
+}
+
+/** The host of `host:port`, without brackets. */
+function hostOf(address: string): string {
+  return address.replace(/:[0-9]+$/, '').replace(/^\[(.*)\]$/, '$1')
 }
 
 function portsDiffer(config: EdgeConfig): boolean {
@@ -191,6 +214,8 @@ export interface DataPaths {
   readonly commandsDir: string
   /** Logins of the devices, see broker/credentials.ts. */
   readonly credentialsFile: string
+  /** The certificate authority of the site. */
+  readonly authorityDir: string
 }
 
 export function dataPaths({ gateway }: EdgeConfig): DataPaths {
@@ -199,5 +224,8 @@ export function dataPaths({ gateway }: EdgeConfig): DataPaths {
     mqttDir: join(gateway.dataDir, 'mqtt'),
     commandsDir: join(gateway.dataDir, 'commands'),
     credentialsFile: join(gateway.dataDir, 'credentials.json'),
+    identityDir: join(gateway.dataDir, 'identity'),
+    authorityDir: join(gateway.dataDir, 'authority'),
+    authorityDir: join(gateway.dataDir, 'authority'),
   }
 }

@@ -1,12 +1,14 @@
 /** Alert rules in the database. */
 
-import { type Selectable, sql, type Transaction } from 'kysely'
+import { type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
-import type { AlertRulesTable, Database } from '../database/schema.ts'
+import type { AlertRulesTable, Database, Dialect } from '../database/schema.ts'
 import type { Severity } from '../notifications/notifications.ts'
 import { newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import { siteCondition } from '../registry/site-condition.ts'
+import type { SiteScope } from '../registry/site-scope.ts'
 import { type AlertRule, type Escalation, RULE_ID_PATTERN, type RuleRecipients } from './alert-rule.ts'
 import type { Condition } from './condition.ts'
 
@@ -17,6 +19,8 @@ export interface AlertRuleFilter {
   readonly siteId?: number | undefined
   readonly deviceType?: string | undefined
   readonly deviceId?: number | undefined
+  /** About no other sites; those about no site in particular are for everybody. */
+  readonly sites?: SiteScope
 }
 
 /** What of a rule is stored as JSON. */
@@ -52,6 +56,7 @@ export class AlertRuleStore {
   async list(request: PageRequest & AlertRuleFilter): Promise<Page<AlertRule>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
     const { enabled, severity, siteId, deviceType, deviceId } = request
+    const seen = seenFrom(this.database.dialect, request.sites)
     let query = this.database.kysely
       .selectFrom('alert_rules')
       .selectAll()
@@ -65,6 +70,7 @@ export class AlertRuleStore {
     if (siteId !== undefined) query = query.where('site_id', '=', siteId)
     if (deviceType !== undefined) query = query.where('device_type', '=', deviceType)
     if (deviceId !== undefined) query = query.where('device_id', '=', deviceId)
+    if (seen !== null) query = query.where(seen)
     return toPage(await query.execute(), limit, newestFirstKey, toRule)
   }
 
@@ -129,6 +135,15 @@ export class AlertRuleStore {
       .where('id', '=', rule.id)
       .execute()
   }
+}
+
+function seenFrom(dialect: Dialect, sites: SiteScope | undefined): RawBuilder<boolean> | null {
+  const own = siteCondition(dialect, 'alert_rules.site_id', sites)
+  const ofDevice = siteCondition(dialect, 'devices.site_id', sites)
+  if (own === null || ofDevice === null) return null
+  return sql<boolean>`(${own}
+    or exists (select 1 from devices where devices.id = alert_rules.device_id and ${ofDevice})
+    or (alert_rules.site_id is null and alert_rules.device_id is null))`
 }
 
 function toRow(rule: AlertRule) {

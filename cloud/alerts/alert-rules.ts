@@ -10,6 +10,7 @@ import type { Notifier } from '../notifications/notifications.ts'
 import { type InvalidField, InvalidRegistrationError } from '../registry/errors.ts'
 import type { Page, PageRequest } from '../registry/page.ts'
 import type { Registry } from '../registry/registry.ts'
+import { includesSite, type SiteScope } from '../registry/site-scope.ts'
 import { withdrawnNotice } from './alert-notices.ts'
 import type { AlertRule, RuleScope } from './alert-rule.ts'
 import { type AlertRuleFilter, AlertRuleStore } from './alert-rule-store.ts'
@@ -71,6 +72,17 @@ export class AlertRules {
     return this.store.get(id)
   }
 
+  /** The sites that a rule is about whose scope names some; none when its device is not there. */
+  async sitesOf({ siteId, deviceId }: RuleScope): Promise<number[]> {
+    const device = deviceId === null ? null : await this.options.registry.devices.get(deviceId)
+    return [...(siteId === null ? [] : [siteId]), ...(device === null ? [] : [device.siteId])]
+  }
+
+  /** What the rule would be about after these changes. */
+  scopeAfter(rule: AlertRule, changes: Partial<NewAlertRule>): RuleScope {
+    return changedTerms(rule, changes).scope
+  }
+
   /** The newest first. */
   list(request: PageRequest & AlertRuleFilter = {}): Promise<Page<AlertRule>> {
     return this.store.list(request)
@@ -78,12 +90,13 @@ export class AlertRules {
 
   /**
    * @param also joins in the transaction.
+   * @param sees what is elsewhere does not exist for whoever asks.
    * @throws InvalidRegistrationError, AlertRulesLimitError; BusbarError DATABASE_UNAVAILABLE
    */
-  async create(asked: NewAlertRule, also?: WithAlertRule): Promise<AlertRule> {
+  async create(asked: NewAlertRule, also?: WithAlertRule, sees: SiteScope = 'all'): Promise<AlertRule> {
     const { database, clock, random, rulesMax } = this.options
     const terms = termsOf(asked)
-    await this.check(invalidTerms(terms), terms.scope)
+    await this.check(invalidTerms(terms), terms.scope, sees)
     const nowMs = clock.wallMs()
     const id = `rule-${randomHex(random, 8)}`
     const rule: AlertRule = { id, ...terms, version: 1, createdAtMs: nowMs, updatedAtMs: nowMs }
@@ -100,15 +113,16 @@ export class AlertRules {
    * Members that are absent stay. When it judges differently from now on, its open alerts close and every device begins anew;
    * another name, other recipients or another escalation are for the alerts that open from now on.
    * Null when there is no such rule.
+   * @param sees as of `create`.
    * @throws InvalidRegistrationError; BusbarError DATABASE_UNAVAILABLE
    */
-  async update(id: string, changes: Partial<NewAlertRule>): Promise<AlertRule | null> {
+  async update(id: string, changes: Partial<NewAlertRule>, sees: SiteScope = 'all'): Promise<AlertRule | null> {
     const { database, clock } = this.options
     const nowMs = clock.wallMs()
     const before = await this.store.get(id)
     if (before === null) return null
     const asked = changedTerms(before, changes)
-    await this.check(invalidTerms(asked), asked.scope)
+    await this.check(invalidTerms(asked), asked.scope, sees)
     const after = await database.transaction(async (transaction) => {
       const rule = await this.store.lock(id, transaction)
       if (rule === null) return null
@@ -152,12 +166,13 @@ export class AlertRules {
     if (closed.length > 0) await this.options.notifier.notify([withdrawnNotice(closed, reason, nowMs)], transaction)
   }
 
-  private async check(invalid: InvalidField[], { siteId, deviceId }: RuleScope): Promise<void> {
+  private async check(invalid: InvalidField[], { siteId, deviceId }: RuleScope, sees: SiteScope): Promise<void> {
     const { registry } = this.options
-    if (siteId !== null && (await registry.sites.get(siteId)) === null) {
+    if (siteId !== null && (!includesSite(sees, siteId) || (await registry.sites.get(siteId)) === null)) {
       invalid.push({ field: 'siteId', value: siteId, remedy: 'a registered site' })
     }
-    if (deviceId !== null && (await registry.devices.get(deviceId)) === null) {
+    const device = deviceId === null ? null : await registry.devices.get(deviceId)
+    if (deviceId !== null && (device === null || !includesSite(sees, device.siteId))) {
       invalid.push({ field: 'deviceId', value: deviceId, remedy: 'a registered device' })
     }
     if (invalid.length > 0) throw new InvalidRegistrationError(invalid)

@@ -6,6 +6,8 @@ import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import { changedAfter, newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import { siteCondition } from '../registry/site-condition.ts'
+import { narrowed } from '../registry/site-scope.ts'
 import { type AlertFinding, toRow, toView } from './alert-rows.ts'
 import { ALERT_ID_PATTERN, type AlertFilter, type AlertStatus, type AlertView, type CloseReason } from './alert-view.ts'
 
@@ -29,7 +31,8 @@ export class AlertStore {
   /** The newest first. @throws InvalidRegistrationError for limit and cursor. */
   async list(request: PageRequest & AlertFilter): Promise<Page<AlertView>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
-    const { state, severity, siteId, deviceId, serialNumber, ruleId, past, fromMs, toMs } = request
+    const { state, severity, siteId, deviceId, serialNumber, ruleId, past, fromMs, toMs, sites = 'all' } = request
+    const within = siteCondition(this.database.dialect, 'site_id', narrowed(sites, siteId))
     let query = this.database.kysely
       .selectFrom('alerts')
       .selectAll()
@@ -41,7 +44,7 @@ export class AlertStore {
     if (state === 'OPEN') query = query.where('closed_at_ms', 'is', null)
     if (state === 'CLOSED') query = query.where('closed_at_ms', 'is not', null)
     if (severity !== undefined) query = query.where('severity', '=', severity)
-    if (siteId !== undefined) query = query.where('site_id', '=', siteId)
+    if (within !== null) query = query.where(within)
     if (deviceId !== undefined) query = query.where('device_id', '=', deviceId)
     if (serialNumber !== undefined) query = query.where('serial_number', '=', serialNumber)
     if (ruleId !== undefined) query = query.where('rule_id', '=', ruleId)

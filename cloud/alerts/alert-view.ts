@@ -1,6 +1,7 @@
 /** An alert as it is shown: what a rule found at a device, from when to when, and who has seen it. */
 
 import type { Severity } from '../notifications/notifications.ts'
+import type { SiteScope } from '../registry/site-scope.ts'
 import type { AlertRule } from './alert-rule.ts'
 
 export const ALERT_STATES = ['OPEN', 'CLOSED'] as const
@@ -59,4 +60,6 @@ export interface AlertFilter {
   readonly fromMs?: number | undefined
   /** Opened before. */
   readonly toMs?: number | undefined
+  /** At no other sites. */
+  readonly sites?: SiteScope
 }

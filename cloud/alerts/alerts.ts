@@ -19,7 +19,7 @@ import type { AlertFilter, AlertView } from './alert-view.ts'
 
 export { AlertEvaluation, type AlertEvaluationOptions } from './alert-evaluation.ts'
 export * from './alert-rule.ts'
-export { AlertRules, AlertRulesLimitError } from './alert-rules.ts'
+export { AlertRules, AlertRulesLimitError, type WithAlertRule } from './alert-rules.ts'
 export * from './alert-view.ts'
 export { COMPARISONS } from './condition.ts'
 export { DURATION_SECONDS_MAX, ESCALATION_SECONDS_RANGE, type NewAlertRule, RECIPIENTS_MAX } from './new-alert-rule.ts'

@@ -4,6 +4,7 @@ import { BusbarError } from '../../shared/errors.ts'
 import { nextTurn } from '../../shared/waiting.ts'
 import { type InvalidField, InvalidRegistrationError } from '../registry/errors.ts'
 import type { Registry } from '../registry/registry.ts'
+import { includesSite, type SiteScope } from '../registry/site-scope.ts'
 import type { AlertRules } from './alert-rules.ts'
 import { type AlertState, INITIAL_STATE, step } from './alert-state.ts'
 import { fieldValue } from './condition.ts'
@@ -41,6 +42,8 @@ export interface TrialQuestion {
   readonly toMs: number
   /** Tried instead of what the rule has; the rule stays as it is. */
   readonly changes?: Partial<NewAlertRule> | undefined
+  /** Devices elsewhere do not exist for whoever asks. Default all. */
+  readonly sees?: SiteScope
 }
 
 export interface TrialAlert {
@@ -97,7 +100,8 @@ export class RuleTrials {
     if (question.fromMs >= question.toMs) {
       invalid.push({ field: 'to', value: new Date(question.toMs).toISOString(), remedy: 'a time after from' })
     }
-    if (deviceId === null || (await this.options.registry.devices.get(deviceId)) === null) {
+    const device = deviceId === null ? null : await this.options.registry.devices.get(deviceId)
+    if (deviceId === null || device === null || !includesSite(question.sees ?? 'all', device.siteId)) {
       invalid.push({ field: 'deviceId', value: deviceId, remedy: 'a registered device' })
     }
     if (invalid.length > 0 || deviceId === null) throw new InvalidRegistrationError(invalid)

@@ -8,6 +8,8 @@ import { parsedText } from '../database/stored-text.ts'
 import type { CommandState } from '../gateways/gateways.ts'
 import { changedAfter, newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import { siteCondition } from '../registry/site-condition.ts'
+import { narrowed, type SiteScope } from '../registry/site-scope.ts'
 import { COMMAND_ID_PATTERN } from './command-event.ts'
 import type { DeliveryUpdate } from './delivery.ts'
 
@@ -61,6 +63,8 @@ export interface CommandFilter {
   readonly createdAfterMs?: number | undefined
   /** Created before. */
   readonly createdBeforeMs?: number | undefined
+  /** Of no other sites; those at no known site are for who has all. */
+  readonly sites?: SiteScope
 }
 
 type Row = Selectable<CommandsTable>
@@ -84,7 +88,8 @@ export class CommandStore {
   /** The newest first. @throws InvalidRegistrationError for limit and cursor. */
   async list(request: PageRequest & CommandFilter): Promise<Page<CommandView>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
-    const { deviceId, siteId, registeredDeviceId, status, deliveryState, createdAfterMs, createdBeforeMs } = request
+    const { deviceId, registeredDeviceId, status, deliveryState, createdAfterMs, createdBeforeMs } = request
+    const within = siteCondition(this.database.dialect, 'site_id', narrowed(request.sites ?? 'all', request.siteId))
     let query = this.database.kysely
       .selectFrom('commands')
       .selectAll()
@@ -93,7 +98,7 @@ export class CommandStore {
       .limit(limit + 1)
     if (after !== null) query = query.where(olderThan(after, request.cursor, COMMAND_ID_PATTERN))
     if (deviceId !== undefined) query = query.where('device_id', '=', deviceId)
-    if (siteId !== undefined) query = query.where('site_id', '=', siteId)
+    if (within !== null) query = query.where(within)
     if (registeredDeviceId !== undefined) query = query.where('registered_device_id', '=', registeredDeviceId)
     // Literally, because SQLite finds the index of those that are pending by it.
     if (status !== undefined) query = query.where('status', '=', sql.lit(status))

@@ -15,8 +15,10 @@ import { isDuplicate } from '../database/failure.ts'
 import type { Database } from '../database/schema.ts'
 import type { DeviceCommands } from '../gateways/gateways.ts'
 import type { SelectedDevice } from '../registry/device-selection.ts'
+import { NotAllowedAtError } from '../registry/errors.ts'
 import type { Page, PageRequest } from '../registry/page.ts'
 import type { Registry } from '../registry/registry.ts'
+import { EVERYWHERE, includesSite, type SiteAccess } from '../registry/site-scope.ts'
 import { commandCreated } from './command-event.ts'
 import { type CommandFilter, CommandStore, type CommandView } from './command-store.ts'
 import type { CommandProblem } from './command-types.ts'
@@ -96,15 +98,13 @@ export class CommandService implements Part {
    * Stores the command, what command.events is to tell of it, and its way to the device, all or nothing; when it resolves they
    * are durable and under way.
    * @param also joins in that transaction.
-   * @throws CommandRefusedError; BusbarError DATABASE_UNAVAILABLE
+   * @param access of whoever asks: a device that they do not see is an unknown one.
+   * @throws CommandRefusedError, NotAllowedAtError; BusbarError DATABASE_UNAVAILABLE
    */
-  async create(request: NewCommand, also?: WithCommand): Promise<CommandView> {
-    const { clock, settings, database, outbox, deviceCommands } = this.options
+  async create(request: NewCommand, also?: WithCommand, access = EVERYWHERE): Promise<CommandView> {
+    const { clock, database, outbox, deviceCommands } = this.options
     const nowMs = clock.wallMs()
-    const candidates = await this.candidates(request)
-    const problems = commandProblems(request, candidates, settings, nowMs)
-    if (problems.length > 0) throw new CommandRefusedError(problems)
-    const device = candidates[0] ?? null
+    const device = await this.device(request, access, nowMs)
     for (let draw = 1; ; draw++) {
       const id = `cmd-${randomHex(this.options.random, 4)}`
       try {
@@ -122,12 +122,23 @@ export class CommandService implements Part {
     }
   }
 
-  /** What is wrong with the members that are given; for a caller that has found others wrong and wants to tell all at once. */
-  async problems(request: Partial<NewCommand>): Promise<CommandProblem[]> {
-    const { settings, clock } = this.options
+  /**
+   * What `create` would do, without doing it: where the command would go, no site for a device that is not registered.
+   * @throws as create.
+   */
+  async check(request: NewCommand, access = EVERYWHERE): Promise<number[]> {
+    const device = await this.device(request, access, this.options.clock.wallMs())
+    return device === null ? [] : [device.siteId]
+  }
+
+  /**
+   * What is wrong with the members that are given; for a caller that has found others wrong and wants to tell all at once.
+   * @param access as of `create`.
+   */
+  async problems(request: Partial<NewCommand>, access = EVERYWHERE): Promise<CommandProblem[]> {
     const { deviceId } = request
-    const candidates = deviceId === undefined ? undefined : await this.candidates({ ...request, deviceId })
-    return commandProblems(request, candidates, settings, clock.wallMs())
+    const candidates = deviceId === undefined ? undefined : await this.candidates({ ...request, deviceId }, access)
+    return commandProblems(request, candidates, this.rulesFor(access), this.options.clock.wallMs())
   }
 
   /** Null when there is none, or none any more. */
@@ -149,8 +160,29 @@ export class CommandService implements Part {
     return this.store.changedSince(sinceMs, limit, afterId)
   }
 
-  private async candidates({ deviceId, siteId }: Pick<NewCommand, 'deviceId' | 'siteId'>): Promise<SelectedDevice[]> {
-    return this.options.registry.selection.bySerialNumbers([deviceId], siteId)
+  /** Null when it is not registered and need not be. @throws CommandRefusedError, NotAllowedAtError */
+  private async device(request: NewCommand, access: SiteAccess, nowMs: number): Promise<SelectedDevice | null> {
+    const candidates = await this.candidates(request, access)
+    const [device = null] = candidates
+    if (candidates.length === 1 && device !== null && !includesSite(access.acts, device.siteId)) {
+      throw new NotAllowedAtError([device.siteId])
+    }
+    const problems = commandProblems(request, candidates, this.rulesFor(access), nowMs)
+    if (problems.length > 0) throw new CommandRefusedError(problems)
+    return device
+  }
+
+  private async candidates(
+    { deviceId, siteId }: Pick<NewCommand, 'deviceId' | 'siteId'>,
+    { sees }: SiteAccess,
+  ): Promise<SelectedDevice[]> {
+    return this.options.registry.selection.bySerialNumbers([deviceId], siteId, sees)
+  }
+
+  /** Whoever follows command.events knows no sites: an unknown serial number may be one of a device anywhere. */
+  private rulesFor({ acts }: SiteAccess): CommandSettings {
+    const { settings } = this.options
+    return { ...settings, allowUnknownDevices: settings.allowUnknownDevices && acts === 'all' }
   }
 
   private async insert(

@@ -74,7 +74,7 @@ function deviceProblems(
   }
   if (candidates.length === 1 || settings.allowUnknownDevices) return []
   const where = siteId === undefined ? '' : ` at site ${siteId}`
-  const remedy = `the serial number of a device registered${where}; others only with commands.allowUnknownDevices`
+  const remedy = `the serial number of a device registered${where}; others only with commands.allowUnknownDevices, by operators of every site`
   return [{ pointer: '/device_id', value: deviceId, remedy }]
 }
 

@@ -1,8 +1,10 @@
 /** Where the permission of a route is asked for, by what the path names. */
 
-import { NotRegisteredError, type RegisteredKind } from '../../registry/errors.ts'
+import type { Caller } from '../../identity/identity.ts'
+import { NotAllowedAtError, NotRegisteredError, type RegisteredKind } from '../../registry/errors.ts'
 import type { Registry } from '../../registry/registry.ts'
-import { includesSite, NO_SITE } from '../../registry/site-scope.ts'
+import { includesSite, NO_SITE, type SiteAccess } from '../../registry/site-scope.ts'
+import { roleMissingAt } from '../permission.ts'
 import { notFound, type Problem, problemOf } from './problem.ts'
 import type { Call, SiteRule } from './route.ts'
 
@@ -52,4 +54,14 @@ export function atGateway(
     },
     missing: ({ params }) => notFound('gateway', params.id),
   }
+}
+
+/** Of whoever commands devices, for services that find out by themselves where those are. */
+export function operates(caller: Caller): SiteAccess {
+  return { sees: caller.sites('viewer'), acts: caller.sites('operator') }
+}
+
+/** What such a service refuses, in the words of every other refusal. */
+export function notAllowed(error: unknown): unknown {
+  return error instanceof NotAllowedAtError ? roleMissingAt('operator', error.siteIds) : error
 }

@@ -7,6 +7,7 @@ import {
   AlertRulesLimitError,
   type NewAlertRule,
   type RuleTrials,
+  type WithAlertRule,
 } from '../../alerts/alerts.ts'
 import { notFound, Problem } from '../http/problem.ts'
 import { defineRoute, type Reply, type Route } from '../http/route.ts'
@@ -23,9 +24,10 @@ import {
 } from '../schemas/alert-rule.ts'
 import { closed, DeviceIdSchema, instant, PAGE_QUERY, pageBody, pageSchema, SiteIdSchema } from '../schemas/common.ts'
 import { DeviceTypeSchema } from '../schemas/device.ts'
+import { ruleChanged, ruleCreated, ruleDeleted, ruleSeen, ruleTried } from './alert-rule-sites.ts'
 
 export interface AlertRuleRoutesOptions {
-  readonly rules: Pick<AlertRules, 'create' | 'get' | 'list' | 'update' | 'delete'>
+  readonly rules: Pick<AlertRules, 'create' | 'get' | 'list' | 'update' | 'delete' | 'sitesOf' | 'scopeAfter'>
   /** Without it rules cannot be tried. */
   readonly trials?: Pick<RuleTrials, 'run'>
 }
@@ -34,7 +36,7 @@ const tag = 'alerts'
 const RuleParams = Type.Object({ id: AlertRuleIdSchema })
 
 export function alertRuleRoutes({ rules, trials }: AlertRuleRoutesOptions): Route[] {
-  return [...ruleRoutes(rules), ...(trials === undefined ? [] : [trialRoute(trials)])]
+  return [...ruleRoutes(rules), ...(trials === undefined ? [] : [trialRoute(rules, trials)])]
 }
 
 function ruleRoutes(rules: AlertRuleRoutesOptions['rules']): Route[] {
@@ -47,6 +49,7 @@ function ruleRoutes(rules: AlertRuleRoutesOptions['rules']): Route[] {
         tag,
         summary: 'Alert rules, the newest first, all of them or those that match every criterion given',
         permission: { role: 'viewer', scope: 'site' },
+        sites: 'listed',
         query: Type.Object(
           {
             ...PAGE_QUERY,
@@ -61,7 +64,10 @@ function ruleRoutes(rules: AlertRuleRoutesOptions['rules']): Route[] {
         responses: { 200: { description: 'A page of alert rules', schema: pageSchema(AlertRuleSchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query }) => ({ status: 200, body: pageBody(await rules.list(query), alertRuleBody) }),
+      async ({ query, caller }) => {
+        const page = await rules.list({ ...query, sites: caller.sites('viewer') })
+        return { status: 200, body: pageBody(page, alertRuleBody) }
+      },
     ),
     defineRoute(
       {
@@ -75,17 +81,17 @@ function ruleRoutes(rules: AlertRuleRoutesOptions['rules']): Route[] {
           'hysteresis. Each is told once. Readings that waited in a gateway for longer than alerts.freshMs open none; what ' +
           'they would have opened is recorded as past.',
         permission: { role: 'engineer', scope: 'site' },
+        sites: ruleCreated(rules),
         body: NewAlertRuleSchema,
         idempotent: true,
         responses: { 201: { description: 'The rule', schema: AlertRuleSchema } },
         problems: ['CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ body, remember }) => {
-        const rule = await rules
-          .create(toNewRule(body), async (stored, transaction) => await remember?.(created(stored), transaction))
-          .catch((error: unknown) => {
-            throw error instanceof AlertRulesLimitError ? conflict(error) : error
-          })
+      async ({ body, remember, caller }) => {
+        const also: WithAlertRule = async (stored, transaction) => await remember?.(created(stored), transaction)
+        const rule = await rules.create(toNewRule(body), also, caller.sites('viewer')).catch((error: unknown) => {
+          throw error instanceof AlertRulesLimitError ? conflict(error) : error
+        })
         return created(rule)
       },
     ),
@@ -97,6 +103,7 @@ function ruleRoutes(rules: AlertRuleRoutesOptions['rules']): Route[] {
         tag,
         summary: 'One alert rule',
         permission: { role: 'viewer', scope: 'site' },
+        sites: ruleSeen(rules),
         params: RuleParams,
         responses: { 200: { description: 'The rule', schema: AlertRuleSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -118,13 +125,14 @@ function ruleRoutes(rules: AlertRuleRoutesOptions['rules']): Route[] {
           'When the rule judges differently from then on, its open alerts close with one notice, and every device begins anew. ' +
           'Another name, other recipients or another escalation are for the alerts that open from then on.',
         permission: { role: 'engineer', scope: 'site' },
+        sites: ruleChanged(rules),
         params: RuleParams,
         body: AlertRuleChangesSchema,
         responses: { 200: { description: 'The rule as it is now', schema: AlertRuleSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, body }) => {
-        const rule = await rules.update(id, toNewRule(body))
+      async ({ params: { id }, body, caller }) => {
+        const rule = await rules.update(id, toNewRule(body), caller.sites('viewer'))
         if (rule === null) throw notFound('alert rule', id)
         return { status: 200, body: alertRuleBody(rule) }
       },
@@ -138,6 +146,7 @@ function ruleRoutes(rules: AlertRuleRoutesOptions['rules']): Route[] {
         summary: 'Delete an alert rule',
         description: 'Its open alerts close with one notice; its alerts stay.',
         permission: { role: 'engineer', scope: 'site' },
+        sites: ruleDeleted(rules),
         params: RuleParams,
         responses: { 204: { description: 'It is deleted' } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -150,7 +159,7 @@ function ruleRoutes(rules: AlertRuleRoutesOptions['rules']): Route[] {
   ]
 }
 
-function trialRoute(trials: Pick<RuleTrials, 'run'>): Route {
+function trialRoute(rules: AlertRuleRoutesOptions['rules'], trials: Pick<RuleTrials, 'run'>): Route {
   return defineRoute(
     {
       method: 'POST',
@@ -160,14 +169,16 @@ function trialRoute(trials: Pick<RuleTrials, 'run'>): Route {
       summary: 'What a rule would have found in stored readings of a device',
       description: 'Nothing is written and nobody is told.',
       permission: { role: 'engineer', scope: 'site' },
+      sites: ruleTried(rules),
       params: RuleParams,
       body: AlertRuleTestSchema,
       responses: { 200: { description: 'What it would have found', schema: AlertRuleTestResultSchema } },
       problems: ['NOT_FOUND', 'UNAVAILABLE'],
     },
-    async ({ params: { id }, body: { from, to, deviceId, changes } }) => {
+    async ({ params: { id }, body: { from, to, deviceId, changes }, caller }) => {
       const stretch = { fromMs: instant(from) as number, toMs: instant(to) as number }
-      const result = await trials.run(id, { ...stretch, deviceId, changes: changes && toNewRule(changes) })
+      const tried = { deviceId, changes: changes && toNewRule(changes) }
+      const result = await trials.run(id, { ...stretch, ...tried, sees: caller.sites('viewer') })
       if (result === null) throw notFound('alert rule', id)
       return { status: 200, body: alertRuleTestBody(result) }
     },

@@ -2,8 +2,9 @@
 
 import { Type } from '@sinclair/typebox'
 import { AlertClosedError, type Alerts, type AlertView } from '../../alerts/alerts.ts'
+import { doerOf } from '../http/doer.ts'
 import { notFound, Problem } from '../http/problem.ts'
-import { defineRoute, type Reply, type Route } from '../http/route.ts'
+import { defineRoute, type Reply, type Route, type SiteRule } from '../http/route.ts'
 import {
   AlertAcknowledgementSchema,
   AlertIdSchema,
@@ -38,6 +39,13 @@ export function alertRoutes(options: AlertRoutesOptions): Route[] {
 }
 
 function foundRoutes(alerts: AlertRoutesOptions['alerts']): Route[] {
+  const sites: SiteRule<{ readonly params: { readonly id: string } }> = {
+    async of({ params }) {
+      const alert = await alerts.get(params.id)
+      return alert && [alert.siteId]
+    },
+    missing: ({ params }) => notFound('alert', params.id),
+  }
   return [
     defineRoute(
       {
@@ -47,6 +55,7 @@ function foundRoutes(alerts: AlertRoutesOptions['alerts']): Route[] {
         tag,
         summary: 'Alerts, the newest first, all of them or those that match every criterion given',
         permission: { role: 'viewer', scope: 'site' },
+        sites: 'listed',
         query: Type.Object(
           {
             ...PAGE_QUERY,
@@ -67,9 +76,10 @@ function foundRoutes(alerts: AlertRoutesOptions['alerts']): Route[] {
         responses: { 200: { description: 'A page of alerts', schema: pageSchema(AlertSchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query }) => {
+      async ({ query, caller }) => {
         const { from, to, ...rest } = query
-        const page = await alerts.list({ ...rest, fromMs: instant(from), toMs: instant(to) })
+        const stretch = { fromMs: instant(from), toMs: instant(to) }
+        const page = await alerts.list({ ...rest, ...stretch, sites: caller.sites('viewer') })
         return { status: 200, body: pageBody(page, alertBody) }
       },
     ),
@@ -81,6 +91,7 @@ function foundRoutes(alerts: AlertRoutesOptions['alerts']): Route[] {
         tag,
         summary: 'One alert, with the rule as it was',
         permission: { role: 'viewer', scope: 'site' },
+        sites,
         params: AlertParams,
         responses: { 200: { description: 'The alert', schema: AlertSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -102,15 +113,18 @@ function foundRoutes(alerts: AlertRoutesOptions['alerts']): Route[] {
           'It is not escalated any more. The first acknowledgement counts and later ones answer with it. An alert that closed ' +
           'before anybody acknowledged it is a conflict.',
         permission: { role: 'operator', scope: 'site' },
+        sites,
         params: AlertParams,
         body: AlertAcknowledgementSchema,
+        bodyOptional: true,
         idempotent: true,
         responses: { 200: { description: 'The alert', schema: AlertSchema } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, body: { userId, note = null }, remember }) => {
+      async ({ params: { id }, body, remember, caller }) => {
+        const by = { userId: doerOf(caller, body.userId, '/userId'), note: body.note ?? null }
         const alert = await alerts
-          .acknowledge(id, { userId, note }, async (stored, transaction) => {
+          .acknowledge(id, by, async (stored, transaction) => {
             await remember?.(shown(stored), transaction)
           })
           .catch((error: unknown) => {

@@ -1,14 +1,19 @@
 /** Commands to single devices over REST. */
 
 import { type Static, Type } from '@sinclair/typebox'
+import type { Transaction } from 'kysely'
 import {
   type CommandProblem,
   CommandRefusedError,
   type CommandService,
+  type CommandView,
   type NewCommand,
 } from '../../commands/commands.ts'
+import type { Database } from '../../database/schema.ts'
+import { NO_SITE } from '../../registry/site-scope.ts'
 import { type InvalidInput, notFound } from '../http/problem.ts'
 import { defineRoute, type Reply, type Route } from '../http/route.ts'
+import { notAllowed, operates } from '../http/site-rules.ts'
 import { invalidInput, soundMembers } from '../http/validation.ts'
 import {
   CommandIdSchema,
@@ -44,6 +49,7 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
         tag,
         summary: 'Commands, the newest first, all of them or those that match every criterion given',
         permission: { role: 'viewer', scope: 'site' },
+        sites: 'listed',
         query: Type.Object(
           {
             ...PAGE_QUERY,
@@ -58,7 +64,7 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
         responses: { 200: { description: 'A page of commands', schema: pageSchema(CommandSchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query }) => {
+      async ({ query, caller }) => {
         const page = await commands.list({
           limit: query.limit,
           cursor: query.cursor,
@@ -66,6 +72,7 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
           siteId: query.site_id,
           status: query.status,
           deliveryState: query.delivery_state,
+          sites: caller.sites('viewer'),
           ...createdRange(query),
         })
         return { status: 200, body: pageBody(page, commandBody) }
@@ -83,18 +90,20 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
           'has it. A command whose gateway is away waits until it expires. With an Idempotency-Key a repeated request never ' +
           'makes a second command, whatever happened to the first.',
         permission: { role: 'operator', scope: 'site' },
+        sites: 'listed',
         body: NewCommandSchema,
-        alsoWrong: async (body) => inBody(await commands.problems(judgeable(body))),
+        alsoWrong: async (body, caller) => inBody(await commands.problems(judgeable(body), operates(caller))),
         idempotent: true,
         responses: { 201: { description: 'The command', schema: CommandSchema } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ body, remember }) => {
-        const command = await commands
-          .create(toNewCommand(body), async (stored, transaction) => await remember?.(created(stored), transaction))
-          .catch((error: unknown) => {
-            throw error instanceof CommandRefusedError ? invalidInput(inBody(error.problems)) : error
-          })
+      async ({ body, remember, caller }) => {
+        const also = async (stored: CommandView, transaction: Transaction<Database>) => {
+          await remember?.(created(stored), transaction)
+        }
+        const command = await commands.create(toNewCommand(body), also, operates(caller)).catch((error: unknown) => {
+          throw error instanceof CommandRefusedError ? invalidInput(inBody(error.problems)) : notAllowed(error)
+        })
         return created(command)
       },
     ),
@@ -106,6 +115,13 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
         tag,
         summary: 'One command, and what became of it',
         permission: { role: 'viewer', scope: 'site' },
+        sites: {
+          async of({ params }) {
+            const command = await commands.get(params.id)
+            return command && [command.siteId ?? NO_SITE]
+          },
+          missing: ({ params }) => notFound('command', params.id),
+        },
         params: Type.Object({ id: CommandIdSchema }),
         responses: { 200: { description: 'The command', schema: CommandSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -119,7 +135,7 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
   ]
 }
 
-function created(command: Parameters<typeof commandBody>[0]): Reply {
+function created(command: CommandView): Reply {
   return { status: 201, body: commandBody(command), headers: { location: `/api/v1/commands/${command.id}` } }
 }
 

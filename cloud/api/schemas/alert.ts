@@ -65,7 +65,12 @@ export const AlertSchema = Type.Object(
 
 export const AlertAcknowledgementSchema = Type.Object(
   {
-    userId: Type.String({ pattern: USER_ID_PATTERN.source, description: 'Who has seen to it' }),
+    userId: Type.Optional(
+      Type.String({
+        pattern: USER_ID_PATTERN.source,
+        description: 'Who has seen to it: whoever is logged in, and no other; to be said where nobody logs in',
+      }),
+    ),
     note: Type.Optional(
       nullable(Type.String({ minLength: 1, maxLength: 1_000, pattern: '^[^\\x00]*$', description: 'For people' })),
     ),

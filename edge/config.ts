@@ -214,6 +214,8 @@ export interface DataPaths {
   readonly commandsDir: string
   /** Logins of the devices, see broker/credentials.ts. */
   readonly credentialsFile: string
+  /** Key and certificate of this gateway, see identity/identity-file.ts. */
+  readonly identityDir: string
   /** The certificate authority of the site. */
   readonly authorityDir: string
 }
@@ -225,7 +227,6 @@ export function dataPaths({ gateway }: EdgeConfig): DataPaths {
     commandsDir: join(gateway.dataDir, 'commands'),
     credentialsFile: join(gateway.dataDir, 'credentials.json'),
     identityDir: join(gateway.dataDir, 'identity'),
-    authorityDir: join(gateway.dataDir, 'authority'),
     authorityDir: join(gateway.dataDir, 'authority'),
   }
 }

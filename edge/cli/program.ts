@@ -18,6 +18,7 @@ import {
   loadEdgeConfig,
   showEdgeConfig,
 } from '../config.ts'
+import { addAuthorityCommands } from './authority-commands.ts'
 import { type AddOptions, addDevice, listDevices, removeDevice } from './devices.ts'
 import { doctorCommand } from './doctor/doctor.ts'
 import { statusCommand } from './status.ts'
@@ -137,6 +138,7 @@ export function edgeCommandLine(terminal: Terminal, env: Readonly<Record<string,
     .action(
       action((username: string, { config: file }: ConfigOption) => removeDevice(loadLocal(file), username, terminal)),
     )
+  addAuthorityCommands(program, { action, configOption, jsonOption, loadConfig: loadLocal, terminal, tools })
   return line
 }
 

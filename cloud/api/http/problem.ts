@@ -11,7 +11,7 @@ const InvalidInput = Type.Object(
   {
     in: Type.Union([Type.Literal('body'), Type.Literal('query'), Type.Literal('path'), Type.Literal('header')]),
     pointer: Type.String({ description: 'JSON Pointer (RFC 6901) to the value, "" for the whole' }),
-    value: Type.Unknown({ description: 'What was given, shortened; absent when nothing was' }),
+    value: Type.Optional(Type.Unknown({ description: 'What was given, shortened; absent when nothing was' })),
     remedy: Type.String({ description: 'What the value may be' }),
   },
   { additionalProperties: false },

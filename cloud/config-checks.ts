@@ -1,9 +1,11 @@
 /** What must hold between the settings of the cloud core. */
 
 import type { CrossProblem } from '../shared/config/load.ts'
+import { BusbarError } from '../shared/errors.ts'
 import { isLoopback } from '../shared/loopback.ts'
 import type { CloudConfig } from './config.ts'
 import { tlsContradiction } from './database/url.ts'
+import { readRolesByGroup } from './identity/oidc-claims.ts'
 
 type Require = (holds: boolean, key: string, message: string) => void
 
@@ -30,8 +32,23 @@ export function crossProblems(config: CloudConfig): CrossProblem[] {
   require(oidc.issuer === '' ||
     oidc.clientId !== '', 'identity.oidc.clientId', 'is required because identity.oidc.issuer is set')
   require(!oidc.issuer.startsWith('http:') ||
-    oidc.insecure, 'identity.oidc.issuer', 'must begin with https:// unless identity.oidc.insecure is true')
+    (oidc.insecure &&
+      isLoopback(
+        URL.parse(oidc.issuer)?.hostname ?? '',
+      )), 'identity.oidc.issuer', 'must begin with https://; http:// is for loopback, with identity.oidc.insecure = true')
+  const wrongRoles = whyWrongRoles(oidc.roles)
+  require(wrongRoles === null, 'identity.oidc.roles', wrongRoles ?? '')
   return problems
+}
+
+function whyWrongRoles(roles: Readonly<Record<string, string>>): string | null {
+  try {
+    readRolesByGroup(roles)
+    return null
+  } catch (error) {
+    if (error instanceof BusbarError) return `is wrong: ${error.message}; ${error.hint}`
+    throw error
+  }
 }
 
 function checkListeners({ api, ingest }: CloudConfig, require: Require): void {

@@ -1,10 +1,11 @@
 /** What an API key is: its text, its scopes, and what of its rights is left at a time. Pure. */
 
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import { type Random, randomHex } from '../../shared/random.ts'
 import { includesSite } from '../registry/site-scope.ts'
 import { type Caller, callerOf } from './caller.ts'
 import { type Grant, ROLES, sitesWith } from './roles.ts'
+import { secretHash } from './secrets.ts'
 
 /** A key as everybody may see it who sees that it is there: never its secret. */
 export interface ApiKey {
@@ -47,13 +48,8 @@ export function readApiKey(text: string): ApiKeyText | null {
   return id === undefined || secret === undefined ? null : { id, secret }
 }
 
-/** What is stored of a secret: it has 256 random bits, so a plain hash tells nothing of it. */
-export function hashOfSecret(secret: string): string {
-  return createHash('sha256').update(secret).digest('base64url')
-}
-
 export function secretMatches(secret: string, storedHash: string): boolean {
-  const given = Buffer.from(hashOfSecret(secret))
+  const given = Buffer.from(secretHash(secret))
   const stored = Buffer.from(storedHash)
   return given.length === stored.length && timingSafeEqual(given, stored)
 }

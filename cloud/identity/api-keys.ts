@@ -17,7 +17,6 @@ import {
   apiKeyText,
   callerOfKey,
   grantsBeyond,
-  hashOfSecret,
   newApiKeyText,
   readApiKey,
   secretMatches,
@@ -29,12 +28,16 @@ import type { Authentication } from './authentication.ts'
 import type { Caller } from './caller.ts'
 import { IdentityError } from './errors.ts'
 import type { Grant } from './roles.ts'
+import { secretHash } from './secrets.ts'
+import type { SecurityNotes } from './security-events.ts'
+import { distinctGrants, grantText } from './user.ts'
 
 export interface ApiKeysOptions {
   readonly database: DatabaseHandle
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
+  readonly events: SecurityNotes
   /** How long what another core changed of a key, or of its maker, may go unseen. */
   readonly recheckMs: number
   /** Tags of the routes: what a scope may name. Asked when a key is made. */
@@ -89,7 +92,7 @@ export class ApiKeys implements Authentication {
       id: secret.id,
       name: wanted.name,
       scopes: [...new Set(wanted.scopes)],
-      grants: distinct(wanted.grants),
+      grants: distinctGrants(wanted.grants),
       createdBy: caller.id,
       createdAtMs: nowMs,
       expiresAtMs: wanted.expiresAtMs,
@@ -104,7 +107,7 @@ export class ApiKeys implements Authentication {
           hint: 'Revoke those that are no longer used: busbar-cloud api-key list shows when each was used last.',
         })
       }
-      await this.store.insert(key, hashOfSecret(secret.secret), transaction)
+      await this.store.insert(key, secretHash(secret.secret), transaction)
     })
     log.info({ key: key.id, name: key.name, by: caller.id }, 'API key made')
     return { key, text: apiKeyText(secret) }
@@ -143,11 +146,14 @@ export class ApiKeys implements Authentication {
 
   /** @throws IdentityError UNAUTHENTICATED */
   async authenticate(credential: string | null): Promise<Caller> {
+    const { events } = this.options
     const given = credential === null ? null : readApiKey(credential)
     const cached = given === null ? null : this.cached(given.id)
     const stored = cached === null ? null : await cached.loading
     // Whoever does not have the secret learns nothing of the key, not even that there is one.
     if (given === null || cached === null || stored === null || !secretMatches(given.secret, stored.secretHash)) {
+      const detail = stored === null ? 'a key that there is not was shown' : 'a key was shown with another secret'
+      events.note({ kind: 'api-key-refused', subject: given?.id ?? 'unknown', detail })
       throw new IdentityError('UNAUTHENTICATED', 'This is none of the API keys here.', {
         code: 'API_KEY_UNKNOWN',
         hint: 'Look for a typing error, or make a new key: busbar-cloud api-key create.',
@@ -179,7 +185,7 @@ export class ApiKeys implements Authentication {
     if (invalid.length > 0) throw new InvalidRegistrationError(invalid)
     const beyond = grantsBeyond(wanted.grants, caller)
     if (beyond.length === 0) return
-    const named = beyond.map(({ role, siteId }) => (siteId === 'all' ? role : `${role}@${siteId}`)).join(', ')
+    const named = beyond.map(grantText).join(', ')
     throw new IdentityError('FORBIDDEN', `An API key gets no more than its maker has, and you lack ${named}.`, {
       code: 'ROLE_MISSING',
       hint: 'Leave that out, or ask somebody who has it.',
@@ -215,6 +221,8 @@ export class ApiKeys implements Authentication {
   private requireGood(stored: StoredApiKey): void {
     const why = this.whyNot(stored)
     if (why === null) return
+    const { id } = stored.key
+    this.options.events.note({ kind: 'api-key-refused', subject: id, detail: why.message })
     throw new IdentityError('UNAUTHENTICATED', why.message, {
       code: why.code,
       hint: 'Make a new one: busbar-cloud api-key create.',
@@ -267,8 +275,4 @@ function covers(caller: Caller, role: Grant['role'], key: ApiKey): boolean {
       caller,
     ).length === 0
   )
-}
-
-function distinct(grants: readonly Grant[]): Grant[] {
-  return [...new Map(grants.map((grant) => [`${grant.role}@${grant.siteId}`, grant])).values()]
 }

@@ -24,8 +24,10 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   'better-sqlite3': ['shared/sqlite.ts'],
   '@peculiar/x509': ['shared/x509.ts'],
   pg: ['cloud/database/'],
+  jose: ['cloud/identity/'],
   elysia: ['cloud/api/'],
   commander: ['shared/cli/', 'edge/cli/', 'cloud/cli/'],
+  'openid-client': ['cloud/identity/'],
   pino: ['shared/log.ts'],
 }
 

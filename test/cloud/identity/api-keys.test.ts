@@ -23,12 +23,14 @@ const WANTED: NewApiKey = {
 
 await describeOnEveryDatabase('API keys', (database) => {
   const clock = new ManualClock()
+  const noted: string[] = []
   const core = (handle: DatabaseHandle) =>
     new ApiKeys({
       database: handle,
       clock,
       random: systemRandom,
       log: silentLogger,
+      events: { note: ({ kind, subject }) => void noted.push(`${kind} ${subject}`) },
       recheckMs: 5_000,
       tags: () => TAGS,
     })
@@ -72,6 +74,7 @@ await describeOnEveryDatabase('API keys', (database) => {
     const made = `bbk_${'0'.repeat(16)}_${text.slice(-43)}`
     for (const wrong of [null, '', 'bbk_', swapped, made, `${text}x`, text.toUpperCase(), text.slice(0, -1)])
       await refused(keys.authenticate(wrong), 'API_KEY_UNKNOWN')
+    expect(noted).toContain(`api-key-refused ${text.slice(4, 20)}`)
   })
 
   it('gives nobody more than who makes it has, and names what is missing', async () => {

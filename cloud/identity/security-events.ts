@@ -194,8 +194,7 @@ function noticeOf(
 
 /** What a stranger chose may end up in a subject: it is one short line. */
 function shown(subject: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
-  const line = subject.toWellFormed().replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, '?')
+  const line = subject.toWellFormed().replace(/[\p{Cc}\u2028\u2029]/gu, '?')
   return line.slice(0, SUBJECT_CHARS_MAX).toWellFormed()
 }
 

@@ -1,0 +1,21 @@
+/** Random secrets that are shown once and stored hashed: refresh tokens and one-time links. */
+
+import { createHash } from 'node:crypto'
+import type { Random } from '../../shared/random.ts'
+
+const SECRET_BYTES = 32
+
+/** 256 random bits. The prefix says what it is, and lets a scanner find one where it does not belong. */
+export function newSecret(prefix: string, random: Random): string {
+  return prefix + Buffer.from(random.bytes(SECRET_BYTES)).toString('base64url')
+}
+
+/** What such a secret looks like. */
+export function secretPattern(prefix: string): RegExp {
+  return new RegExp(`^${prefix}[A-Za-z0-9_-]{43}$`)
+}
+
+/** What is stored, and looked up: who reads the database has no secret, and a look-up by hash tells nothing by its time. */
+export function secretHash(secret: string): string {
+  return createHash('sha256').update(secret).digest('base64url')
+}

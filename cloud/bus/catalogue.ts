@@ -32,6 +32,9 @@ export const USER_ACTIVITY_GROUP = 'user-activity-processor'
  */
 export const DEAD_LETTER_INDEX_GROUP = 'dead-letter-index'
 
+/** Groups of tails begin so, on a bus that needs groups for them; they hold no offsets and go with their tail. */
+export const TAIL_GROUP_PREFIX = 'busbar-tail-'
+
 export interface TopicSpec {
   readonly topic: string
   /** What the key of its records is. */
@@ -40,6 +43,7 @@ export interface TopicSpec {
   /** Age at which records may be deleted, milliseconds. */
   readonly retentionMs: number
   readonly cleanup: 'delete'
+  /** Services and consumer groups that write it; some of the services through the outbox. */
   readonly producers: readonly string[]
   /** Consumer groups; a topic without any is only tailed, or read by operators. */
   readonly groups: readonly string[]
@@ -80,7 +84,7 @@ export function catalogue(options: CatalogueOptions = {}): readonly TopicSpec[] 
       DEVICE_STATUS,
       'serialNumber',
       30 * DAY_MS,
-      ['ingest'],
+      ['ingest', 'silence watch'],
       [ANALYTICS_GROUP, NOTIFICATION_GROUP],
       devicePartitions,
     ),
@@ -96,10 +100,15 @@ export function catalogue(options: CatalogueOptions = {}): readonly TopicSpec[] 
   ]
   const deadLetters = consumed.flatMap(({ topic, key, groups, deadLetterTopic }): TopicSpec[] => {
     if (deadLetterTopic === null) return []
-    const readers = topic === DEVICE_TELEMETRY || topic === DEVICE_STATUS ? ['ingest', ...groups] : groups
-    return [spec(deadLetterTopic, key, DEAD_LETTER_RETENTION_MS, readers, [])]
+    return [spec(deadLetterTopic, key, DEAD_LETTER_RETENTION_MS, [...refusers(topic), ...groups], [])]
   })
   return [...consumed, ...deadLetters]
+}
+
+/** Who gives records up before they are on their topic, besides those who consume it. */
+function refusers(topic: string): readonly string[] {
+  if (topic === DEVICE_TELEMETRY || topic === DEVICE_STATUS) return ['ingest']
+  return topic === ORCHESTRATOR_RESPONSES ? ['ingest', 'device commands'] : []
 }
 
 function spec(

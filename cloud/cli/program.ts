@@ -9,6 +9,7 @@ import { systemClock } from '../../shared/clock.ts'
 import { renderExample } from '../../shared/config/example.ts'
 import { createLogger, type Logger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
+import { ACL_SERVICES } from '../bus/acls.ts'
 import {
   CLOUD_CONFIG_VARIABLE,
   CLOUD_ENV_PREFIX,
@@ -21,6 +22,7 @@ import { apiTools } from './api-options.ts'
 import { addCommandCommands } from './commands.ts'
 import { addDeadLetterCommands } from './dead-letters.ts'
 import { addTaskCommands } from './tasks.ts'
+import { ACL_FORMATS, type AclOptions, printAcls } from './topic-acls.ts'
 import { checkTopics, createTopics } from './topics.ts'
 
 interface ConfigOption {
@@ -75,6 +77,18 @@ export function cloudCommandLine(terminal: Terminal, env: Readonly<Record<string
         createTopics(await openBus(loadCloudConfig(config, env)), terminal, systemClock),
       ),
     )
+
+  topics
+    .command('acls')
+    .description('print what a user of Kafka must be allowed to do to be the core, and nothing beyond')
+    .requiredOption('--principal <name>', 'the user as Kafka names it, such as User:busbar')
+    .addOption(
+      new Option('--service <name...>', 'for a part of the core only; topic-setup makes the topics').choices(
+        ACL_SERVICES,
+      ),
+    )
+    .addOption(new Option('--format <format>', 'how to print it').choices(ACL_FORMATS).default('commands'))
+    .action(action((options: AclOptions) => printAcls(options, terminal)))
 
   const asking = apiTools(terminal, tools)
   addTaskCommands(line, asking, env.USER ?? 'busbar-cloud')

@@ -15,6 +15,7 @@ import type {
   Subscription,
   TopicDrift,
 } from '../bus.ts'
+import { TAIL_GROUP_PREFIX } from '../catalogue.ts'
 import { busStopped } from '../topic-errors.ts'
 import { type KafkaBusOptions, type KafkaConfig, withDefaults } from './kafka-options.ts'
 import { KafkaProducer } from './kafka-producer.ts'
@@ -22,8 +23,6 @@ import { KafkaSubscription, type KafkaSubscriptionOptions, positionId } from './
 import { kafkaJsClient } from './kafkajs-client.ts'
 import { checkTopics, createTopics, deleteGroup, endOffsets, groupPositions } from './topic-admin.ts'
 
-/** Groups of tails begin so; they hold no offsets and are deleted when the tail stops. */
-const TAIL_GROUP_PREFIX = 'busbar-tail-'
 /**
  * How long a tail asks for where a topic ends. kafkajs gives that question up at the first broker that has just lost or not
  * yet taken a partition, as happens for seconds after topics were made and after a failover.

@@ -37,7 +37,7 @@ export { TASK_ID } from './task-messages.ts'
 export { optionsBody, TaskOptionsSchema } from './task-options.ts'
 export type { TaskDeviceView, TaskView } from './task-row.ts'
 export { TASK_STATES } from './task-state.ts'
-export { type NewTask, type TaskSettings, Tasks, type TasksOptions } from './tasks.ts'
+export { type NewTask, type TaskSettings, Tasks, type TasksOptions, type WithTask } from './tasks.ts'
 
 export interface TaskOrchestrationOptions {
   readonly tasks: Tasks

@@ -1,6 +1,7 @@
 /** Which devices a request for a task means, and what is wrong with its choice of them. */
 
 import type { DeviceSelection, SelectedDevice } from '../registry/device-selection.ts'
+import { includesSite, type SiteScope } from '../registry/site-scope.ts'
 import type { NewTaskDevice } from './task-store.ts'
 
 /** By serial number, or all of a site, of a type, or of both. */
@@ -27,17 +28,18 @@ export interface ChosenDevices {
 /** Sites named in the refusal of a serial number that several have. */
 const SITES_NAMED_MAX = 10
 
-/** @throws BusbarError DATABASE_UNAVAILABLE */
+/** @param sees devices elsewhere are unknown ones. @throws BusbarError DATABASE_UNAVAILABLE */
 export async function chooseDevices(
   selection: DeviceSelection,
   choice: DeviceChoice,
   devicesMax: number,
+  sees: SiteScope,
 ): Promise<ChosenDevices> {
   const { deviceIds, siteId, deviceType } = choice
-  if (deviceIds === undefined) return await bySiteAndType(selection, choice, devicesMax)
+  if (deviceIds === undefined) return await bySiteAndType(selection, choice, devicesMax, sees)
   const problem = listProblem(choice, devicesMax)
   if (problem !== null) return { devices: [], problems: [problem] }
-  const resolved = resolveSerialNumbers(deviceIds, await selection.bySerialNumbers(deviceIds, siteId), siteId)
+  const resolved = resolveSerialNumbers(deviceIds, await selection.bySerialNumbers(deviceIds, siteId, sees), siteId)
   const problems = [...duplicates(deviceIds)]
   for (const [index, device] of resolved.entries()) {
     const value = deviceIds[index] as string
@@ -70,8 +72,17 @@ export function resolveSerialNumbers(
     const named = sites.slice(0, SITES_NAMED_MAX).join(', ')
     return {
       ...unresolved(serialNumber),
+      maybeAt: sites,
       reason: `sites ${named}${more} have a device of this serial number: name one with site_id`,
     }
+  })
+}
+
+/** Of those that were found, the ones at `acts`; the others come without a device. */
+export function commandable(devices: readonly NewTaskDevice[], acts: SiteScope): NewTaskDevice[] {
+  return devices.map((device) => {
+    if (device.siteId === null || includesSite(acts, device.siteId)) return device
+    return { ...unresolved(device.serialNumber), reason: 'no device where whoever tried it again may command one' }
   })
 }
 
@@ -102,6 +113,7 @@ async function bySiteAndType(
   selection: DeviceSelection,
   { siteId, deviceType }: DeviceChoice,
   devicesMax: number,
+  sees: SiteScope,
 ): Promise<ChosenDevices> {
   if (siteId === undefined && deviceType === undefined) {
     const remedy = 'required: serial numbers; or give site_id, device_type or both instead'
@@ -110,7 +122,7 @@ async function bySiteAndType(
   const pointer = siteId === undefined ? '/device_type' : '/site_id'
   const value = siteId ?? deviceType
   const meant = [...(siteId === undefined ? [] : [`site ${siteId}`]), ...(deviceType === undefined ? [] : [deviceType])]
-  const found = await selection.matching({ siteId, deviceType }, devicesMax + 1)
+  const found = await selection.matching({ siteId, deviceType }, devicesMax + 1, sees)
   if (found.length > devicesMax) {
     const remedy = `a choice of at most ${devicesMax} devices (tasks.devicesMax); ${meant.join(' and ')} has more`
     return { devices: [], problems: [{ pointer, value, remedy }] }

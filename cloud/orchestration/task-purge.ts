@@ -34,6 +34,7 @@ export async function purgeTasks(kysely: Kysely<Database>, beforeMs: number, sig
         await nextTurn()
       }
       if (signal.aborted) return removed
+      await kysely.deleteFrom('task_sites').where('task_id', '=', id).execute()
       await kysely.deleteFrom('tasks').where('id', '=', id).where('finished_at_ms', '<', beforeMs).execute()
       removed++
     }

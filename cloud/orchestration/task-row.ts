@@ -16,6 +16,9 @@ export const OPEN_STATES = COMMAND_STATES.filter((state) => !isFinal(state))
 /** How many devices are in each state; together they are all of them. */
 export type Tally = Readonly<Record<CommandState, number>>
 
+/** What decides who may see a task. */
+export type TaskSight = Pick<TaskView, 'siteIds' | 'requestedBy'>
+
 export interface TaskView {
   /** 24 hexadecimal digits. */
   readonly taskId: string
@@ -31,6 +34,8 @@ export interface TaskView {
   /** 1, and one more with each retry of what failed. */
   readonly round: number
   readonly deviceCount: number
+  /** Of its devices, ascending; none when none of them is known. */
+  readonly siteIds: readonly number[]
   readonly tally: Tally
   readonly options: TaskOptions
   /** Times are Unix milliseconds; start and expiry are those of the round. */
@@ -64,7 +69,7 @@ export interface TaskDeviceView {
   readonly updatedAtMs: number
 }
 
-export function toTaskView(row: TaskRow, tally: Tally): TaskView {
+export function toTaskView(row: TaskRow, tally: Tally, siteIds: readonly number[]): TaskView {
   return {
     taskId: row.id,
     commandType: row.command_type,
@@ -75,6 +80,7 @@ export function toTaskView(row: TaskRow, tally: Tally): TaskView {
     reason: row.reason,
     round: row.round,
     deviceCount: row.device_count,
+    siteIds,
     tally,
     options: optionsOf(row),
     createdAtMs: row.created_at_ms,

@@ -8,6 +8,7 @@ import type { Database, TasksTable } from '../database/schema.ts'
 import { COMMAND_STATES, type CommandState } from '../gateways/gateways.ts'
 import { changedAfter, newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import type { SiteScope } from '../registry/site-scope.ts'
 import { TASK_ID } from './task-messages.ts'
 import {
   OPEN_STATES,
@@ -15,10 +16,12 @@ import {
   type TaskDeviceRow,
   type TaskDeviceView,
   type TaskRow,
+  type TaskSight,
   type TaskView,
   toTaskDeviceView,
   toTaskView,
 } from './task-row.ts'
+import { addTaskSites, sitesOfTasks, taskCondition } from './task-sites.ts'
 import { stepsOf, type TaskState } from './task-state.ts'
 
 /** Rows of one statement. */
@@ -32,6 +35,8 @@ export interface NewTaskDevice {
   readonly siteId: number | null
   readonly deviceId: number | null
   readonly reason: string | null
+  /** Sites that have a device of this serial number, when it is not known which is meant. */
+  readonly maybeAt?: readonly number[]
 }
 
 export interface TaskFilter {
@@ -41,6 +46,9 @@ export interface TaskFilter {
   readonly createdAfterMs?: number | undefined
   /** Created before. */
   readonly createdBeforeMs?: number | undefined
+  /** About no other sites, but for those that `askedBy` asked for. */
+  readonly sites?: SiteScope
+  readonly askedBy?: string
 }
 
 /** Called in the transaction in which tasks end; it may run again, so it has no effect outside of that. */
@@ -67,6 +75,7 @@ export class TaskStore {
       .onConflict((conflict) => conflict.doNothing())
       .executeTakeFirst()
     if (Number(inserted.numInsertedOrUpdatedRows ?? 0) === 0) return false
+    await addTaskSites(this.database.dialect, task.id, devices, transaction)
     const rows = devices.map(({ serialNumber, siteId, deviceId, reason }, position) => {
       return { position, serial_number: serialNumber, site_id: siteId, device_id: deviceId, reason }
     })
@@ -89,10 +98,19 @@ export class TaskStore {
     return row === undefined ? null : ((await this.views([row as TaskRow], kysely))[0] as TaskView)
   }
 
+  /** What decides who may see it; null when there is none. */
+  async sight(id: string): Promise<TaskSight | null> {
+    const { kysely, dialect } = this.database
+    const row = await kysely.selectFrom('tasks').select('requested_by').where('id', '=', id).executeTakeFirst()
+    if (row === undefined) return null
+    return { requestedBy: row.requested_by, siteIds: (await sitesOfTasks(dialect, [id], kysely)).get(id) ?? [] }
+  }
+
   /** The newest first. @throws InvalidRegistrationError for limit and cursor. */
   async list(request: PageRequest & TaskFilter): Promise<Page<TaskView>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
     const { state, requestedBy, createdAfterMs, createdBeforeMs } = request
+    const seen = taskCondition(this.database.dialect, request.sites, request.askedBy)
     let query = this.database.kysely
       .selectFrom('tasks')
       .selectAll()
@@ -102,6 +120,7 @@ export class TaskStore {
     if (after !== null) query = query.where(olderThan(after, request.cursor, TASK_ID))
     if (state !== undefined) query = query.where('state', '=', state)
     if (requestedBy !== undefined) query = query.where('requested_by', '=', requestedBy)
+    if (seen !== null) query = query.where(seen)
     if (createdAfterMs !== undefined) query = query.where('created_at_ms', '>=', createdAfterMs)
     if (createdBeforeMs !== undefined) query = query.where('created_at_ms', '<', createdBeforeMs)
     const page = toPage(await query.execute(), limit, newestFirstKey, (row) => row as TaskRow)
@@ -232,7 +251,9 @@ export class TaskStore {
         ;(tallies.get(task_id) as Record<string, number>)[state] = devices
       }
     }
-    return rows.map((row) => toTaskView(row, tallies.get(row.id) as unknown as Tally))
+    const ids = rows.map((row) => row.id)
+    const sites = await sitesOfTasks(this.database.dialect, ids, kysely)
+    return rows.map((row) => toTaskView(row, tallies.get(row.id) as unknown as Tally, sites.get(row.id) ?? []))
   }
 }
 

@@ -12,14 +12,23 @@ import { type CommandRules, checkCommand } from '../commands/commands.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import type { CommandState } from '../gateways/gateways.ts'
+import { NotAllowedAtError } from '../registry/errors.ts'
 import type { Page, PageRequest } from '../registry/page.ts'
 import type { Registry } from '../registry/registry.ts'
-import { chooseDevices, type DeviceChoice, resolveSerialNumbers, type TaskProblem } from './task-devices.ts'
+import { EVERYWHERE, type SiteAccess, sitesBeyond } from '../registry/site-scope.ts'
+import {
+  chooseDevices,
+  commandable,
+  type DeviceChoice,
+  resolveSerialNumbers,
+  type TaskProblem,
+} from './task-devices.ts'
 import { cannotCancel, cannotRetry, TaskRefusedError } from './task-errors.ts'
 import { encodeRequest, REQUEST_BYTES_MAX } from './task-messages.ts'
 import { optionsBody, type ReadOptions, type RequestedOptions, readOptions } from './task-options.ts'
 import { reopenFailed, unresolvedSerials } from './task-retry.ts'
-import { optionsOf, type TaskDeviceView, type TaskView } from './task-row.ts'
+import { optionsOf, type TaskDeviceView, type TaskSight, type TaskView } from './task-row.ts'
+import { addTaskSites } from './task-sites.ts'
 import { nextTaskState, type TaskState } from './task-state.ts'
 import { type EndedListener, type NewTaskDevice, type TaskFilter, TaskStore } from './task-store.ts'
 
@@ -83,15 +92,14 @@ export class Tasks {
   /**
    * Stores the task, its devices and its task.requested, all or nothing; when it resolves they are durable and under way.
    * @param also joins in that transaction.
-   * @throws TaskRefusedError; BusbarError DATABASE_UNAVAILABLE
+   * @param access of whoever asks: devices that they do not see are unknown ones.
+   * @throws TaskRefusedError, NotAllowedAtError; BusbarError DATABASE_UNAVAILABLE
    */
-  async create(request: NewTask, also?: WithTask): Promise<TaskView> {
-    const { settings, clock, random, registry, database } = this.options
+  async create(request: NewTask, also?: WithTask, access = EVERYWHERE): Promise<TaskView> {
+    const { settings, clock, random, database } = this.options
     const nowMs = clock.wallMs()
     const read = readOptions(request.options ?? {}, nowMs, settings)
-    const { devices, problems: deviceProblems } = await chooseDevices(registry.selection, request, settings.devicesMax)
-    const problems = [...this.commandProblems(request, read), ...deviceProblems]
-    if (problems.length > 0) throw new TaskRefusedError(problems)
+    const devices = await this.chosen(request, read, access)
     const id = randomHex(random, 12)
     const params = JSON.stringify(request.commandParams ?? null)
     const value = encodeRequest({
@@ -130,6 +138,13 @@ export class Tasks {
     return task
   }
 
+  /** What `create` would do, without doing it: the sites of the devices. @throws as create. */
+  async check(request: NewTask, access = EVERYWHERE): Promise<number[]> {
+    const read = readOptions(request.options ?? {}, this.options.clock.wallMs(), this.options.settings)
+    const devices = await this.chosen(request, read, access)
+    return [...new Set(devices.flatMap(({ siteId }) => siteId ?? []))].sort((a, b) => a - b)
+  }
+
   /** What is wrong with the members that are given; for a caller that has found others wrong and wants to tell all at once. */
   commandProblems(
     request: Partial<Pick<NewTask, 'commandType' | 'commandParams' | 'options'>>,
@@ -141,6 +156,11 @@ export class Tasks {
       ...(commandType === undefined ? [] : checkCommand(commandType, commandParams, settings, COMMAND_PLACES)),
       ...read.faults.map((fault) => ({ ...fault, pointer: `/options${fault.pointer}` })),
     ]
+  }
+
+  /** What decides who may see it; null when there is none. */
+  sight(id: string): Promise<TaskSight | null> {
+    return this.store.sight(id)
   }
 
   /** Null when there is none, or none any more. */
@@ -194,14 +214,15 @@ export class Tasks {
 
   /**
    * Opens the task again for the devices that failed, with as much time as it had. Null when there is no such task.
+   * @param access of whoever asks: a serial number that was no device's becomes one where they may command it.
    * @throws TaskConflictError; BusbarError DATABASE_UNAVAILABLE
    */
-  async retry(id: string, also?: WithTask): Promise<TaskView | null> {
+  async retry(id: string, also?: WithTask, { sees, acts } = EVERYWHERE): Promise<TaskView | null> {
     const { database, outbox, registry, clock } = this.options
     const { dialect } = database
     const missing = await unresolvedSerials(database.kysely, id)
-    const found = await registry.selection.bySerialNumbers(missing)
-    const resolved = resolveSerialNumbers(missing, found, undefined)
+    const found = await registry.selection.bySerialNumbers(missing, undefined, sees)
+    const resolved = commandable(resolveSerialNumbers(missing, found, undefined), acts)
     const task = await database.transaction(async (transaction) => {
       const row = await this.store.lock(id, transaction)
       if (row === undefined) return null
@@ -212,6 +233,7 @@ export class Tasks {
       const expiresAtMs = startAtMs + (row.expires_at_ms - row.start_at_ms)
       const devices = await reopenFailed(dialect, id, resolved, startAtMs, transaction)
       if (devices.length === 0) throw cannotRetry(row)
+      await addTaskSites(dialect, id, resolved, transaction)
       const round = row.round + 1
       const reopened = { state, round, reason: null, finished_at_ms: null }
       const times = { start_at_ms: startAtMs, expires_at_ms: expiresAtMs }
@@ -230,6 +252,24 @@ export class Tasks {
     })
     if (task !== null) outbox.nudge()
     return task
+  }
+
+  /** @throws TaskRefusedError, NotAllowedAtError */
+  private async chosen(
+    request: NewTask,
+    read: ReadOptions,
+    { sees, acts }: SiteAccess,
+  ): Promise<readonly NewTaskDevice[]> {
+    const { registry, settings } = this.options
+    const choice = await chooseDevices(registry.selection, request, settings.devicesMax, sees)
+    const beyond = sitesBeyond(
+      acts,
+      choice.devices.flatMap(({ siteId }) => siteId ?? []),
+    )
+    if (beyond.length > 0) throw new NotAllowedAtError(beyond)
+    const problems = [...this.commandProblems(request, read), ...choice.problems]
+    if (problems.length > 0) throw new TaskRefusedError(problems)
+    return choice.devices
   }
 
   private async stored(id: string, transaction: Transaction<Database>, also?: WithTask): Promise<TaskView> {

@@ -1,9 +1,10 @@
 /** Where the permission of a route is asked for, by what the path names. */
 
 import type { Caller } from '../../identity/identity.ts'
+import type { Tasks } from '../../orchestration/orchestration.ts'
 import { NotAllowedAtError, NotRegisteredError, type RegisteredKind } from '../../registry/errors.ts'
 import type { Registry } from '../../registry/registry.ts'
-import { includesSite, NO_SITE, type SiteAccess } from '../../registry/site-scope.ts'
+import { includesSite, includesSites, NO_SITE, type SiteAccess } from '../../registry/site-scope.ts'
 import { roleMissingAt } from '../permission.ts'
 import { notFound, type Problem, problemOf } from './problem.ts'
 import type { Call, SiteRule } from './route.ts'
@@ -53,6 +54,25 @@ export function atGateway(
       return { needs: what === 'seen' ? [] : all, seen }
     },
     missing: ({ params }) => notFound('gateway', params.id),
+  }
+}
+
+/**
+ * Whoever sees all the sites of its devices sees a task, as does who asked for it; changing it needs the role at all of them. One
+ * whose devices are not known is for who asked, and for those who have every site.
+ */
+export function atTask(tasks: Pick<Tasks, 'sight'>, what: 'seen' | 'changed'): SiteRule<Naming<string>> {
+  return {
+    async of({ params, caller }) {
+      const task = await tasks.sight(params.id)
+      if (task === null) return null
+      const isOwn = task.requestedBy === caller.id
+      const none = isOwn ? [] : [NO_SITE]
+      const siteIds = task.siteIds.length === 0 ? none : task.siteIds
+      const seen = isOwn || includesSites(caller.sites('viewer'), siteIds)
+      return { needs: what === 'seen' ? [] : siteIds, seen }
+    },
+    missing: ({ params }) => notFound('task', params.id),
   }
 }
 

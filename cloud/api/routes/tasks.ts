@@ -8,9 +8,12 @@ import {
   TaskRefusedError,
   type Tasks,
   type TaskView,
+  type WithTask,
 } from '../../orchestration/orchestration.ts'
+import { doerOf, doerProblems } from '../http/doer.ts'
 import { type InvalidInput, notFound, Problem } from '../http/problem.ts'
 import { defineRoute, type Reply, type Route } from '../http/route.ts'
+import { atTask, notAllowed, operates } from '../http/site-rules.ts'
 import { soundMembers } from '../http/validation.ts'
 import { CommandStateSchema } from '../schemas/command.ts'
 import { CREATED_QUERY, closed, createdRange, NameSchema, PAGE_QUERY, pageBody, pageSchema } from '../schemas/common.ts'
@@ -31,7 +34,7 @@ const ERRORS_MAX = 100
 
 const TaskParams = Type.Object({ id: TaskIdSchema })
 
-type TaskService = Pick<Tasks, 'create' | 'commandProblems' | 'get' | 'list' | 'devices' | 'cancel' | 'retry'>
+type TaskService = Pick<Tasks, 'create' | 'commandProblems' | 'sight' | 'get' | 'list' | 'devices' | 'cancel' | 'retry'>
 
 export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] {
   const tag = 'tasks'
@@ -44,6 +47,7 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         tag,
         summary: 'Tasks, the newest first, all of them or those that match every criterion given',
         permission: { role: 'viewer', scope: 'site' },
+        sites: 'listed',
         query: Type.Object(
           {
             ...PAGE_QUERY,
@@ -56,12 +60,14 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         responses: { 200: { description: 'A page of tasks', schema: pageSchema(TaskSchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query }) => {
+      async ({ query, caller }) => {
         const page = await tasks.list({
           limit: query.limit,
           cursor: query.cursor,
           state: query.state,
           requestedBy: query.requested_by,
+          sites: caller.sites('viewer'),
+          askedBy: caller.id,
           ...createdRange(query),
         })
         return { status: 200, body: pageBody(page, taskBody) }
@@ -79,18 +85,23 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
           'end. Devices whose gateway is away wait until the task expires. With an Idempotency-Key a repeated request never ' +
           'makes a second task.',
         permission: { role: 'operator', scope: 'site' },
+        sites: 'listed',
         body: NewTaskSchema,
-        alsoWrong: async (body) => inBody(tasks.commandProblems(judgeable(body))),
+        alsoWrong: async (body, caller) => {
+          const { requested_by } = soundMembers(NewTaskSchema, body)
+          const given = inBody(tasks.commandProblems(judgeable(body)))
+          return [...given, ...doerProblems(caller, requested_by, '/requested_by')]
+        },
         idempotent: true,
         responses: { 202: { description: 'The task, which begins', schema: TaskSchema } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ body, remember }) => {
-        const task = await tasks
-          .create(toNewTask(body), async (stored, transaction) => await remember?.(accepted(stored), transaction))
-          .catch((error: unknown) => {
-            throw error instanceof TaskRefusedError ? refused(error) : error
-          })
+      async ({ body, remember, caller }) => {
+        const request = { ...toNewTask(body), requestedBy: doerOf(caller, body.requested_by, '/requested_by') }
+        const also: WithTask = async (stored, transaction) => await remember?.(accepted(stored), transaction)
+        const task = await tasks.create(request, also, operates(caller)).catch((error: unknown) => {
+          throw error instanceof TaskRefusedError ? refused(error) : notAllowed(error)
+        })
         return accepted(task)
       },
     ),
@@ -102,6 +113,7 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         tag,
         summary: 'One task with its tally',
         permission: { role: 'viewer', scope: 'site' },
+        sites: atTask(tasks, 'seen'),
         params: TaskParams,
         responses: { 200: { description: 'The task', schema: TaskSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
@@ -116,6 +128,7 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         tag,
         summary: 'What became of each device of a task, in the order of the request',
         permission: { role: 'viewer', scope: 'site' },
+        sites: atTask(tasks, 'seen'),
         params: TaskParams,
         query: Type.Object({ ...PAGE_QUERY, state: Type.Optional(CommandStateSchema) }, closed),
         responses: { 200: { description: 'A page of devices', schema: pageSchema(TaskDeviceSchema) } },
@@ -134,6 +147,7 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         summary: 'Give no further device its command, and take back what is still on the way',
         description: 'A device that has its command answers for it all the same.',
         permission: { role: 'operator', scope: 'site' },
+        sites: atTask(tasks, 'changed'),
         params: TaskParams,
         body: TaskCancellationSchema,
         bodyOptional: true,
@@ -159,6 +173,7 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         summary: 'Try the devices again that failed',
         description: 'Those that succeeded are left alone. The task has as much time again as it had.',
         permission: { role: 'operator', scope: 'site' },
+        sites: atTask(tasks, 'changed'),
         params: TaskParams,
         body: TaskRetrySchema,
         bodyOptional: true,
@@ -166,10 +181,9 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         responses: { 202: { description: 'The task, which begins again', schema: TaskSchema } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, remember }) => {
-        const task = await tasks
-          .retry(id, async (stored, transaction) => await remember?.(accepted(stored), transaction))
-          .catch(explainConflict)
+      async ({ params: { id }, remember, caller }) => {
+        const also: WithTask = async (stored, transaction) => await remember?.(accepted(stored), transaction)
+        const task = await tasks.retry(id, also, operates(caller)).catch(explainConflict)
         return accepted(found(task, id))
       },
     ),
@@ -202,14 +216,13 @@ function inBody(problems: readonly TaskProblem[]): InvalidInput[] {
   return problems.map((problem) => ({ in: 'body' as const, ...problem }))
 }
 
-function toNewTask(body: Static<typeof NewTaskSchema>): NewTask {
+function toNewTask(body: Static<typeof NewTaskSchema>): Omit<NewTask, 'requestedBy'> {
   return {
     commandType: body.command_type,
     commandParams: body.command_params,
     deviceIds: body.device_ids,
     siteId: body.site_id,
     deviceType: body.device_type,
-    requestedBy: body.requested_by,
     options: body.options,
   }
 }

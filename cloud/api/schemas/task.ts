@@ -42,7 +42,10 @@ export const NewTaskSchema = Type.Object(
     ),
     site_id: Type.Optional(SiteIdSchema),
     device_type: Type.Optional(DeviceTypeSchema),
-    requested_by: NameSchema,
+    requested_by: Type.Optional({
+      ...NameSchema,
+      description: `Who asks: whoever is logged in, and no other; to be said where nobody logs in. ${NameSchema.description}`,
+    }),
     options: Type.Optional(TaskOptionsSchema),
   },
   {

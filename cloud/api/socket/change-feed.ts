@@ -52,7 +52,9 @@ export function commandFeed(commands: Pick<CommandService, 'get' | 'list' | 'cha
       body: commandBody(command),
     }),
     one: ({ commandId }) => commandId,
-    request: ({ siteId, deviceId, serialNumber }) => ({ siteId, registeredDeviceId: deviceId, deviceId: serialNumber }),
+    request: ({ siteId, deviceId, serialNumber }, { sites }) => {
+      return { siteId, registeredDeviceId: deviceId, deviceId: serialNumber, sites }
+    },
   })
 }
 
@@ -62,12 +64,12 @@ export function taskFeed(tasks: Pick<Tasks, 'get' | 'list' | 'changedSince'>): C
       id: task.taskId,
       changedAtMs: task.updatedAtMs,
       keys: keysOf({ taskId: task.taskId }),
-      sites: null,
+      sites: task.siteIds.length === 0 ? null : task.siteIds,
       askedBy: task.requestedBy,
       body: taskBody(task),
     }),
     one: ({ taskId }) => taskId,
-    request: () => ({}),
+    request: (_, { id, sites }) => ({ sites, askedBy: id }),
   })
 }
 
@@ -79,7 +81,9 @@ export function alertFeed(alerts: Pick<Alerts, 'get' | 'list' | 'changedSince'>)
       return { id, changedAtMs: updatedAtMs, keys, sites: [siteId], askedBy: null, body: alertBody(alert) }
     },
     one: ({ alertId }) => alertId,
-    request: ({ siteId, deviceId, serialNumber, ruleId }) => ({ siteId, deviceId, serialNumber, ruleId }),
+    request: ({ siteId, deviceId, serialNumber, ruleId }, { sites }) => {
+      return { siteId, deviceId, serialNumber, ruleId, sites }
+    },
   })
 }
 
@@ -94,8 +98,8 @@ interface FeedShape<View, Request> {
   readonly change: (view: View) => Change
   /** The id of the one resource that a filter names. */
   readonly one: (filter: Filter) => string | undefined
-  /** How the service is asked for what any other filter names. */
-  readonly request: (filter: Filter) => Request
+  /** How the service is asked for what any other filter names, of what the viewer may see. */
+  readonly request: (filter: Filter, viewer: Viewer) => Request
 }
 
 function feedOf<View, Request>(
@@ -109,7 +113,7 @@ function feedOf<View, Request>(
     async present(filter, limit, viewer) {
       const id = one(filter)
       if (id === undefined) {
-        const { items } = await resources.list({ ...request(filter), limit: Math.min(limit, PAGE_LIMIT_MAX) })
+        const { items } = await resources.list({ ...request(filter, viewer), limit: Math.min(limit, PAGE_LIMIT_MAX) })
         return items
           .map(change)
           .filter((each) => maySee(viewer, each))

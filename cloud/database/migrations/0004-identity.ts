@@ -1,16 +1,20 @@
 /** Who may do what: people, their logins, programs' keys, the certificates of gateways, and what waits for a second person. */
 
-import type { CreateTableBuilder, SchemaModule } from 'kysely'
+import { type CreateTableBuilder, type SchemaModule, sql } from 'kysely'
 import type { Migration } from '../migrate.ts'
 
 export const identity: Migration = {
   number: 4,
   name: 'identity',
-  async up(schema) {
+  async up(schema, _dialect, transaction) {
     await createPeople(schema)
     await createPrograms(schema)
     await createGateways(schema)
     await createApprovals(schema)
+    // Of the tasks that were there before.
+    await sql`
+      insert into task_sites (task_id, site_id)
+      select distinct task_id, site_id from task_devices where site_id is not null`.execute(transaction)
   },
 }
 

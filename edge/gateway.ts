@@ -18,9 +18,11 @@ import { LISTENER_KINDS, type ListenerKind } from './broker/transport.ts'
 import { CommandInbox } from './commands/inbox.ts'
 import { dataPaths, type EdgeConfig } from './config.ts'
 import { HealthServer } from './health/health-server.ts'
-import type { BrokerSource } from './health/sources.ts'
+import type { BrokerSource, CertificateSource } from './health/sources.ts'
+import { certificateStatus } from './identity/certificate-status.ts'
+import { CertificateRenewal } from './identity/renewal.ts'
+import { type GatewayCredentials, gatewayCredentials } from './identity/uplink-credentials.ts'
 import { Spool } from './spool/spool.ts'
-import type { UplinkTls } from './uplink/channel.ts'
 import { Uplink } from './uplink/uplink.ts'
 
 export interface GatewayTools {
@@ -58,16 +60,21 @@ export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly
     outlet: broker.commands,
     ...tools,
   })
-  const { enabled: uplinkEnabled, tls, ...uplinkSettings } = config.uplink
+  const { enabled: uplinkEnabled, address, insecure: uplinkInsecure, tls, ...uplinkSettings } = config.uplink
+  const credentials = gatewayCredentials(gateway.id, paths.identityDir, { address, insecure: uplinkInsecure, tls })
   const uplink = new Uplink({
     ...uplinkSettings,
-    ...(tls.caFile !== '' ? { tls: uplinkTlsOf(tls) } : {}),
+    credentials,
     spool,
     inbox,
     gatewayId: gateway.id,
     softwareVersion: VERSION,
     ...tools,
   })
+  const renewal =
+    credentials.file === null
+      ? null
+      : new CertificateRenewal({ file: credentials.file, gatewayId: gateway.id, uplink, ...tools })
   const health = new HealthServer({
     host: config.health.host,
     port: config.health.port,
@@ -79,13 +86,14 @@ export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly
       spool,
       broker: brokerSource(broker, config),
       uplink: uplinkEnabled ? uplink : null,
+      certificate: uplinkEnabled ? certificateSource(credentials, renewal, uplink, clock) : null,
       commands: inbox,
     },
     clock,
     log,
   })
 
-  const uplinks = uplinkEnabled ? [uplink] : []
+  const uplinks = uplinkEnabled ? [uplink, ...(renewal === null ? [] : [renewal])] : []
   const healths = config.health.enabled ? [health] : []
   return assemble({
     startOrder: [spool, inbox, ...uplinks, broker, ...healths],
@@ -105,8 +113,29 @@ function listenersOf({ tcp, tls, websocket }: Pick<EdgeConfig['mqtt'], ListenerK
   }
 }
 
-function uplinkTlsOf(tls: EdgeConfig['uplink']['tls']): UplinkTls {
-  return { ...readTlsFiles('uplink.tls', tls), ...(tls.serverName === '' ? {} : { serverName: tls.serverName }) }
+/** The certificate of the uplink as the health server asks about it. */
+function certificateSource(
+  credentials: GatewayCredentials,
+  renewal: CertificateRenewal | null,
+  uplink: Uplink,
+  clock: Clock,
+): CertificateSource {
+  return {
+    status: () => {
+      const { connected, lastError, lastErrorCode, cloudWallMs } = uplink.stats()
+      const renewing = renewal?.stats()
+      return certificateStatus({
+        source: credentials.source,
+        validity: renewing?.validity ?? credentials.dialledWith(),
+        renewAtMs: renewing?.renewAtMs ?? null,
+        nowMs: cloudWallMs ?? clock.wallMs(),
+        lastRenewalError: renewing?.lastError ?? null,
+        renewalRefused: renewing?.refused ?? false,
+        renewals: renewing?.renewals ?? 0,
+        uplink: { connected, lastError, lastErrorCode },
+      })
+    },
+  }
 }
 
 /** The broker as the health server asks about it. */

@@ -115,11 +115,13 @@ export class HealthServer implements Part {
 
   private ready(): Response {
     const { ready, reasons } = readinessOf(this.options.sources)
-    const uplink = this.options.sources.uplink?.stats()
+    const { uplink, certificate } = this.options.sources
     const body = {
       status: ready ? 'up' : 'down',
       reasons,
-      uplink: uplink === undefined ? 'disabled' : uplink.state,
+      // For people who look here; offline or not enrolled, devices are served all the same.
+      uplink: uplink === null ? 'disabled' : uplink.stats().state,
+      certificate: certificate === null ? 'disabled' : certificate.status().state,
     }
     return Response.json(body, { status: ready ? 200 : 503 })
   }

@@ -2,6 +2,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { LANES } from '../../shared/lanes.ts'
+import { CERTIFICATE_STATES } from '../identity/certificate-status.ts'
 import type { HealthSources } from './sources.ts'
 import type { EdgeStatus } from './status.ts'
 
@@ -37,7 +38,7 @@ export function edgeMetrics(sources: HealthSources, status: () => EdgeStatus): R
     })
   }
 
-  const { spool, broker, uplink, commands } = sources
+  const { spool, broker, uplink, certificate, commands } = sources
   const perLane = (read: (lane: EdgeStatus['spool']['lanes']['priority']) => number): Reading => {
     const { lanes } = status().spool
     return LANES.map((lane) => ({ labels: { lane }, value: read(lanes[lane]) }))
@@ -89,6 +90,23 @@ export function edgeMetrics(sources: HealthSources, status: () => EdgeStatus): R
     counter('uplink_acknowledged_records', 'Records that the cloud confirmed', () => uplink.stats().ackedRecords)
     counter('uplink_sent_bytes', 'Bytes of blocks sent', () => uplink.stats().sentBytes)
     counter('uplink_reconnects', 'Times the link was lost and dialled again', () => uplink.stats().reconnects)
+  }
+  if (certificate !== null) {
+    gauge(
+      'certificate_state',
+      '1 for the state in which the certificate of this gateway is',
+      () =>
+        CERTIFICATE_STATES.map((state) => ({ labels: { state }, value: bit(certificate.status().state === state) })),
+      ['state'],
+    )
+    gauge('certificate_not_after_seconds', 'When the certificate of this gateway ends, Unix time', () => {
+      const { notAfter } = certificate.status()
+      return notAfter === null ? [] : Date.parse(notAfter) / 1000
+    })
+    gauge('certificate_renewal_failing', '1 while the last attempt to renew the certificate failed', () =>
+      bit(certificate.status().lastRenewalError !== null),
+    )
+    counter('certificate_renewals', 'Certificates that were renewed', () => certificate.status().renewals)
   }
   return registry
 }

@@ -1,6 +1,7 @@
 /** What the health server asks of the other parts: only numbers that are at hand, never I/O. */
 
 import type { Lane } from '../../shared/lanes.ts'
+import type { CertificateStatus } from '../identity/certificate-status.ts'
 
 export interface LaneStats {
   readonly records: number
@@ -81,6 +82,10 @@ export interface UplinkSource {
   }
 }
 
+export interface CertificateSource {
+  status(): CertificateStatus
+}
+
 export interface CommandsSource {
   stats(): {
     /** Commands now: for their device to be there, on the way to it, and with it without an answer. */
@@ -103,5 +108,7 @@ export interface HealthSources {
   readonly broker: BrokerSource
   /** Null when uplink.enabled is false. */
   readonly uplink: UplinkSource | null
+  /** What this gateway is known by in the cloud; null when uplink.enabled is false. */
+  readonly certificate: CertificateSource | null
   readonly commands: CommandsSource
 }

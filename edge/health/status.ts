@@ -1,6 +1,7 @@
 /** What `GET /status` answers and `busbar-edge status` shows. Fields may be added, never renamed. */
 
 import { LANES, type Lane } from '../../shared/lanes.ts'
+import type { CertificateStatus } from '../identity/certificate-status.ts'
 import { timeToFullMs } from './growth.ts'
 import { type Readiness, readinessOf } from './readiness.ts'
 import type { DeviceState, HealthSources, ListenerState } from './sources.ts'
@@ -43,6 +44,8 @@ export interface EdgeStatus {
     readonly reconnects: number
     readonly lastError: string | null
   } | null
+  /** What this gateway is known by in the cloud; null when the uplink is disabled. */
+  readonly certificate: CertificateStatus | null
   readonly broker: {
     readonly connections: number
     readonly listeners: readonly ListenerState[]
@@ -100,6 +103,7 @@ export function statusOf(sources: HealthSources, facts: StatusFacts): EdgeStatus
       quarantinedBlocks: spool.quarantinedBlocks,
     },
     uplink: uplinkStatus(sources, nowWallMs),
+    certificate: sources.certificate?.status() ?? null,
     broker: { connections: sources.broker.stats().connections, listeners: sources.broker.listeners() },
     commands: { waiting, sent, delivered, ended, failing },
     devices: sources.broker.devices(),

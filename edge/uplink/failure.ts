@@ -2,6 +2,10 @@
 
 import { status } from '@grpc/grpc-js'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { validityIn } from '../identity/certificates.ts'
+import { tlsFailureIn } from '../identity/tls-failure.ts'
+import { datesInWords, type Validity } from '../identity/validity.ts'
+import type { UplinkTarget } from './options.ts'
 import type { CloseReason } from './session-state.ts'
 
 interface Explanation {
@@ -20,7 +24,7 @@ const BY_STATUS: Readonly<Partial<Record<number, Explanation>>> = {
   },
   [status.UNAUTHENTICATED]: {
     code: 'UPLINK_REFUSED',
-    hint: 'Give this gateway a certificate that the cloud trusts, with gateway.id as its common name.',
+    hint: 'The gateway may be revoked, or its certificate be of another: a new token enrols it again (busbar-edge enroll).',
   },
   [status.ABORTED]: {
     code: 'UPLINK_SUPERSEDED',
@@ -28,11 +32,20 @@ const BY_STATUS: Readonly<Partial<Record<number, Explanation>>> = {
   },
 }
 
+/** What was dialled, and what the clock says, for an error that has to do with certificates. */
+export interface DialContext {
+  readonly target: UplinkTarget | null
+  readonly nowWallMs: number
+}
+
 /** The error for what ended a call. */
-export function callFailure(error: unknown): BusbarError {
+export function callFailure(error: unknown, context: DialContext): BusbarError {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : null
   const details = typeof error === 'object' && error !== null && 'details' in error ? String(error.details) : ''
   const known = typeof code === 'number' ? BY_STATUS[code] : undefined
+  const certificates = code === status.UNAVAILABLE ? certificateFailure(details, context) : null
+  if (certificates !== null)
+    return new BusbarError(certificates.said, { ...certificates, retryable: true, cause: error })
   return new BusbarError(`the stream to the cloud ended: ${details || messageOf(error)}`, {
     code: known?.code ?? 'UPLINK_FAILED',
     retryable: true,
@@ -41,8 +54,40 @@ export function callFailure(error: unknown): BusbarError {
   })
 }
 
+/** Null when it was not the certificates that kept the two sides apart, as far as this side can tell. */
+function certificateFailure(
+  details: string,
+  { target, nowWallMs }: DialContext,
+): (Explanation & { said: string }) | null {
+  const tls = target?.tls
+  if (target === null || tls === undefined) return null
+  const own = tls.cert === undefined ? null : validityIn(tls.cert)
+  const failure = tlsFailureIn(details)
+  const usable = own === null || (own.notBeforeMs <= nowWallMs && nowWallMs <= own.notAfterMs)
+  if (failure !== null && failure.code !== 'REFUSED') {
+    const dates = failure.code === 'DATES' ? `: ${clockInWords(own, nowWallMs)}` : ''
+    const said = `what answers at ${target.address} ${failure.said}${dates}`
+    return { code: `UPLINK_${failure.code}`, said, hint: failure.hint }
+  }
+  // A server that does not take a certificate often only closes the connection, which alone would say nothing.
+  const closed = details.includes('Failed to connect')
+  if (own !== null && !usable && (failure !== null || closed)) {
+    return {
+      code: 'UPLINK_CERTIFICATE_DATES',
+      said: `the cloud does not take the certificate of this gateway: ${datesInWords(own, nowWallMs)}`,
+      hint: 'Check the clock. If it is right: a certificate from enrolment is renewed by itself for a while, then needs a new token.',
+    }
+  }
+  if (failure === null) return null
+  return { code: 'UPLINK_REFUSED', said: `the cloud at ${target.address} ${failure.said}`, hint: failure.hint }
+}
+
+function clockInWords(own: Validity | null, nowWallMs: number): string {
+  return own === null ? `it says ${new Date(nowWallMs).toISOString()}` : datesInWords(own, nowWallMs)
+}
+
 /** The error for a session that this side gave up. */
-export function closeFailure(reason: Exclude<CloseReason, 'stopped'>): BusbarError {
+export function closeFailure(reason: Exclude<CloseReason, 'stopped' | 'credentialsChanged'>): BusbarError {
   switch (reason) {
     case 'connectTimeout':
       return new BusbarError('the cloud did not answer in time', {

@@ -2,6 +2,7 @@
 
 import type { SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import { COMMANDS_PER_MESSAGE_MAX } from '../../shared/limits.ts'
+import * as certificates from './certificate-exchange.ts'
 import * as flows from './flow.ts'
 import type { Flowing, SessionEffect, SessionInput, SessionRules } from './session-state.ts'
 import { laneOf } from './wire.ts'
@@ -25,6 +26,8 @@ export function heard(
       if (rules.takesCommands) takeCommands(state, message, effects)
       else effects.push({ kind: 'odd', oddity: 'unexpectedMessage' })
       return state
+    case 'certificateAnswer':
+      return certificates.answered(state, message.value, effects)
     default:
       effects.push({ kind: 'odd', oddity: 'unexpectedMessage' })
       return state

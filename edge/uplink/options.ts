@@ -58,16 +58,29 @@ export interface UplinkInbox {
   confirmCloudTime(cloudWallMs: number, sinceMs: number): void
 }
 
+/** Where the cloud is and by what the two sides know each other. */
+export interface UplinkTarget {
+  /** host:port of the cloud's ingest. */
+  readonly address: string
+  /** Plain text when absent. */
+  readonly tls?: UplinkTls
+}
+
+/** Asked at every dial, so that certificates can be replaced while the uplink runs. */
+export interface UplinkCredentials {
+  /** @throws BusbarError that says what is missing; the uplink asks again by and by. */
+  target(): UplinkTarget
+  /** Calls back when `target` has something else to say, so that nobody waits for the next dial. */
+  onChanged(listener: () => void): void
+}
+
 export interface UplinkOptions {
   readonly spool: UplinkSpool
   /** Without one, commands are not taken, and the cloud gets no receipts. */
   readonly inbox?: UplinkInbox
   readonly gatewayId: string
   readonly softwareVersion: string
-  /** host:port of the cloud's ingest. */
-  readonly address: string
-  /** Plain text when absent. */
-  readonly tls?: UplinkTls
+  readonly credentials: UplinkCredentials
   /** Default 'live-first'. */
   readonly order?: 'live-first' | 'strict'
   /** Share of the link for the backlog beside live telemetry, 0.05 to 0.95. Default 0.3. */
@@ -87,6 +100,8 @@ export interface UplinkOptions {
   readonly backlogReportMs?: number
   /** How long `stop` goes on sending and waits for acknowledgements. Default 2,000. */
   readonly stopTimeoutMs?: number
+  /** Default 60,000. */
+  readonly certificateTimeoutMs?: number
   /** Per feed. Default 1 MiB. */
   readonly readAheadBytes?: number
   readonly clock: Clock
@@ -111,6 +126,7 @@ export function rulesOf(options: UplinkOptions): SessionRules {
     ackTimeoutMs: options.ackTimeoutMs ?? 30_000,
     backlogReportMs: options.backlogReportMs ?? 5_000,
     stopTimeoutMs: options.stopTimeoutMs ?? 2_000,
+    certificateTimeoutMs: options.certificateTimeoutMs ?? 60_000,
     takesCommands: options.inbox !== undefined,
     random: options.random,
   }

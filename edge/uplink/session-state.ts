@@ -3,7 +3,7 @@
  * transitions between them are in session.ts.
  */
 
-import type { Command, SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import type { CertificateAnswer, Command, SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Lane, SequenceRange } from '../../shared/lanes.ts'
 import type { Random } from '../../shared/random.ts'
 import type { BackoffPolicy } from '../../shared/retry.ts'
@@ -20,8 +20,10 @@ export interface SessionRules extends flows.FlowRules {
   readonly ackTimeoutMs: number
   /** How often a BacklogReport goes up. */
   readonly backlogReportMs: number
-  /** How long stopping goes on sending and waits for acknowledgements. */
+  /** How long stopping goes on sending and waits for acknowledgements; how long redialling waits for them. */
   readonly stopTimeoutMs: number
+  /** From asking for a certificate to the answer. */
+  readonly certificateTimeoutMs: number
   /** Whether there is an inbox for commands. */
   readonly takesCommands: boolean
   readonly random: Random
@@ -34,6 +36,10 @@ interface Admitted {
   /** When the link last showed progress: the cloud said something, or the transport took what was sent. */
   readonly heardAt: number
   readonly reportAt: number
+  /** When a certificate that was asked for counts as not answered; null when none is. */
+  readonly certificateBy: number | null
+  /** Nothing more is sent; when all is acknowledged, or by then at last, it is dialled anew. Null when there is no need. */
+  readonly redialBy: number | null
 }
 
 /** What every state keeps. */
@@ -107,6 +113,10 @@ export type SessionInput =
     }
   /** The transport takes more. */
   | { readonly kind: 'writable' }
+  /** There are other certificates or another address to dial with. */
+  | { readonly kind: 'credentialsChanged' }
+  /** A certificate is to be asked for; what becomes of it is told by `certificateAnswered` or `certificateUnanswered`. */
+  | { readonly kind: 'certificateWanted'; readonly csrDer: Buffer }
   /** Epoch and sequences are others from now on: what was sent means nothing any more. */
   | { readonly kind: 'spoolReplaced' }
   | { readonly kind: 'stop' }
@@ -119,6 +129,10 @@ export type CloseReason =
   | 'protocolError'
   | 'spoolRolledBack'
   | 'spoolReplaced'
+  | 'credentialsChanged'
+
+/** Why a certificate that was asked for does not come. */
+export type NoCertificate = 'notConnected' | 'underWay' | 'sessionEnded' | 'timeout'
 
 /** What the cloud said that this session did not expect. */
 export type Oddity = 'unknownLane' | 'strayAck' | 'unexpectedMessage'
@@ -144,6 +158,9 @@ export type SessionEffect =
   | { readonly kind: 'takeCommands'; readonly session: number; readonly commands: readonly Command[] }
   | { readonly kind: 'cancelCommands'; readonly commandIds: readonly string[] }
   | { readonly kind: 'receipts'; readonly stored: readonly string[]; readonly refused: readonly string[] }
+  | { readonly kind: 'requestCertificate'; readonly csrDer: Buffer }
+  | { readonly kind: 'certificateAnswered'; readonly answer: CertificateAnswer }
+  | { readonly kind: 'certificateUnanswered'; readonly reason: NoCertificate }
   | { readonly kind: 'close'; readonly reason: CloseReason }
   | {
       readonly kind: 'connected'
@@ -180,9 +197,12 @@ export function nextTickAt(state: SessionState, rules: SessionRules): number | n
       return state.since + rules.connectTimeoutMs
     case 'streaming':
     case 'stopping': {
-      let at = state.name === 'stopping' ? state.stopAt : state.reportAt
+      const redialling = state.name === 'streaming' ? state.redialBy : null
+      let at = redialling ?? (state.name === 'stopping' ? state.stopAt : state.reportAt)
       if (state.flow.outstanding.length > 0) at = Math.min(at, ackDeadline(state, rules))
-      return Math.min(at, flows.nextRetryAt(state.flow) ?? at)
+      at = Math.min(at, state.certificateBy ?? at)
+      // Nothing is read any more before redialling.
+      return redialling === null ? Math.min(at, flows.nextRetryAt(state.flow) ?? at) : at
     }
     case 'stopped':
       return null

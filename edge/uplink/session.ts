@@ -5,12 +5,13 @@
  *
  *     offline ─retryAt─▶ dialling ─dialled─▶ awaitingWelcome ─Welcome─▶ streaming ─stop─▶ stopping ─▶ stopped
  *        ▲                  │                      │                        │
- *        └──────────────────┴── stream ended, or a time-out ────────────────┘
+ *        └──────────────────┴ stream ended, time-out, other certificates ───┘
  */
 
 import type { SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import type { Lane } from '../../shared/lanes.ts'
 import { fullJitterMs } from '../../shared/retry.ts'
+import * as certificates from './certificate-exchange.ts'
 import { FEEDS, type FeedName, withFailedRead, withItems } from './feed.ts'
 import * as flows from './flow.ts'
 import { heard, receipts } from './hearing.ts'
@@ -35,20 +36,13 @@ const PATIENCE_MAX = 32
 
 /** One step of the protocol. @param now monotonic milliseconds. */
 export function transition(state: SessionState, input: SessionInput, now: number, rules: SessionRules): SessionStep {
+  if (input.kind === 'certificateWanted') return certificates.wanted(state, input.csrDer, now, rules)
   switch (state.name) {
     case 'offline':
       if (input.kind === 'stop') return stopped(state, [])
+      if (input.kind === 'credentialsChanged') return dialling(state, 0, now)
       if (input.kind !== 'tick' || now < state.retryAt) return unchanged(state)
-      return {
-        state: {
-          name: 'dialling',
-          session: state.session + 1,
-          patience: state.patience,
-          attempt: state.attempt,
-          since: now,
-        },
-        effects: [{ kind: 'dial', patience: state.patience }],
-      }
+      return dialling(state, state.attempt, now)
     case 'dialling':
       if (input.kind !== 'dialled') return connecting(state, input, now, rules)
       return {
@@ -79,6 +73,13 @@ export function transition(state: SessionState, input: SessionInput, now: number
   }
 }
 
+function dialling({ session, patience }: SessionState, attempt: number, now: number): SessionStep {
+  return {
+    state: { name: 'dialling', session: session + 1, patience, attempt, since: now },
+    effects: [{ kind: 'dial', patience }],
+  }
+}
+
 type Connecting = Extract<SessionState, { name: 'dialling' | 'awaitingWelcome' }>
 type Awaiting = Extract<SessionState, { name: 'awaitingWelcome' }>
 
@@ -86,6 +87,7 @@ function connecting(state: Connecting, input: SessionInput, now: number, rules: 
   if (input.kind === 'stop') return stopped(state, [{ kind: 'close', reason: 'stopped' }])
   if (input.kind === 'streamEnded') return lost(state, now, rules, { timedOut: input.timedOut })
   if (input.kind === 'spoolReplaced') return lost(state, now, rules, { reason: 'spoolReplaced' })
+  if (input.kind === 'credentialsChanged') return redialled(state, [], now)
   if (input.kind === 'tick' && now >= state.since + rules.connectTimeoutMs)
     return lost(state, now, rules, { reason: 'connectTimeout' })
   return unchanged(state)
@@ -127,11 +129,18 @@ function welcome(state: Awaiting, { message }: SessionResponse, now: number, rul
     flow,
     heardAt: now,
     reportAt: now,
+    certificateBy: null,
+    redialBy: null,
   }
   return proceed(streaming, effects, now, rules)
 }
 
-function admitted(state: Flowing, input: SessionInput, now: number, rules: SessionRules): SessionStep {
+function admitted(
+  state: Flowing,
+  input: Exclude<SessionInput, { kind: 'certificateWanted' }>,
+  now: number,
+  rules: SessionRules,
+): SessionStep {
   const effects: SessionEffect[] = []
   switch (input.kind) {
     case 'message':
@@ -175,11 +184,14 @@ function admitted(state: Flowing, input: SessionInput, now: number, rules: Sessi
     case 'tick':
       if (state.flow.outstanding.length > 0 && now >= ackDeadline(state, rules))
         return lost(state, now, rules, { reason: 'ackTimeout', timedOut: true })
-      return proceed(state, effects, now, rules)
+      return proceed(certificates.overdue(state, now, effects), effects, now, rules)
     case 'streamEnded':
       return lost(state, now, rules, { timedOut: input.timedOut })
     case 'spoolReplaced':
       return lost(state, now, rules, { reason: 'spoolReplaced' })
+    case 'credentialsChanged':
+      if (state.name === 'stopping' || state.redialBy !== null) return unchanged(state)
+      return proceed({ ...state, redialBy: now + rules.stopTimeoutMs }, effects, now, rules)
     case 'stop':
       if (state.name === 'stopping') return unchanged(state)
       return proceed({ ...state, name: 'stopping', stopAt: now + rules.stopTimeoutMs }, effects, now, rules)
@@ -190,6 +202,10 @@ function admitted(state: Flowing, input: SessionInput, now: number, rules: Sessi
 
 /** Reads, sends and reports whatever is due. */
 function proceed(state: Flowing, effects: SessionEffect[], now: number, rules: SessionRules): SessionStep {
+  if (state.name === 'streaming' && state.redialBy !== null) {
+    const settled = state.flow.outstanding.length === 0
+    return settled || now >= state.redialBy ? redialled(state, effects, now) : { state, effects }
+  }
   const idle = state.flow.outstanding.length === 0
   const { flow: afterSends, sent } = flows.sendBurst(state.flow, rules, now)
   for (const { item } of sent)
@@ -223,8 +239,9 @@ interface Loss {
 
 /** Offline after a session ended. */
 function lost(state: Connecting | Flowing, now: number, rules: SessionRules, loss: Loss): SessionStep {
-  const effects: SessionEffect[] = loss.reason === undefined ? [] : [{ kind: 'close', reason: loss.reason }]
-  if (state.name === 'stopping') return stopped(state, effects)
+  const effects = certificates.abandoned(state)
+  if (loss.reason !== undefined) effects.push({ kind: 'close', reason: loss.reason })
+  if (state.name === 'stopping') return stopped({ ...state, certificateBy: null }, effects)
   // A session that lasted was progress too, even when there was nothing to send.
   const lasted = state.name === 'streaming' && now - state.since > rules.backoff.capMs
   const attempt = lasted ? 0 : state.attempt
@@ -241,6 +258,15 @@ function lost(state: Connecting | Flowing, now: number, rules: SessionRules, los
   }
 }
 
+/** Offline for a moment, to dial with other certificates. What is not acknowledged is sent again. */
+function redialled(state: Connecting | Flowing, effects: readonly SessionEffect[], now: number): SessionStep {
+  const { session, patience } = state
+  return {
+    state: { name: 'offline', session, patience, attempt: 0, retryAt: now },
+    effects: [...effects, ...certificates.abandoned(state), { kind: 'close', reason: 'credentialsChanged' }],
+  }
+}
+
 /**
  * Grows while time-outs cut sessions short with data on its way, and is forgotten once a session was not cut short. One
  * that the cloud ended, as when it restarts, says nothing about the link.
@@ -252,8 +278,9 @@ function patienceAfter(state: Connecting | Flowing, now: number, timedOut: boole
   return timedOut ? Math.min(state.patience * 2, PATIENCE_MAX) : state.patience
 }
 
-function stopped({ session, patience }: SessionState, effects: readonly SessionEffect[]): SessionStep {
-  return { state: { name: 'stopped', session, patience }, effects }
+function stopped(state: SessionState, effects: readonly SessionEffect[]): SessionStep {
+  const { session, patience } = state
+  return { state: { name: 'stopped', session, patience }, effects: [...certificates.abandoned(state), ...effects] }
 }
 
 function unchanged(state: SessionState): SessionStep {

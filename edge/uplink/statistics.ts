@@ -29,6 +29,8 @@ export interface UplinkStats {
   readonly lastErrorCode: string | null
   /** Our wall clock less the cloud's at the last Welcome, milliseconds; null before the first. */
   readonly clockOffsetMs: number | null
+  /** The cloud's wall clock at this moment, as far as known; null before the first Welcome. */
+  readonly cloudWallMs: number | null
   /** What the cloud said that was not expected, by kind. */
   readonly oddities: Readonly<Record<Oddity, number>>
 }
@@ -43,6 +45,8 @@ export class UplinkStatistics {
   private sessions = 0
   private lastError: BusbarError | null = null
   private clockOffsetMs: number | null = null
+  /** The cloud's wall clock less our monotonic one. */
+  private cloudOffsetMs: number | null = null
   private readonly oddities: Record<Oddity, number> = {
     unknownLane: 0,
     strayAck: 0,
@@ -59,6 +63,7 @@ export class UplinkStatistics {
         this.sessions++
         this.connectedSinceMs = this.clock.wallMs()
         this.clockOffsetMs = this.connectedSinceMs - effect.cloudWallMs
+        this.cloudOffsetMs = effect.cloudWallMs - effect.helloAt
         this.lastError = null
         break
       case 'send':
@@ -68,6 +73,9 @@ export class UplinkStatistics {
       case 'acknowledge':
         this.lastAckWallMs = this.clock.wallMs()
         this.ackedRecords += effect.records
+        break
+      case 'cloudTime':
+        this.cloudOffsetMs = effect.cloudWallMs - effect.since
         break
       case 'odd':
         this.oddities[effect.oddity]++
@@ -99,6 +107,7 @@ export class UplinkStatistics {
       lastError: this.lastError?.message ?? null,
       lastErrorCode: this.lastError?.code ?? null,
       clockOffsetMs: this.clockOffsetMs,
+      cloudWallMs: this.cloudOffsetMs === null ? null : this.clock.monotonicMs() + this.cloudOffsetMs,
       oddities: { ...this.oddities },
     }
   }

@@ -8,10 +8,11 @@ import type { Command, SessionRequest, SessionResponse } from '../../proto/gener
 import type { Timer } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
-import { type Channel, type ChannelSettings, createChannel, whenReady } from './channel.ts'
+import { CertificateRequests, type CertifiedAnswer } from './certificate-request.ts'
+import { type Channel, createChannel, whenReady } from './channel.ts'
 import { callFailure, closeFailure } from './failure.ts'
 import type { FeedRead } from './flow.ts'
-import { rulesOf, type UplinkOptions } from './options.ts'
+import { rulesOf, type UplinkOptions, type UplinkTarget } from './options.ts'
 import { transition } from './session.ts'
 import {
   initialState,
@@ -22,7 +23,7 @@ import {
   type SessionState,
 } from './session-state.ts'
 import { UplinkStatistics, type UplinkStats } from './statistics.ts'
-import { backlogMessage, helloMessage, itemMessage, receiptsMessage } from './wire.ts'
+import { backlogMessage, certificateMessage, helloMessage, itemMessage, receiptsMessage } from './wire.ts'
 
 type Call = ClientDuplexStream<SessionRequest, SessionResponse>
 
@@ -33,6 +34,9 @@ export class Uplink implements Part {
   private readonly statistics: UplinkStatistics
   private state: SessionState
   private readonly inputs: SessionInput[] = []
+  private readonly certificates = new CertificateRequests()
+  /** As dialled last. */
+  private target: UplinkTarget | null = null
   private stepping = false
   private channel: Channel | null = null
   private call: Call | null = null
@@ -47,18 +51,14 @@ export class Uplink implements Part {
     this.statistics = new UplinkStatistics(options.clock)
   }
 
-  /** Begins to dial; does not wait for a connection. @throws BusbarError UPLINK_TLS_INVALID */
+  /** Begins to dial; does not wait for a connection. A certificate that cannot be used stops the uplink only, not the site. */
   start(): Promise<void> {
     if (this.started) return Promise.resolve()
-    try {
-      createChannel(this.channelSettings(1)).client.close()
-    } catch (error) {
-      return Promise.reject(error)
-    }
     this.started = true
     this.state = initialState(this.options.clock.monotonicMs())
     this.options.spool.onAppended((lane, nextSequence) => this.input({ kind: 'appended', lane, nextSequence }))
     this.options.spool.onReplaced(() => this.input({ kind: 'spoolReplaced' }))
+    this.options.credentials.onChanged(() => this.input({ kind: 'credentialsChanged' }))
     this.input({ kind: 'tick' })
     return Promise.resolve()
   }
@@ -83,6 +83,14 @@ export class Uplink implements Part {
   /** State at this moment, without I/O. */
   stats(): UplinkStats {
     return this.statistics.snapshot(this.state)
+  }
+
+  /**
+   * Asks for the certificate that follows the one of this session.
+   * @throws BusbarError CERTIFICATE_REFUSED, CERTIFICATE_UNANSWERED
+   */
+  requestCertificate(csrDer: Buffer): Promise<CertifiedAnswer> {
+    return this.certificates.ask(() => this.input({ kind: 'certificateWanted', csrDer }))
   }
 
   /** Inputs are taken one after the other, though executing an effect may bring the next one at once. */
@@ -135,12 +143,21 @@ export class Uplink implements Part {
         case 'receipts':
           this.write(receiptsMessage(effect))
           break
+        case 'requestCertificate':
+          this.write(certificateMessage(effect.csrDer))
+          break
+        case 'certificateAnswered':
+          this.certificates.answered(effect.answer)
+          break
+        case 'certificateUnanswered':
+          this.certificates.unanswered(effect.reason)
+          break
         case 'close':
           this.close(effect.reason)
           break
         case 'connected':
           this.options.inbox?.learnCloudTime(effect.cloudWallMs - effect.helloAt)
-          this.options.log.info({ address: this.options.address, strictOrder: effect.strictOrder }, 'uplink connected')
+          this.options.log.info({ address: this.target?.address, strictOrder: effect.strictOrder }, 'uplink connected')
           break
         case 'cloudTime':
           this.options.inbox?.confirmCloudTime(effect.cloudWallMs, effect.since)
@@ -153,8 +170,10 @@ export class Uplink implements Part {
   }
 
   private dial(patience: number): void {
+    const { credentials, keepaliveMs = 1_000, keepaliveTimeoutMs: timeoutMs = 1_000 } = this.options
     try {
-      const channel = createChannel(this.channelSettings(patience))
+      this.target = credentials.target()
+      const channel = createChannel({ ...this.target, keepaliveMs, keepaliveTimeoutMs: timeoutMs * patience })
       this.channel = channel
       const call = channel.client.session()
       this.call = call
@@ -164,7 +183,7 @@ export class Uplink implements Part {
       })
       // A call ends by exactly one status; 'error' repeats one that is not OK, and must have a listener.
       call.on('error', (error: ServiceError) => {
-        if (current()) this.ended(callFailure(error), channel.timedOut(error))
+        if (current()) this.ended(this.failure(error), channel.timedOut(error))
       })
       call.on('end', () => {
         if (current())
@@ -178,8 +197,12 @@ export class Uplink implements Part {
           })
       })
     } catch (error) {
-      this.ended(error instanceof BusbarError ? error : callFailure(error))
+      this.ended(error instanceof BusbarError ? error : this.failure(error))
     }
+  }
+
+  private failure(error: unknown): BusbarError {
+    return callFailure(error, { target: this.target, nowWallMs: this.options.clock.wallMs() })
   }
 
   private ended(error: BusbarError, timedOut = false): void {
@@ -228,14 +251,16 @@ export class Uplink implements Part {
   }
 
   private close(reason: Extract<SessionEffect, { kind: 'close' }>['reason']): void {
-    if (reason !== 'stopped') this.lost(closeFailure(reason))
-    this.hangUp(reason !== 'stopped')
+    const orderly = reason === 'stopped' || reason === 'credentialsChanged'
+    if (!orderly) this.lost(closeFailure(reason))
+    else if (reason === 'credentialsChanged') this.options.log.info('uplink dials anew: there are other certificates')
+    this.hangUp(!orderly)
   }
 
   private lost(error: BusbarError): void {
     if (this.statistics.failed(error)) {
       const { code, hint, message } = error
-      this.options.log.warn({ address: this.options.address, code, hint, error: message }, 'uplink is down')
+      this.options.log.warn({ address: this.target?.address, code, hint, error: message }, 'uplink is down')
     }
   }
 
@@ -271,11 +296,5 @@ export class Uplink implements Part {
       epoch: spool.epoch,
       wallClockMs: Math.round(clock.wallMs()),
     }
-  }
-
-  private channelSettings(patience: number): ChannelSettings {
-    const { address, tls, keepaliveMs = 1_000, keepaliveTimeoutMs = 1_000 } = this.options
-    const timeoutMs = keepaliveTimeoutMs * patience
-    return { address, keepaliveMs, keepaliveTimeoutMs: timeoutMs, ...(tls === undefined ? {} : { tls }) }
   }
 }

@@ -99,6 +99,10 @@ export function receiptsMessage({
   return { message: { $case: 'commandReceipts', value: { stored: [...stored], refused: [...refused] } } }
 }
 
+export function certificateMessage(csrDer: Buffer): SessionRequest {
+  return { message: { $case: 'certificateRequest', value: { csrDer } } }
+}
+
 /** What a damaged row shows must not keep the message from being written. */
 function wholeOrAbsent(ms: number | null): number | undefined {
   const whole = Math.round(ms ?? -1)

@@ -17,7 +17,7 @@ describe('the config of the edge', () => {
   it('needs nothing but the name of the gateway', () => {
     expect(problems({})).toEqual([expect.stringMatching(/^gateway\.id is required.*BUSBAR_EDGE_GATEWAY_ID/)])
     const config = loadEdgeConfig(undefined, id)
-    expect(config.mqtt.tcp).toEqual({ enabled: true, host: '0.0.0.0', port: 1883 })
+    expect(config.mqtt.tcp).toEqual({ enabled: true, host: '127.0.0.1', port: 1883 })
     expect(config.mqtt.insecure).toBe(false)
     expect(config.uplink).toMatchObject({ order: 'live-first', backfillShare: 0.3 })
     expect(config.health).toEqual({ enabled: true, host: '127.0.0.1', port: 9464 })
@@ -40,10 +40,9 @@ describe('the config of the edge', () => {
       BUSBAR_EDGE_UPLINK_TLS_CERT_FILE: '/cert.pem',
     })
     expect(found.map((problem) => problem.split(' ')[0])).toEqual([
-      'mqtt.tls.certFile',
-      'mqtt.tls.keyFile',
       'uplink.backoffBaseMs',
       'uplink.tls.keyFile',
+      'uplink.address',
       'mqtt',
     ])
   })

@@ -34,6 +34,7 @@ export const SIMULATED_RULES: SessionRules = {
   ackTimeoutMs: 5_000,
   backlogReportMs: 500,
   stopTimeoutMs: 1_000,
+  certificateTimeoutMs: 3_000,
   takesCommands: true,
   random: seededRandom(1),
 }

@@ -47,7 +47,7 @@ describe('the health of the edge', () => {
     sources.set.connected = false
     const response = await get('/health/ready')
     expect(response.status).toBe(200)
-    expect(await response.json()).toEqual({ status: 'up', reasons: [], uplink: 'offline' })
+    expect(await response.json()).toEqual({ status: 'up', reasons: [], uplink: 'offline', certificate: 'good' })
   })
 
   it.each([

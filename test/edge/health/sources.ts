@@ -1,6 +1,7 @@
 /** Parts as the health server sees them, in a state that a test sets. */
 
 import type { HealthSources, ListenerState } from '../../../edge/health/sources.ts'
+import type { CertificateStatus } from '../../../edge/identity/certificate-status.ts'
 
 export interface TestSources extends HealthSources {
   readonly set: {
@@ -11,6 +12,7 @@ export interface TestSources extends HealthSources {
     diskFreeBytes: number
     listening: boolean
     connected: boolean
+    certificate: CertificateStatus
   }
 }
 
@@ -23,6 +25,16 @@ export function testSources(): TestSources {
     diskFreeBytes: 1_000_000,
     listening: true,
     connected: true,
+    certificate: {
+      source: 'enrolment',
+      state: 'good',
+      notBefore: '2026-01-01T00:00:00.000Z',
+      notAfter: '2026-04-01T00:00:00.000Z',
+      daysLeft: 90,
+      lastRenewalError: null,
+      renewals: 1,
+      advice: null,
+    },
   }
   const listener = (): ListenerState => ({ kind: 'tcp', host: '127.0.0.1', port: 1883, listening: set.listening })
   return {
@@ -72,6 +84,7 @@ export function testSources(): TestSources {
         lastError: set.connected ? null : 'ECONNREFUSED',
       }),
     },
+    certificate: { status: () => set.certificate },
     commands: {
       stats: () => ({
         waiting: 4,

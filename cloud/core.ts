@@ -92,7 +92,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     commands: deviceCommands,
     ...tools,
   })
-  const { bodyBytesMax, ...apiSettings } = config.api
+  const { bodyBytesMax, tls: apiTls, ...apiSettings } = config.api
   const api = new Api({
     ...apiSettings,
     limits: { ...config.websocket, bodyBytesMax },

@@ -13,11 +13,14 @@ import type { DatabaseHandle } from '../database/database.ts'
 import type { Authentication, Caller } from '../identity/identity.ts'
 import type { Tasks } from '../orchestration/orchestration.ts'
 import type { Registry } from '../registry/registry.ts'
-import { callerOfRequest } from './http/caller.ts'
+import { type Arrival, arrivalOf, plainAddress, TrustedProxies } from './http/arrival.ts'
+import { callerOfRequest, liveProtocolOf } from './http/caller.ts'
 import { IdempotencyKeys } from './http/idempotency.ts'
-import { refusePublicAddress } from './http/origins.ts'
+import { checkListener, hostRule, type OriginRules } from './http/origins.ts'
+import { Problem } from './http/problem.ts'
 import type { Route } from './http/route.ts'
 import { createRouter } from './http/router.ts'
+import { type ApiTls, listenerTls, namesOf } from './http/tls.ts'
 import { type ApiLimits, DEFAULT_API_LIMITS } from './limits.ts'
 import { type ApiMetrics, createApiMetrics } from './metrics.ts'
 import { type Commands, commandRoutes } from './routes/commands.ts'
@@ -34,14 +37,22 @@ import { Hub } from './socket/hub.ts'
 import type { LiveClient } from './socket/live-client.ts'
 
 export interface ApiOptions {
-  /** A loopback address; anything else is refused at start. */
+  /** A loopback address; another one wants `tls` or `trustedProxies`. */
   readonly host: string
   /** 0 for any free port; see `address`. */
   readonly port: number
   /** Web origins besides its own that may change things or open a WebSocket. Default none. */
   readonly allowedOrigins?: readonly string[]
-  /** Host names besides loopback ones that requests may ask for. Default none. */
+  /** Host names besides loopback ones, the public one and those of the certificate that requests may ask for. Default none. */
   readonly allowedHosts?: readonly string[]
+  /** Without it there is no TLS. A function is asked when the API starts. */
+  readonly tls?: ApiTls | (() => Promise<ApiTls>) | undefined
+  /** Addresses and networks of the proxies that are believed about who asks; nobody else but loopback may connect then. */
+  readonly trustedProxies?: readonly string[]
+  /** URL under which people reach it; empty, which is the default, when it is its own address. */
+  readonly publicUrl?: string
+  /** Whether `authentication` takes whoever comes, so that it must be this machine alone. Default false. */
+  readonly insecure?: boolean
   readonly registry: Pick<Registry, 'sites' | 'gateways' | 'devices'>
   readonly latest: LatestValues
   /** Without it there are no routes for commands. */
@@ -85,6 +96,8 @@ export class Api implements Part {
   private readonly limits: ApiLimits
   private readonly metrics: ApiMetrics
   private readonly hub: Hub
+  private readonly proxies: TrustedProxies
+  private tls: ApiTls | undefined
   private app: Elysia | null = null
   private stopping: Promise<void> | null = null
 
@@ -97,14 +110,16 @@ export class Api implements Part {
       ...{ bus, feeds, authentication, recheckMs, clock, log, limits: this.limits, metrics: this.metrics },
       siteOfDevice: async (deviceId) => (await registry.devices.get(deviceId))?.siteId ?? null,
     })
+    this.proxies = new TrustedProxies(options.trustedProxies ?? [])
     this.routes = this.declareRoutes()
   }
 
-  /** @throws BusbarError API_NOT_LOOPBACK, API_LISTEN_FAILED */
+  /** @throws BusbarError API_NOT_LOOPBACK, API_TLS_INVALID, API_LISTEN_FAILED */
   async start(): Promise<void> {
     if (this.app !== null) return
-    const { host, port, log } = this.options
-    refusePublicAddress(host)
+    const { host, port, tls, insecure = false, log } = this.options
+    checkListener(host, { insecure, tls: tls !== undefined, proxies: this.proxies.named })
+    this.tls = typeof tls === 'function' ? await tls() : tls
     const app = this.createApp()
     try {
       app.listen(this.listenOptions(host, port))
@@ -117,7 +132,7 @@ export class Api implements Part {
     }
     this.app = app
     this.hub.start()
-    log.info({ url: `http://${host}:${this.address().port}` }, 'API listening')
+    log.info({ url: `${tls === undefined ? 'http' : 'https'}://${host}:${this.address().port}` }, 'API listening')
   }
 
   /** Sockets are told to go first: a server waits for open ones otherwise. */
@@ -177,7 +192,7 @@ export class Api implements Part {
   }
 
   private createApp(): Elysia {
-    const { allowedOrigins = [], allowedHosts = [], authentication, database, clock, log } = this.options
+    const { authentication, database, clock, log } = this.options
     const keys = new IdempotencyKeys({
       database: database.kysely,
       clock,
@@ -190,10 +205,8 @@ export class Api implements Part {
         bodyBytesMax: this.limits.bodyBytesMax,
         once: (key, route, digest, work) => keys.once(key, route, digest, work),
       },
-      origins: { allowedOrigins, allowedHosts },
-      clientOf: (request) => {
-        return { address: this.app?.server?.requestIP(request)?.address ?? '', secure: false }
-      },
+      origins: this.originRules(),
+      arrivalOf: (request) => this.arrivalOf(request),
       callerOf: (request, anonymous) => callerOfRequest(request, authentication, anonymous),
       clock,
       log,
@@ -201,17 +214,40 @@ export class Api implements Part {
         this.metrics.requests.inc({ method, route, status })
         this.metrics.requestSeconds.observe({ route }, durationMs / 1000)
       },
+      onRefused: (code) => this.metrics.requestsRefused.inc({ code }),
     })
+  }
+
+  private originRules(): OriginRules {
+    const { host, allowedOrigins = [], allowedHosts = [], insecure = false } = this.options
+    const { tls } = this
+    const publicUrl = URL.parse(this.options.publicUrl ?? '')?.origin ?? null
+    const certifies = tls === undefined ? () => false : namesOf(tls)
+    return { allowedOrigins, publicUrl, knowsHost: hostRule({ host, allowedHosts, publicUrl, insecure, certifies }) }
+  }
+
+  /** @throws Problem FORBIDDEN for one that came past the proxies. */
+  private arrivalOf(request: Request): Arrival {
+    const peer = plainAddress(this.app?.server?.requestIP(request)?.address ?? '')
+    if (!this.proxies.admits(peer)) {
+      throw new Problem('FORBIDDEN', 'The connection does not come from a proxy that is named here.', {
+        code: 'PEER_REFUSED',
+        hint: 'Connect through the proxy, or add the address to api.trustedProxies if it is one.',
+      })
+    }
+    return arrivalOf(request, peer, this.tls !== undefined, this.proxies)
   }
 
   private upgrade(request: Request, caller: Caller): boolean {
     const server = this.app?.server as Server<SocketData> | null | undefined
-    return server?.upgrade(request, { data: { caller, client: null } }) ?? false
+    const protocol = liveProtocolOf(request.headers)
+    const headers = new Headers(protocol === null ? [] : [['sec-websocket-protocol', protocol]])
+    return server?.upgrade(request, { data: { caller, client: null }, headers }) ?? false
   }
 
   /** The WebSocket handlers are Bun's own, without a layer in between: events are many. */
   private listenOptions(hostname: string, port: number): Parameters<Elysia['listen']>[0] {
-    const { limits, hub } = this
+    const { limits, hub, tls } = this
     const websocket = {
       maxPayloadLength: limits.frameBytesMax,
       // The last resort: the hub counts and tells well before this is reached.
@@ -240,6 +276,7 @@ export class Api implements Part {
       idleTimeout: limits.requestIdleSeconds,
       // Bodies are measured by the routes, which answer with a problem document.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      ...(tls === undefined ? {} : { tls: listenerTls(tls) }),
       websocket,
     } as Parameters<Elysia['listen']>[0]
   }

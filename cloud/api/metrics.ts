@@ -5,6 +5,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 export interface ApiMetrics {
   readonly requests: Counter<'method' | 'route' | 'status'>
   readonly requestSeconds: Histogram<'route'>
+  readonly requestsRefused: Counter<'code'>
   readonly eventsSent: Counter<'channel'>
   readonly eventsMissed: Counter<'channel'>
   readonly clientsCut: Counter<'reason'>
@@ -32,6 +33,12 @@ export function createApiMetrics(
       buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10],
       registers,
     }),
+    requestsRefused: new Counter({
+      name: 'busbar_api_requests_refused_total',
+      help: 'Requests refused for who sent them or where they came from',
+      labelNames: ['code'],
+      registers,
+    }),
     eventsSent: new Counter({
       name: 'busbar_api_events_sent_total',
       help: 'Events sent to WebSocket clients',
@@ -46,7 +53,7 @@ export function createApiMetrics(
     }),
     clientsCut: new Counter({
       name: 'busbar_api_clients_cut_total',
-      help: 'WebSocket clients closed for reading too slowly, by what they did not read',
+      help: 'WebSocket clients closed by this server: those that read too slowly, and those whose login ended',
       labelNames: ['reason'],
       registers,
     }),

@@ -90,12 +90,13 @@ async function serve(database: DatabaseHandle): Promise<{ readonly base: string;
   const app = createRouter({
     routes: [...telemetryRoutes({ telemetry, registry, latest, clock }), ...latestRoutes({ registry, latest })],
     context: { bodyBytesMax: 1_024, once: () => Promise.reject(new Error('nothing here has an idempotency key')) },
-    origins: { allowedOrigins: [], allowedHosts: [] },
-    clientOf: () => ({ address: '127.0.0.1', secure: false }),
+    origins: { allowedOrigins: [], publicUrl: null, knowsHost: () => true },
+    arrivalOf: () => ({ address: '127.0.0.1', secure: false, host: null }),
     callerOf: () => Promise.resolve(LOCAL_CALLER),
     clock,
     log,
     onAnswer: () => undefined,
+    onRefused: () => undefined,
   })
   app.listen({ hostname: '127.0.0.1', port: 0 })
   return { base: `http://127.0.0.1:${app.server?.port}/api/v1`, stop: async () => void (await app.server?.stop(true)) }

@@ -65,6 +65,7 @@ export async function startApiCore(
     latest,
     commands: core.commands,
     authentication: LOCAL_AUTHENTICATION,
+    insecure: overrides.authentication === undefined,
     database,
     bus,
     dependencies: [
@@ -94,7 +95,7 @@ export async function startApiCore(
     core,
     bus,
     metrics,
-    url: `http://127.0.0.1:${port}`,
-    webSocketUrl: `ws://127.0.0.1:${port}/api/v1/ws`,
+    url: `${overrides.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
+    webSocketUrl: `${overrides.tls === undefined ? 'ws' : 'wss'}://127.0.0.1:${port}/api/v1/ws`,
   }
 }

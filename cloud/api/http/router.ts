@@ -5,26 +5,35 @@ import type { Clock } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { Caller } from '../../identity/identity.ts'
-import { checkOrigin, type OriginRules } from './origins.ts'
+import type { Arrival } from './arrival.ts'
+import { withBrowserHeaders } from './browser-headers.ts'
+import { corsHeaders, preflightAnswer } from './cors.ts'
+import { checkHost, checkOrigin, type OriginRules } from './origins.ts'
 import { Problem, problemOf } from './problem.ts'
-import type { AnswerContext, Client, Route } from './route.ts'
+import type { AnswerContext, Route } from './route.ts'
 
 export interface RouterOptions {
   readonly routes: readonly Route[]
   readonly context: AnswerContext
   readonly origins: OriginRules
-  readonly clientOf: (request: Request) => Client
+  /** How the request came. @throws Problem for one that should not have come that way. */
+  readonly arrivalOf: (request: Request) => Arrival
   /** Who asks; rejects when nobody is logged in, unless that is `allowed`. */
   readonly callerOf: (request: Request, anonymous: 'allowed' | 'refused') => Promise<Caller>
   readonly clock: Clock
   readonly log: Logger
   /** Called after every answer; `route` is the declared path, or `unmatched`. */
   readonly onAnswer: (method: string, route: string, status: number, durationMs: number) => void
+  /** Called for every request that was refused for who sent it, or where it came from. */
+  readonly onRefused: (code: RefusalCode) => void
 }
+
+const REFUSALS = ['PEER_REFUSED', 'HOST_REFUSED', 'ORIGIN_REFUSED', 'UNAUTHENTICATED', 'FORBIDDEN'] as const
+export type RefusalCode = (typeof REFUSALS)[number]
 
 /** An application that does not listen yet. */
 export function createRouter(options: RouterOptions): Elysia {
-  const { routes, context, origins, clientOf, callerOf, clock, log, onAnswer } = options
+  const { routes, context, origins, callerOf, clock, log, onAnswer, onRefused } = options
   const methods = methodsByPath(routes)
 
   /** Answers that say nothing about the server's errors are the rule; those that do go to the log as well. */
@@ -34,7 +43,26 @@ export function createRouter(options: RouterOptions): Elysia {
       const cause = error instanceof Error ? (error.stack ?? error.message) : messageOf(error)
       log.error({ method: request.method, path, error: cause }, 'request failed')
     }
+    const refusal = REFUSALS.find((code) => problem.code === code || problem.kind === code)
+    if (refusal !== undefined) onRefused(refusal)
     return problem.toResponse(path)
+  }
+
+  /** Lets `work` answer what came in a way in which it may, and gives whatever comes of it the headers for browsers. */
+  const answer = async (
+    request: Request,
+    work: (arrival: Arrival) => Response | undefined | Promise<Response | undefined>,
+  ): Promise<Response | undefined> => {
+    let secure = false
+    let response: Response | undefined
+    try {
+      const arrival = options.arrivalOf(request)
+      secure = arrival.secure
+      response = await work(arrival)
+    } catch (error) {
+      response = explain(error, request, pathOf(request))
+    }
+    return response === undefined ? undefined : withBrowserHeaders(response, secure, corsHeaders(request, origins))
   }
 
   const app = new Elysia({ normalize: false })
@@ -45,32 +73,34 @@ export function createRouter(options: RouterOptions): Elysia {
       route.path,
       async ({ request, params }: { request: Request; params: Record<string, string> }) => {
         const startedMs = clock.monotonicMs()
-        let response: Response | undefined
-        try {
-          checkOrigin(request, origins)
+        const response = await answer(request, async (client) => {
+          checkHost(client, origins)
+          checkOrigin(request, client, origins)
           const caller = await callerOf(request, route.permission === 'none' ? 'allowed' : 'refused')
-          response = await route.answer(request, params, { caller, client: clientOf(request) }, context)
-        } catch (error) {
-          response = explain(error, request, pathOf(request))
-        }
+          return await route.answer(request, params, { caller, client }, context)
+        })
         onAnswer(request.method, route.path, response?.status ?? 101, clock.monotonicMs() - startedMs)
         return response
       },
       { parse: 'none' },
     )
   }
-  app.onError(({ error, code, request }) => {
-    const path = pathOf(request)
-    const problem = code === 'NOT_FOUND' ? unmatched(request, path, methods) : error
-    const response = explain(problem, request, path)
-    onAnswer(request.method, 'unmatched', response.status, 0)
+  app.onError(async ({ error, code, request }) => {
+    const response = await answer(request, () => {
+      if (code !== 'NOT_FOUND') throw error
+      const path = pathOf(request)
+      const known = methods.find(({ pattern }) => pattern.test(path))
+      const preflight = known === undefined ? null : preflightAnswer(request, origins, known.methods)
+      if (preflight === null) throw unmatched(request, path, known)
+      return preflight
+    })
+    onAnswer(request.method, 'unmatched', response?.status ?? 500, 0)
     return response
   })
   return app as unknown as Elysia
 }
 
-function unmatched(request: Request, path: string, methods: readonly PathMethods[]): Problem {
-  const known = methods.find(({ pattern }) => pattern.test(path))
+function unmatched(request: Request, path: string, known: PathMethods | undefined): Problem {
   if (known === undefined) {
     return new Problem('NOT_FOUND', `There is nothing at ${path}.`, { hint: 'GET /openapi.json lists what there is.' })
   }

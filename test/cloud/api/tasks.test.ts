@@ -44,12 +44,13 @@ async function start(options: { readonly meters?: number; readonly settings?: Pa
   const app = createRouter({
     routes: taskRoutes(core),
     context: { bodyBytesMax: 1_048_576, once: (...request) => keys.once(...request) },
-    origins: { allowedOrigins: [], allowedHosts: [] },
-    clientOf: () => ({ address: '127.0.0.1', secure: false }),
+    origins: { allowedOrigins: [], publicUrl: null, knowsHost: () => true },
+    arrivalOf: () => ({ address: '127.0.0.1', secure: false, host: null }),
     callerOf: () => Promise.resolve(LOCAL_CALLER),
     clock,
     log: silentLogger,
     onAnswer: () => undefined,
+    onRefused: () => undefined,
   })
   const ask = async (
     method: string,

@@ -8,7 +8,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import { InvalidRegistrationError, NotRegisteredError } from './errors.ts'
-import { invalidSiteId } from './text-fields.ts'
+import { invalidGatewayId, invalidSiteId } from './text-fields.ts'
 
 /** Sites of one gateway. */
 export const GATEWAY_SITES_MAX = 1_000
@@ -51,6 +51,18 @@ export class GatewaySites {
       .orderBy('site_id')
       .execute()
     return rows.map((row) => row.site_id)
+  }
+
+  /** Registers a gateway that is new, in the caller's transaction. @throws InvalidRegistrationError */
+  async register(gatewayId: string, transaction: Transaction<Database>): Promise<void> {
+    const invalid = invalidGatewayId(gatewayId)
+    if (invalid.length > 0) throw new InvalidRegistrationError(invalid)
+    const nowMs = this.clock.wallMs()
+    await transaction
+      .insertInto('gateways')
+      .values({ id: gatewayId, connected: 0, created_at_ms: nowMs, updated_at_ms: nowMs })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute()
   }
 
   /**

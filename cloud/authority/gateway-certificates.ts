@@ -1,0 +1,60 @@
+/** The certificates of gateways as people see them: listed, and revoked. */
+
+import type { Clock } from '../../shared/clock.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { DatabaseHandle } from '../database/database.ts'
+import type { CertificateStore, StoredCertificate } from './certificate-store.ts'
+import type { TokenStore } from './token-store.ts'
+
+export interface GatewayCertificatesOptions {
+  readonly database: DatabaseHandle
+  readonly certificates: CertificateStore
+  readonly tokens: TokenStore
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export interface Revocation {
+  readonly reason: string
+  readonly by: string
+}
+
+export class GatewayCertificates {
+  private readonly options: GatewayCertificatesOptions
+
+  constructor(options: GatewayCertificatesOptions) {
+    this.options = options
+  }
+
+  /** The newest first, at most 1,000. */
+  list(gatewayId: string): Promise<StoredCertificate[]> {
+    return this.options.certificates.list(gatewayId)
+  }
+
+  /**
+   * For ever. Streams with it end within `authority.recheckMs`, whichever core they are on; whoever dials in with it is told of.
+   * @param serial or the fingerprint.
+   * @returns false when the gateway has no such certificate.
+   */
+  async revoke(gatewayId: string, serial: string, { reason, by }: Revocation): Promise<boolean> {
+    const { database, certificates, clock, log } = this.options
+    const revocation = { atMs: clock.wallMs(), reason, by }
+    const count = await database.transaction((transaction) =>
+      certificates.revoke(gatewayId, serial, revocation, transaction),
+    )
+    if (count > 0) log.warn({ gatewayId, serial, reason, by }, 'a certificate was revoked')
+    return count > 0
+  }
+
+  /** All that the gateway has, and the tokens with which it could get more. Resolves with how many certificates it has. */
+  async revokeAll(gatewayId: string, { reason, by }: Revocation): Promise<number> {
+    const { database, certificates, tokens, clock, log } = this.options
+    const atMs = Math.round(clock.wallMs())
+    const count = await database.transaction(async (transaction) => {
+      await tokens.revoke(gatewayId, null, atMs, transaction)
+      return certificates.revoke(gatewayId, null, { atMs, reason, by }, transaction)
+    })
+    log.warn({ gatewayId, certificates: count, reason, by }, 'all certificates of a gateway were revoked')
+    return count
+  }
+}

@@ -28,6 +28,7 @@ import { TaskSchema } from '../schemas/task.ts'
 import { CHANNEL_NAMES, CHANNELS, type Channel } from '../socket/channels.ts'
 import { CLIENT_FRAMES, SERVER_FRAMES } from '../socket/frames.ts'
 import { type Json, SchemaCollection } from './json-schema.ts'
+import { LIVE_SECURITY_SCHEMES } from './security.ts'
 
 type JsonObject = { [member: string]: Json }
 
@@ -67,8 +68,8 @@ export function asyncApiDocument(version: string): JsonObject {
   const messages: JsonObject = {}
   const channels: JsonObject = { websocket: websocketChannel(collection, messages) }
   const operations: JsonObject = {
-    receiveFrames: { action: 'receive', channel: { $ref: '#/channels/websocket' }, messages: frameRefs(CLIENT_FRAMES) },
-    sendFrames: { action: 'send', channel: { $ref: '#/channels/websocket' }, messages: frameRefs(SERVER_FRAMES) },
+    receiveFrames: { action: 'receive', ...overSocket(CLIENT_FRAMES) },
+    sendFrames: { action: 'send', ...overSocket(SERVER_FRAMES) },
   }
   for (const spec of catalogue()) {
     const name = spec.topic.replaceAll(/[^A-Za-z0-9]/g, '_')
@@ -87,7 +88,7 @@ export function asyncApiDocument(version: string): JsonObject {
     defaultContentType: 'application/json',
     channels,
     operations,
-    components: { messages, schemas: collection.schemas },
+    components: { messages, schemas: collection.schemas, securitySchemes: LIVE_SECURITY_SCHEMES },
   }
 }
 
@@ -99,20 +100,24 @@ function websocketChannel(collection: SchemaCollection, messages: JsonObject): J
   }
   const live: JsonObject = {}
   for (const name of CHANNEL_NAMES) {
-    const { topic, filters, summary, permission } = CHANNELS[name]
+    const { topic, filters, summary, permission, tag } = CHANNELS[name]
     live[name] = {
       topic,
       summary,
       filters: [...filters],
       data: collection.use(LIVE_VALUES[name]),
       'x-permission': permission === 'none' ? 'none' : { ...permission },
+      'x-scope': `${tag}:read`,
     }
   }
   return {
     address: WEBSOCKET_PATH,
     description:
       'JSON objects in text frames. Subscribe to a channel with a filter; events follow until unsubscribed. Channels of ' +
-      'resources begin with the present state of what the filter names.',
+      'resources begin with the present state of what the filter names. A caller gets what it may see, by the `x-permission` ' +
+      'and, with an API key, the `x-scope` of each channel: of everything, the events of its sites. Who the caller is and ' +
+      'what it may do is looked at again and again: subscriptions that it may not have any more end with a frame `ended`, ' +
+      'and the socket is closed with 4401 when the login ends, so refresh it in time.',
     messages: refs,
     bindings: { ws: { method: 'GET' } },
     'x-channels': live,
@@ -147,8 +152,12 @@ function keyOf({ value }: RecordSchemas, key: string): string {
   return value === DeadLetterSchema ? 'as the original' : key
 }
 
-function frameRefs(frames: Readonly<Record<string, TSchema>>): Json[] {
-  return Object.keys(frames).map((name) => ({ $ref: `#/channels/websocket/messages/${name}` }))
+function overSocket(frames: Readonly<Record<string, TSchema>>): JsonObject {
+  return {
+    channel: { $ref: '#/channels/websocket' },
+    messages: Object.keys(frames).map((name) => ({ $ref: `#/channels/websocket/messages/${name}` })),
+    security: Object.keys(LIVE_SECURITY_SCHEMES).map((name) => ({ $ref: `#/components/securitySchemes/${name}` })),
+  }
 }
 
 function summary(schema: TSchema): JsonObject {

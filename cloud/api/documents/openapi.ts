@@ -4,6 +4,7 @@ import type { TObject } from '@sinclair/typebox'
 import { PROBLEM_MEDIA_TYPE, type ProblemKind, ProblemSchema, statusOf, titleOf } from '../http/problem.ts'
 import type { RouteDeclaration } from '../http/route.ts'
 import { type Json, SchemaCollection } from './json-schema.ts'
+import { SECURITY_SCHEMES, securityOf } from './security.ts'
 
 type JsonObject = { [member: string]: Json }
 
@@ -23,13 +24,14 @@ export function openApiDocument(routes: readonly RouteDeclaration[], version: st
       version,
       description:
         'Sites, gateways, devices and their latest readings. Times are RFC 3339 in UTC. Every error is a problem ' +
-        'document (RFC 9457). `x-permission` is the role a caller will need once there are users; until then the API ' +
-        'listens on loopback only. The live channels of the WebSocket are described in /asyncapi.json.',
+        'document (RFC 9457). `x-permission` is the role that a caller needs: at the sites that the answer is about, over ' +
+        'every site, or for what is its own. What it cannot see does not exist for it. An API key needs the scope ' +
+        '`<tag>:read` or `<tag>:write` besides. The live channels of the WebSocket are described in /asyncapi.json.',
     },
     servers: [{ url: '/' }],
     tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
     paths,
-    components: { schemas: collection.schemas },
+    components: { schemas: collection.schemas, securitySchemes: SECURITY_SCHEMES },
   }
 }
 
@@ -53,6 +55,7 @@ function operation(route: RouteDeclaration, collection: SchemaCollection): JsonO
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
     'x-permission': route.permission === 'none' ? 'none' : { ...route.permission },
+    security: route.permission === 'none' ? [] : securityOf(SECURITY_SCHEMES),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(route.body === undefined
       ? {}
@@ -94,9 +97,11 @@ function parametersOf(
 
 /** The problems a route can answer with: those of its schemas and those it declares. */
 export function problemsOf(route: RouteDeclaration): ProblemKind[] {
-  const kinds = new Set<ProblemKind>(['HOST_REFUSED'])
+  const kinds = new Set<ProblemKind>(['HOST_REFUSED', 'ORIGIN_REFUSED'])
   if (route.params !== undefined || route.query !== undefined) kinds.add('INVALID_INPUT')
-  if (route.method !== 'GET') kinds.add('ORIGIN_REFUSED')
+  if (route.permission !== 'none') {
+    for (const kind of ['UNAUTHENTICATED', 'FORBIDDEN', 'TOO_MANY_REQUESTS', 'UNAVAILABLE'] as const) kinds.add(kind)
+  }
   if (route.body !== undefined) {
     for (const kind of ['BODY_MALFORMED', 'BODY_TOO_LARGE', 'MEDIA_TYPE_UNSUPPORTED', 'INVALID_INPUT'] as const) {
       kinds.add(kind)

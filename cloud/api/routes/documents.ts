@@ -2,7 +2,7 @@
 
 import { Type } from '@sinclair/typebox'
 import { asyncApiDocument } from '../documents/asyncapi.ts'
-import { DOCS_PAGE, DOCS_POLICY } from '../documents/docs-page.ts'
+import { DOCS_PAGE, DOCS_SCRIPT, DOCS_SCRIPT_PATH, DOCS_STYLE, DOCS_STYLE_PATH } from '../documents/docs-page.ts'
 import { openApiDocument } from '../documents/openapi.ts'
 import { defineRoute, type Route, type RouteDeclaration } from '../http/route.ts'
 
@@ -50,13 +50,34 @@ export function documentRoutes(others: readonly RouteDeclaration[], version: str
         summary: 'The documents to read in a browser',
         responses: { 200: { description: 'A page', schema: Type.String(), mediaType: 'text/html' } },
       },
-      () =>
-        new Response(DOCS_PAGE, {
-          headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': DOCS_POLICY },
-        }),
+      () => file(DOCS_PAGE, 'text/html'),
+    ),
+    defineRoute(
+      {
+        ...common,
+        path: DOCS_STYLE_PATH,
+        operationId: 'getDocsStyle',
+        summary: 'How that page looks',
+        responses: { 200: { description: 'A style sheet', schema: Type.String(), mediaType: 'text/css' } },
+      },
+      () => file(DOCS_STYLE, 'text/css'),
+    ),
+    defineRoute(
+      {
+        ...common,
+        path: DOCS_SCRIPT_PATH,
+        operationId: 'getDocsScript',
+        summary: 'What that page does',
+        responses: { 200: { description: 'A script', schema: Type.String(), mediaType: 'text/javascript' } },
+      },
+      () => file(DOCS_SCRIPT, 'text/javascript'),
     ),
   )
   return routes
+}
+
+function file(text: string, mediaType: string): Response {
+  return new Response(text, { headers: { 'content-type': `${mediaType}; charset=utf-8`, 'cache-control': 'no-cache' } })
 }
 
 function jsonText(text: string): Response {

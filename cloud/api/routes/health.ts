@@ -5,6 +5,7 @@ import type { Registry } from 'prom-client'
 import { type Clock, sleep } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import type { DependencyHealth } from '../../bus/bus.ts'
+import { type Caller, withinScopes } from '../../identity/identity.ts'
 import { defineRoute, type Route } from '../http/route.ts'
 
 /** Something the core needs, or is better with. */
@@ -34,7 +35,11 @@ export const ReadySchema = Type.Object(
         name: Type.String(),
         state: Type.Union([Type.Literal('up'), Type.Literal('degraded'), Type.Literal('down')]),
         required: Type.Boolean(),
-        detail: Type.Optional(Type.String({ description: 'What is wrong and the next step' })),
+        detail: Type.Optional(
+          Type.String({
+            description: 'What is wrong and the next step; for viewers of every site, since it names addresses',
+          }),
+        ),
       }),
     ),
   },
@@ -70,10 +75,11 @@ export function healthRoutes(options: HealthOptions): Route[] {
           503: { description: 'Something it needs is down', schema: ReadySchema },
         },
       },
-      async () => {
+      async ({ caller }) => {
         const states = await Promise.all(dependencies.map((dependency) => stateOf(dependency, clock, timeoutMs)))
         const ready = states.every(({ state, required }) => state !== 'down' || !required)
-        return { status: ready ? 200 : 503, body: { status: ready ? 'ready' : 'not-ready', dependencies: states } }
+        const shown = maySeeDetails(caller) ? states : states.map(({ detail: _, ...state }) => state)
+        return { status: ready ? 200 : 503, body: { status: ready ? 'ready' : 'not-ready', dependencies: shown } }
       },
     ),
     defineRoute(
@@ -91,8 +97,22 @@ export function healthRoutes(options: HealthOptions): Route[] {
   ]
 }
 
+/** The same as for /metrics. */
+function maySeeDetails(caller: Caller): boolean {
+  return caller.sites('viewer') === 'all' && withinScopes(caller, 'health', 'read')
+}
+
+interface DependencyState extends DependencyHealth {
+  readonly name: string
+  readonly required: boolean
+}
+
 /** A dependency that does not answer in time, or fails to tell, is down. */
-async function stateOf({ name, health, required = true }: Dependency, clock: Clock, timeoutMs: number) {
+async function stateOf(
+  { name, health, required = true }: Dependency,
+  clock: Clock,
+  timeoutMs: number,
+): Promise<DependencyState> {
   const answered = new AbortController()
   const late = sleep(clock, timeoutMs, answered.signal).then(
     (): DependencyHealth => ({ state: 'down', detail: `no answer within ${timeoutMs} ms` }),

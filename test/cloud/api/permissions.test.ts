@@ -7,6 +7,8 @@ import { startApiCore } from '../../support/api-core.ts'
 const WITHOUT_PERMISSION = [
   '/asyncapi.json', // describes, shows nothing
   '/docs',
+  '/docs/page.css',
+  '/docs/page.js',
   '/health/live', // asked by what runs the process
   '/health/ready',
   '/openapi.json',

@@ -15,12 +15,14 @@ import {
   EDGE_ENV_PREFIX,
   type EdgeConfig,
   EdgeConfigSchema,
+  ENROLMENT_TOKEN_VARIABLE,
   loadEdgeConfig,
   showEdgeConfig,
 } from '../config.ts'
 import { addAuthorityCommands } from './authority-commands.ts'
 import { type AddOptions, addDevice, listDevices, removeDevice } from './devices.ts'
 import { doctorCommand } from './doctor/doctor.ts'
+import type { EnrollOptions } from './enroll.ts'
 import { statusCommand } from './status.ts'
 
 interface ConfigOption {
@@ -59,8 +61,38 @@ export function edgeCommandLine(terminal: Terminal, env: Readonly<Record<string,
     )
 
   program
+    .command('enroll')
+    .description('exchange a token of the cloud for the certificate of this gateway')
+    .requiredOption('--url <https-url>', 'API of the cloud')
+    .option(
+      '--token-file <file>',
+      `file that holds the token, "-" for standard input; or set ${ENROLMENT_TOKEN_VARIABLE}`,
+    )
+    .option('--token <token>', 'the token itself, which other users of this machine may see while the command runs')
+    .option(
+      '--ca-file <file>',
+      'what the API is trusted by, PEM, where that is neither public nor the authority of the token',
+    )
+    .option('--replace', 'take the place of an identity that is there', false)
+    .addOption(configOption())
+    .addOption(jsonOption())
+    .action(
+      action(async ({ config, ...options }: ConfigOption & EnrollOptions) => {
+        // Only here: the other commands do not need what asks and what makes keys.
+        const { enrollCommand } = await import('./enroll.ts')
+        return await enrollCommand(
+          loadEdgeConfig(config, env),
+          options,
+          env[ENROLMENT_TOKEN_VARIABLE],
+          terminal,
+          systemClock,
+        )
+      }),
+    )
+
+  program
     .command('doctor')
-    .description('check config, disk, clock, ports and uplink, and say what to do')
+    .description('check config, disk, clock, ports, enrolment and uplink, and say what to do')
     .addOption(configOption())
     .addOption(jsonOption())
     .action(

@@ -29,6 +29,7 @@ function writeStatus(status: EdgeStatus, terminal: Terminal, nowMs: number): voi
   out(`gateway  ${status.gatewayId}, ${status.version}, up ${formatDuration(status.uptimeMs)}, ${ready}\n`)
   for (const { part, reason } of readiness.reasons) out(`         ${paint.bad(part)}: ${reason}\n`)
   out(`uplink   ${describeUplink(status.uplink, terminal)}\n`)
+  describeCertificate(status.certificate, terminal)
   out(`spool    ${formatBytes(spool.bytes)} of ${formatBytes(spool.bytesMax)}, ${describeGrowth(spool)}\n`)
   const evicted = Object.values(spool.evicted).reduce((sum, records) => sum + records, 0)
   if (evicted > 0)
@@ -79,6 +80,19 @@ function describeUplink(uplink: EdgeStatus['uplink'], { paint }: Terminal): stri
   ]
   if (!uplink.connected && uplink.lastError !== null) parts.push(uplink.lastError)
   return parts.join('; ')
+}
+
+function describeCertificate(certificate: EdgeStatus['certificate'], { paint, out }: Terminal): void {
+  if (certificate === null) return
+  const { source, state, notAfter, daysLeft, advice } = certificate
+  if (source === 'none') {
+    out(`identity ${paint.caution('none')}: uplink.insecure\n`)
+    return
+  }
+  const painted = state === 'good' ? paint.good(state) : state === 'renewing' ? paint.caution(state) : paint.bad(state)
+  const dates = notAfter === null ? '' : `, until ${notAfter} (${daysLeft} days)`
+  out(`identity ${painted}${dates}; from ${source === 'files' ? 'uplink.tls.certFile' : 'enrolment'}\n`)
+  if (advice !== null) out(`         ${paint.caution(advice)}\n`)
 }
 
 function describeGrowth(spool: EdgeStatus['spool']): string {

@@ -2,8 +2,9 @@
 
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { readPrivate } from '../../../shared/config/private-file.ts'
 import { DAY_MS } from '../../../shared/durations.ts'
-import { messageOf } from '../../../shared/errors.ts'
+import { BusbarError, messageOf } from '../../../shared/errors.ts'
 import type { EdgeConfig } from '../../config.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 
@@ -27,11 +28,16 @@ async function checkPair(key: string, certFile: string, keyFile: string, nowMs: 
   if (finding.outcome === 'fail') return finding
   try {
     const certificate = new X509Certificate(await readFile(certFile))
-    const privateKey = createPrivateKey(await readFile(keyFile))
+    const privateKey = createPrivateKey(readPrivate(`${key}.keyFile`, keyFile))
     if (certificate.checkPrivateKey(privateKey)) return finding
     return fail('certificates', `${keyFile} is not the key of ${certFile}`, `set ${key}.keyFile to its key`)
   } catch (error) {
-    return fail('certificates', `${key}.keyFile: ${messageOf(error)}`, `set ${key}.keyFile to a private key in PEM`)
+    const hint = error instanceof BusbarError ? error.hint : undefined
+    return fail(
+      'certificates',
+      `${key}.keyFile: ${messageOf(error)}`,
+      hint ?? `set ${key}.keyFile to a private key in PEM`,
+    )
   }
 }
 

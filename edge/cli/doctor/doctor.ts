@@ -10,6 +10,7 @@ import { checkCertificates } from './certificates.ts'
 import { checkCredentials } from './credentials.ts'
 import { checkDisk } from './disk.ts'
 import { type Finding, fail, type Outcome, ok } from './finding.ts'
+import { checkIdentity } from './identity.ts'
 import { checkPorts } from './ports.ts'
 import { checkTime } from './time.ts'
 import { checkUplink } from './uplink.ts'
@@ -55,6 +56,7 @@ async function runChecks(
   report(await checkDisk(config, clock, random))
   report(checkCredentials(config))
   report(await checkCertificates(config, clock.wallMs()))
+  report(checkIdentity(config, clock.wallMs()))
   report(await checkPorts(config, clock))
   report(await checkUplink(config, clock))
   report(checkTime(clock, begun))

@@ -1,33 +1,45 @@
-/** Does the cloud answer: name, TCP, TLS and HTTP/2, each told apart. */
+/** Does the cloud answer, and take this gateway for who it is: name, TCP, TLS and HTTP/2, each told apart. */
 
-import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { Client, credentials } from '@grpc/grpc-js'
 import type { Clock } from '../../../shared/clock.ts'
-import { messageOf } from '../../../shared/errors.ts'
-import type { EdgeConfig } from '../../config.ts'
+import { BusbarError } from '../../../shared/errors.ts'
+import { dataPaths, type EdgeConfig } from '../../config.ts'
+import { gatewayCredentials } from '../../identity/uplink-credentials.ts'
+import { createChannel, whenReady } from '../../uplink/channel.ts'
+import { callFailure } from '../../uplink/failure.ts'
+import type { UplinkTarget } from '../../uplink/options.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 
 const CONNECT_TIMEOUT_MS = 5_000
+/** With TLS 1.3 a server refuses a certificate only after the client believes to be connected. */
+const REFUSAL_MS = 500
 
 const OFFLINE = 'records are kept on disk until it answers'
 
-export async function checkUplink({ uplink }: EdgeConfig, clock: Clock): Promise<Finding> {
+export async function checkUplink(config: EdgeConfig, clock: Clock): Promise<Finding> {
+  const { gateway, uplink } = config
   if (!uplink.enabled) {
     return warn('uplink', 'uplink.enabled is false: nothing is sent', 'set it to true when the spool should drain')
   }
-  const refused = await tcpError(uplink.address)
+  let target: UplinkTarget
+  try {
+    target = gatewayCredentials(gateway.id, dataPaths(config).identityDir, uplink).target()
+  } catch (error) {
+    if (!(error instanceof BusbarError)) throw error
+    return fail('uplink', `there is nothing to dial with: ${error.message}`, error.hint ?? OFFLINE)
+  }
+  const refused = await tcpError(target.address)
   if (refused !== null) {
     const hint = `check uplink.address, the cable, the firewall and the cloud; ${OFFLINE}`
-    return fail('uplink', `no connection to ${uplink.address}: ${refused}`, hint)
+    return fail('uplink', `no connection to ${target.address}: ${refused}`, hint)
   }
-  try {
-    await reachGrpc(uplink, clock)
-  } catch (error) {
-    const hint = `see that ${uplink.address} is the ingest port and that uplink.tls is as there; ${OFFLINE}`
-    return fail('uplink', `${uplink.address} accepts connections but no gRPC: ${messageOf(error)}`, hint)
-  }
-  return ok('uplink', `${uplink.address} answers${uplink.insecure ? '' : ' over TLS'}`)
+  const failure = await reachGrpc(target, clock)
+  if (failure === null) return ok('uplink', `${target.address} answers${target.tls === undefined ? '' : ' over TLS'}`)
+  // What is about certificates says so itself; anything else is no gRPC.
+  const known = ['UPLINK_UNREACHABLE', 'UPLINK_FAILED', 'UPLINK_TIMEOUT'].includes(failure.code) ? null : failure
+  const detail = known?.message ?? `${target.address} accepts connections but no gRPC: ${failure.message}`
+  const hint = known?.hint ?? `see that ${target.address} is the ingest port and that uplink.tls is as there`
+  return fail('uplink', detail, `${hint}; ${OFFLINE}`)
 }
 
 /** Why no TCP connection comes about, or null when one does. */
@@ -46,19 +58,26 @@ function tcpError(address: string): Promise<string | null> {
   })
 }
 
-async function reachGrpc({ address, insecure, tls }: EdgeConfig['uplink'], clock: Clock): Promise<void> {
-  const read = (file: string) => (file === '' ? null : readFile(file))
-  const channelCredentials = insecure
-    ? credentials.createInsecure()
-    : credentials.createSsl(await read(tls.caFile), await read(tls.keyFile), await read(tls.certFile))
-  const name = tls.serverName === '' ? {} : { 'grpc.ssl_target_name_override': tls.serverName }
-  const client = new Client(address, channelCredentials, name)
+/** Why no stream comes about, or null when one does. It is opened without Hello, so that a running gateway keeps its own. */
+function reachGrpc(target: UplinkTarget, clock: Clock): Promise<BusbarError | null> {
+  const { promise, resolve } = Promise.withResolvers<BusbarError | null>()
+  const failed = (error: unknown): void => resolve(callFailure(error, { target, nowWallMs: clock.wallMs() }))
   try {
-    await new Promise<void>((resolve, reject) => {
-      const deadline = new Date(clock.wallMs() + CONNECT_TIMEOUT_MS)
-      client.waitForReady(deadline, (error) => (error ? reject(error) : resolve()))
+    const keepalive = { keepaliveMs: CONNECT_TIMEOUT_MS, keepaliveTimeoutMs: CONNECT_TIMEOUT_MS }
+    const { client } = createChannel({ ...target, ...keepalive })
+    const call = client.session()
+    call.on('error', failed)
+    call.on('data', () => undefined)
+    const timers = [clock.after(CONNECT_TIMEOUT_MS, () => failed(new Error('no answer in time')))]
+    whenReady(client, () => timers.push(clock.after(REFUSAL_MS, () => resolve(null))))
+    return promise.finally(() => {
+      for (const timer of timers) timer.cancel()
+      call.cancel()
+      client.close()
     })
-  } finally {
-    client.close()
+  } catch (error) {
+    return Promise.resolve(
+      error instanceof BusbarError ? error : callFailure(error, { target, nowWallMs: clock.wallMs() }),
+    )
   }
 }

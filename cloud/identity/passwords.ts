@@ -62,8 +62,7 @@ export class Passwords {
    */
   async verify(password: string, hash: string | null): Promise<boolean> {
     return await this.within(async () => {
-      // Made by whoever comes first, so that the time of an answer does not tell who exists.
-      const nobodys = await (this.nobodys ??= this.hashNow('nobody has this password'))
+      const nobodys = await this.nobodysHash()
       const plain = normalized(password)
       if (Buffer.byteLength(plain) > BYTES_MAX) return false
       const matches = await Bun.password.verify(plain, hash ?? nobodys, 'argon2id')
@@ -74,6 +73,15 @@ export class Passwords {
   /** True when the hash was made with other settings than those of now. */
   isOutdated(hash: string): boolean {
     return !hash.startsWith(`$argon2id$v=19$m=${this.settings.passwordMemoryKiB},t=${TIME_COST},p=1$`)
+  }
+
+  /** Made by whoever comes first, so that the time of an answer does not tell who exists. */
+  private async nobodysHash(): Promise<string> {
+    this.nobodys ??= this.hashNow('nobody has this password').catch((error: unknown) => {
+      this.nobodys = null
+      throw error
+    })
+    return await this.nobodys
   }
 
   private async hashNow(plain: string): Promise<string> {

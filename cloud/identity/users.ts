@@ -106,10 +106,10 @@ export class Users {
    * @returns null when there is no such user, or none that the caller administers.
    * @throws InvalidRegistrationError; IdentityError FORBIDDEN, or CONFLICT for the last administrator
    */
-  async change(id: string, changes: UserChanges, caller: Caller, answer?: StoreAnswer): Promise<User | null> {
+  async change(id: string, changes: UserChanges, caller: Caller): Promise<User | null> {
     checkChanges(changes)
     const { grants } = changes
-    return await this.changing(id, caller, answer, () => {
+    return await this.changing(id, caller, () => {
       return { ...changes, ...(grants === undefined ? {} : { grants: distinctGrants(grants) }) }
     })
   }
@@ -119,10 +119,9 @@ export class Users {
     id: string,
     { give, take }: { readonly give: readonly Grant[]; readonly take: readonly Grant[] },
     caller: Caller,
-    answer?: StoreAnswer,
   ): Promise<User | null> {
     const taken = new Set(take.map(grantText))
-    return await this.changing(id, caller, answer, ({ grants: held }) => {
+    return await this.changing(id, caller, ({ grants: held }) => {
       const grants = distinctGrants([...held.filter((grant) => !taken.has(grantText(grant))), ...give])
       checkChanges({ grants })
       return { grants }
@@ -164,12 +163,7 @@ export class Users {
     return ended
   }
 
-  private async changing(
-    id: string,
-    caller: Caller,
-    answer: StoreAnswer | undefined,
-    decide: (before: User) => UserChanges,
-  ): Promise<User | null> {
+  private async changing(id: string, caller: Caller, decide: (before: User) => UserChanges): Promise<User | null> {
     const nowMs = this.nowMs()
     const outcome = await this.options.database.transaction(async (transaction) => {
       // First, since a user may be one of them: everybody comes to these locks in one order.
@@ -189,7 +183,6 @@ export class Users {
         await this.logins.end({ userId: id }, 'user disabled', nowMs, transaction)
         await this.options.links.voidAll('password', id, transaction)
       }
-      await answer?.(after, transaction)
       return { before, after }
     })
     if (outcome === null) return null

@@ -98,6 +98,7 @@ export function withdrawnNotice(alerts: readonly AlertView[], reason: CloseReaso
     severity: rule.severity,
     title: one ? `${rule.name}: ${first.serialNumber}, closed` : `${rule.name}: ${alerts.length} alerts closed`,
     content: `The ${what} closed, since ${WHY[reason]}; ${rule.condition.field} was not seen to come back.`,
+    toldInPart: { title: `${rule.name}: alerts closed`, content: `Alerts of it are closed, since ${WHY[reason]}.` },
     relatedEntityId: one ? first.id : rule.id,
     siteIds: [...new Set(alerts.map(({ siteId }) => siteId))].sort((a, b) => a - b),
     key: one ? `alert:${first.id}:closed` : `alert-rule:${rule.id}:${rule.version}:${reason}:${first.id}`,

@@ -12,5 +12,6 @@ export { type DerivedKey, type KeyPurpose, MasterKey, openMasterKey } from './ma
 export { OidcLogins, type OidcSettings } from './oidc.ts'
 export { type Grant, ROLES, type Role } from './roles.ts'
 export { type SecurityEvent, type SecurityEventKind, SecurityEvents, type SecurityNotes } from './security-events.ts'
+export { sitesSeen } from './seen-sites.ts'
 export { EMAIL_PATTERN, GRANTS_MAX, seesUser, USER_STATUSES, type User, type UserChanges } from './user.ts'
 export type { NewUser, Users } from './users.ts'

@@ -42,6 +42,8 @@ export interface Notice {
   readonly key: string
   /** The preferences of those who are named count as well. */
   readonly recipients: Recipients
+  /** For who may see some of the sites only; absent for a text that says no more than that something happened there. */
+  readonly toldInPart?: { readonly title: string; readonly content: string }
   /** When many of one key come at once, some are told one by one and the others together. */
   readonly burst?: {
     readonly key: string

@@ -25,6 +25,8 @@ export interface Telling {
   readonly key: string
   readonly atMs: number
   readonly audiences: readonly Audience[]
+  /** See Notice. */
+  readonly toldInPart?: { readonly title: string; readonly content: string }
 }
 
 export interface NotificationView {
@@ -58,7 +60,7 @@ export function digest(text: string): string {
 }
 
 export function tellingOf(notice: Notice): Telling {
-  const { type, severity, siteIds, recipients } = notice
+  const { type, severity, siteIds, recipients, toldInPart } = notice
   return {
     type,
     severity,
@@ -69,6 +71,14 @@ export function tellingOf(notice: Notice): Telling {
     key: notice.key,
     atMs: notice.atMs,
     audiences: [{ type, severity, siteIds: siteIds?.length === 0 ? null : siteIds, recipients }],
+    ...(toldInPart === undefined
+      ? {}
+      : {
+          toldInPart: {
+            title: storable(toldInPart.title, TITLE_CHARS_MAX),
+            content: storable(toldInPart.content, CONTENT_CHARS_MAX),
+          },
+        }),
   }
 }
 

@@ -14,15 +14,16 @@ import type { Outbox, OutboxRecord } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { Duty } from '../database/duty.ts'
 import type { Database } from '../database/schema.ts'
+import { sitesSeen } from '../identity/identity.ts'
 import { type Burst, type BurstNotice, type BurstSettings, burstKey, gather, summaryOf } from './burst.ts'
 import { BurstStore } from './burst-store.ts'
 import { FanOut } from './fan-out.ts'
-import { InboxStore, type NewNotification } from './inbox-store.ts'
+import { InboxStore } from './inbox-store.ts'
 import { NOTIFICATION_TYPES, type Notice, type NotificationType, type Notifier, USER_ID_PATTERN } from './notice.ts'
-import { digest, encodeNotification, notificationId, type Telling, tellingOf } from './notification.ts'
+import { digest, encodeNotification, type Telling, tellingOf } from './notification.ts'
 import { PreferenceStore } from './preference-store.ts'
-import { DEFAULT_PREFERENCES, isTold, type Preferences } from './preferences.ts'
-import { isQuiet } from './quiet-hours.ts'
+import { DEFAULT_PREFERENCES, type Preferences } from './preferences.ts'
+import { mayBeTold, rowsOf } from './told.ts'
 
 export type { UnreadCount } from './inbox-store.ts'
 export * from './notice.ts'
@@ -204,7 +205,9 @@ export class Notifications implements Notifier, Part {
     nowMs: number,
     transaction: Transaction<Database>,
   ): Promise<void> {
-    const rows = tellings.flatMap((telling) => rowsOf(telling, preferences, nowMs))
+    const { dialect } = this.options.database
+    const seen = await sitesSeen(mayBeTold(tellings, preferences), transaction, dialect)
+    const rows = tellings.flatMap((telling) => rowsOf(telling, preferences, seen, nowMs))
     if (rows.length === 0) return
     const inserted = await this.inbox.insert(rows, transaction)
     const records: OutboxRecord[] = []
@@ -265,27 +268,4 @@ function namedUsers({ audiences }: Telling): readonly string[] {
 
 function asksSubscribers({ audiences }: Telling): boolean {
   return audiences.some(({ recipients }) => recipients.subscribers)
-}
-
-/** One for each user who is to be told. */
-function rowsOf(telling: Telling, preferences: ReadonlyMap<string, Preferences>, nowMs: number): NewNotification[] {
-  const { audiences, key, type, severity, title, content, relatedEntityId, siteId, atMs } = telling
-  return [...preferences].flatMap(([userId, wanted]) => {
-    if (!audiences.some((audience) => isTold(userId, wanted, audience))) return []
-    return [
-      {
-        id: notificationId(key, userId),
-        user_id: userId,
-        type,
-        severity,
-        title,
-        content,
-        related_entity_id: relatedEntityId,
-        site_id: siteId,
-        quiet: isQuiet(wanted.quietHours, severity, nowMs) ? 1 : 0,
-        at_ms: atMs,
-        created_at_ms: nowMs,
-      },
-    ]
-  })
 }

@@ -1,6 +1,7 @@
 /** What a user wants to be told of, and how: the rules, pure. */
 
 import { InvalidRegistrationError } from '../registry/errors.ts'
+import { includesSite, type SiteScope } from '../registry/site-scope.ts'
 import { NOTIFICATION_TYPES, type NotificationType, type Recipients, SEVERITIES, type Severity } from './notice.ts'
 import { isTimeZone, type QuietHours } from './quiet-hours.ts'
 
@@ -14,7 +15,7 @@ export interface Preferences {
   /** Told what happens at the chosen sites, besides what names the user. */
   readonly subscribed: boolean
   readonly types: Readonly<Record<NotificationType, TypePreference>>
-  /** Null for all. They choose among what subscribers are told; what names the user is told whatever its site. */
+  /** Null for all that the user may see. They choose among what subscribers are told; what names the user is told for any of those. */
   readonly sites: readonly number[] | null
   readonly quietHours: QuietHours | null
 }
@@ -85,14 +86,18 @@ export function readPreferences(text: string): Preferences {
 
 /**
  * Whether a user who has these preferences is told. What is CRITICAL and names the user is told even when its type is switched
- * off: whoever named them counts on it, such as the escalation of an alarm.
+ * off: whoever named them counts on it, such as the escalation of an alarm. Neither reaches beyond the sites that the user may
+ * see, and what is at no site reaches those subscribers only who see all.
  */
-export function isTold(userId: string, preferences: Preferences, audience: Audience): boolean {
+export function isTold(userId: string, preferences: Preferences, audience: Audience, sees: SiteScope = 'all'): boolean {
   const { type, severity, siteIds, recipients } = audience
   const { enabled, minSeverity } = preferences.types[type]
   const asked = enabled && rank(severity) >= rank(minSeverity)
+  const seen = siteIds?.filter((siteId) => includesSite(sees, siteId)) ?? null
+  if (sees !== 'all' && seen?.length === 0) return false
   if (recipients.userIds.includes(userId) && (asked || severity === 'CRITICAL')) return true
-  return recipients.subscribers && preferences.subscribed && asked && isAmong(siteIds, preferences.sites)
+  if (seen === null && sees !== 'all') return false
+  return recipients.subscribers && preferences.subscribed && asked && isAmong(seen, preferences.sites)
 }
 
 export function highest(one: Severity, other: Severity): Severity {

@@ -16,11 +16,14 @@ export function outageNotice(outage: OutageGateway): Notice {
       ? 'No device is behind it.'
       : `Behind it ${devices === 1 ? 'is 1 device' : `are ${formatCount(devices)} devices`} at ${sitesText(siteIds)}; ` +
         'what they send waits in the gateway, and their statuses stay as they were.'
+  const title = `Gateway ${gatewayId} is offline`
+  const content = `${nameOf(outage)} was last heard of at ${timeText(sinceMs)}, ${durationText(lastedMs)} ago.`
   return {
     ...common(outage),
     severity: 'WARNING',
-    title: `Gateway ${gatewayId} is offline`,
-    content: `${nameOf(outage)} was last heard of at ${timeText(sinceMs)}, ${durationText(lastedMs)} ago. ${behind}`,
+    title,
+    content: `${content} ${behind}`,
+    toldInPart: { title, content },
     key: `gateway-outage/${gatewayId}/${sinceMs}/begin`,
     burst: burstOf(gatewayId, 'offline'),
     atMs: noticedAtMs,
@@ -36,11 +39,14 @@ export function recoveryNotice(outage: OutageGateway, endedAtMs: number): Notice
       : backlog.records === 0
         ? 'Everything that it kept meanwhile has arrived.'
         : `${formatCount(backlog.records)} records that it kept, ${formatBytes(backlog.bytes)}, are still to come.`
+  const title = `Gateway ${gatewayId} is back`
+  const content = `${nameOf(outage)} was offline for ${durationText(endedAtMs - sinceMs)}, since ${timeText(sinceMs)}. ${come}`
   return {
     ...common(outage),
     severity: 'INFO',
-    title: `Gateway ${gatewayId} is back`,
-    content: `${nameOf(outage)} was offline for ${durationText(endedAtMs - sinceMs)}, since ${timeText(sinceMs)}. ${come}`,
+    title,
+    content,
+    toldInPart: { title, content },
     key: `gateway-outage/${gatewayId}/${sinceMs}/end`,
     burst: burstOf(gatewayId, 'back'),
     atMs: endedAtMs,

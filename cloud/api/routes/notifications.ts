@@ -1,9 +1,12 @@
 /** What users are told, over REST: listed, read, and what they want to be told of. */
 
 import { Type } from '@sinclair/typebox'
+import type { Caller } from '../../identity/identity.ts'
 import type { Notifications } from '../../notifications/notifications.ts'
+import { includesSite } from '../../registry/site-scope.ts'
 import { notFound } from '../http/problem.ts'
 import { defineRoute, type Reply, type Route } from '../http/route.ts'
+import { invalidInput } from '../http/validation.ts'
 import { closed, instant, PAGE_QUERY, pageBody, pageSchema } from '../schemas/common.ts'
 import {
   NotificationIdSchema,
@@ -27,6 +30,7 @@ const ReadBody = Type.Object({}, { ...closed, $id: 'NotificationRead' })
 
 const OWN = '/api/v1/users/:userId'
 const tag = 'notifications'
+const SEEN = 'a site that you may see; GET /api/v1/sites lists them'
 const permission = { role: 'viewer', scope: 'self' } as const
 
 export function notificationRoutes(options: {
@@ -164,9 +168,19 @@ function preferenceRoutes({ preferences }: Pick<Notifications, 'preferences'>): 
         responses: { 200: { description: 'The preferences after the change', schema: PreferencesSchema } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ params, body }) => {
+      async ({ params, body, caller }) => {
+        requireSeen(caller, body.sites ?? [])
         return { status: 200, body: preferencesBody(await preferences.change(params.userId, body)) }
       },
     ),
   ]
+}
+
+/** One that the caller does not see is like one that does not exist. @throws Problem INVALID_INPUT */
+function requireSeen(caller: Caller, siteIds: readonly number[]): void {
+  const sees = caller.sites('viewer')
+  const wrong = siteIds.flatMap((value, i) => {
+    return includesSite(sees, value) ? [] : [{ in: 'body' as const, pointer: `/sites/${i}`, value, remedy: SEEN }]
+  })
+  if (wrong.length > 0) throw invalidInput(wrong)
 }

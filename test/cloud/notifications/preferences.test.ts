@@ -76,6 +76,20 @@ describe('preferences', () => {
     )
   })
 
+  it('let nobody be told of a site that they may not see, and of no site those only who see all', () => {
+    const scope = fc.array(fc.integer({ min: 1, max: 5 })).map((sites) => new Set(sites))
+    fc.assert(
+      fc.property(preferences, audience, scope, (given, about, sees) => {
+        const wanted = changed(null, given)
+        const seen = about.siteIds?.filter((id) => sees.has(id)) ?? null
+        const told = isTold('ann', wanted, about, sees)
+        if (seen === null) expect(told && !about.recipients.userIds.includes('ann')).toBe(false)
+        // As if it were about those sites alone.
+        else expect(told).toBe(seen.length > 0 && isTold('ann', wanted, { ...about, siteIds: seen }))
+      }),
+    )
+  })
+
   it('of a user who never said anything let through what names them, and nothing else', () => {
     fc.assert(
       fc.property(audience, (about) => {

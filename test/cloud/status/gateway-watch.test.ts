@@ -79,6 +79,10 @@ await describeOnEveryDatabase('the watch over gateways', (database) => {
         content:
           'Gateway gw-1 (Substation 12) was last heard of at 2026-01-01T00:00:00Z, 1 min ago. Behind it are 3 devices at ' +
           'sites 3, 7; what they send waits in the gateway, and their statuses stay as they were.',
+        toldInPart: {
+          title: 'Gateway gw-1 is offline',
+          content: 'Gateway gw-1 (Substation 12) was last heard of at 2026-01-01T00:00:00Z, 1 min ago.',
+        },
         relatedEntityId: 'gw-1',
         siteIds: [3, 7],
         key: `gateway-outage/gw-1/${START_MS}/begin`,

@@ -25,7 +25,7 @@ import type { CloudConfig } from './config.ts'
 import { databaseFromConfig } from './database-from-config.ts'
 import { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import { DeviceCommands, Gateways } from './gateways/gateways.ts'
-import { LOCAL_AUTHENTICATION } from './identity/identity.ts'
+import { type Authentication, LOCAL_AUTHENTICATION } from './identity/identity.ts'
 import type { IngestTls } from './ingest/listener.ts'
 import { Ingest } from './ingest/server.ts'
 import { createInsight } from './insight.ts'
@@ -40,7 +40,12 @@ export interface CoreTools {
   readonly log: Logger
 }
 
-export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
+export interface Core extends Assembly {
+  readonly api: Api
+}
+
+/** @param authentication in place of what the config says; for who tests what each caller may do. */
+export function createCore(config: CloudConfig, tools: CoreTools, authentication?: Authentication): Core {
   const { clock, log } = tools
   const database = databaseFromConfig(config, tools)
   const bus = busFromConfig(config, tools)
@@ -102,7 +107,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     tasks,
     routes: insight.routes,
     feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks), ...insight.feeds },
-    authentication: LOCAL_AUTHENTICATION,
+    authentication: authentication ?? LOCAL_AUTHENTICATION,
     database,
     bus,
     dependencies: [
@@ -118,7 +123,7 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
 
   // After a crash a group may take half a minute to let its new member in: they wait for it side by side.
   const consumers = sideBySide('consumers', [orchestration, ...insight.consumers])
-  return assemble({
+  const assembly = assemble({
     // The API comes early: while the bus is awaited its health says so. Consumers come last: gateways need not wait for them.
     startOrder: [
       ...[database, registry, bus, gateways, api, topics, relay, commands, dispatcher, insight.duties, ingest],
@@ -133,4 +138,5 @@ export function createCore(config: CloudConfig, tools: CoreTools): Assembly {
     clock,
     log,
   })
+  return { ...assembly, api }
 }

@@ -140,6 +140,13 @@ export function defineRoute<
   const bodyChecker = declaration.body && checkerFor(declaration.body, 'body')
   const name = `${declaration.method} ${declaration.path}`
   const { sites, permission, ...described } = declaration
+  // A route that forgot would show or do everything to whoever has the role anywhere.
+  const isOfSites = permission !== 'none' && permission.scope === 'site'
+  if (isOfSites !== (sites !== undefined)) {
+    throw new Error(
+      `${name}: a route with the scope \`site\`, and no other, says in \`sites\` where its role is asked for`,
+    )
+  }
   const access = declaration.access ?? (declaration.method === 'GET' ? 'read' : 'write')
   const scope = declaration.scopes === 'later' ? null : { tag: declaration.tag, access }
   return {

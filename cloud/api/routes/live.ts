@@ -26,6 +26,7 @@ export function liveRoute(options: LiveRouteOptions): Route {
         'The frames are described in /asyncapi.json. Each channel has a permission of its own besides this one, and asks an ' +
         'API key for a scope. The socket is closed with 4401 when the login ends.',
       permission: { role: 'viewer', scope: 'site' },
+      sites: 'listed',
       responses: { 101: { description: 'The connection is a WebSocket now' } },
       scopes: 'later',
       problems: ['ORIGIN_REFUSED', 'UPGRADE_REQUIRED', 'TOO_MANY_REQUESTS', 'UNAVAILABLE'],

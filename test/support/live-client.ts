@@ -19,19 +19,35 @@ export class LiveTestClient {
   readonly frames: LiveFrame[] = []
   readonly socket: WebSocket
   closeCode: number | null = null
+  closeReason = ''
 
   private constructor(socket: WebSocket) {
     this.socket = socket
     socket.on('message', (text) => this.frames.push(JSON.parse(String(text)) as LiveFrame))
-    socket.on('close', (code) => {
+    socket.on('close', (code, reason) => {
       this.closeCode = code
+      this.closeReason = String(reason)
     })
     socket.on('error', () => undefined)
   }
 
   /** Connected, and cut off when the current test ends. */
-  static async connect(url: string, options: { origin?: string } = {}): Promise<LiveTestClient> {
-    const socket = new WebSocket(url, options.origin === undefined ? {} : { headers: { origin: options.origin } })
+  static async connect(
+    url: string,
+    options: {
+      readonly origin?: string
+      readonly token?: string
+      readonly headers?: Record<string, string>
+      readonly protocols?: readonly string[]
+    } = {},
+  ): Promise<LiveTestClient> {
+    const { origin, token, protocols = [] } = options
+    const headers = {
+      ...options.headers,
+      ...(origin === undefined ? {} : { origin }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+    }
+    const socket = new WebSocket(url, [...protocols], { headers, rejectUnauthorized: false })
     const client = new LiveTestClient(socket)
     onTestFinished(() => socket.terminate())
     await until(() => socket.readyState !== WebSocket.CONNECTING)

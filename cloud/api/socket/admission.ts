@@ -2,8 +2,7 @@
 
 import type { Caller } from '../../identity/identity.ts'
 import { includesSite } from '../../registry/site-scope.ts'
-import { Problem } from '../http/problem.ts'
-import { requireRole, requireSelf } from '../permission.ts'
+import { requireRole, requireSelf, roleMissingAt } from '../permission.ts'
 import { CHANNELS, type Channel } from './channels.ts'
 import { criterionOf, type Filter, filterKey } from './filter.ts'
 import { type Placement, placeOfAsker, placeOfSite } from './subscription-index.ts'
@@ -25,10 +24,7 @@ export function requireChannel(caller: Caller, { channel, filter }: Wish): void 
   const { siteId } = filter
   if (siteId === undefined || includesSite(caller.sites(permission.role), siteId)) return
   // The same of a site that there is not.
-  throw new Problem('FORBIDDEN', `This needs the role ${permission.role} at site ${siteId}.`, {
-    code: 'ROLE_MISSING',
-    hint: 'An administrator can give it: busbar-cloud user grant.',
-  })
+  throw roleMissingAt(permission.role, [siteId])
 }
 
 /** Of what requireChannel lets pass. */

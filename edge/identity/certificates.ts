@@ -5,7 +5,7 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Validity } from './validity.ts'
 
 /** Links of a chain that are followed; a real one has two or three. */
-const CHAIN_MAX = 8
+export const CHAIN_MAX = 8
 
 /** All certificates of a PEM text, in order. @throws what the parser says, or when there is none. */
 export function certificatesIn(pem: string): X509Certificate[] {
@@ -73,7 +73,7 @@ export function checkIssued(answer: IssuedCertificate, privateKey: string, gatew
 }
 
 /** Whether a chain leads from `own` over `between` to one of `authorities`. */
-function leadsTo(
+export function leadsTo(
   own: X509Certificate,
   between: readonly X509Certificate[],
   authorities: readonly X509Certificate[],

@@ -21,6 +21,6 @@ export function parseToken(text: string): EnrolmentToken {
   if (id !== undefined && authorityFingerprint !== undefined) return { text: trimmed, id, authorityFingerprint }
   throw new BusbarError('this is no enrolment token, or only a part of one', {
     code: 'ENROLMENT_TOKEN_MALFORMED',
-    hint: 'Copy it whole: it begins with "bbe." and has four parts. `busbar-cloud gateway enrol` makes a new one.',
+    hint: 'Copy it whole: it begins with "bbe." and has four parts. `busbar-cloud gateway token <gateway>` makes a new one.',
   })
 }

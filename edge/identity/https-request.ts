@@ -7,7 +7,7 @@ import { checkServerIdentity, getCACertificates, type PeerCertificate } from 'no
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { isLoopback } from '../../shared/loopback.ts'
-import { isIssuedBy } from './certificates.ts'
+import { CHAIN_MAX, leadsTo } from './certificates.ts'
 import { tlsFailureIn } from './tls-failure.ts'
 
 /** What the API is trusted by, besides the system's certificates. */
@@ -103,8 +103,21 @@ function tlsOf(trust: ApiTrust | 'nobody'): RequestOptions {
 
 /** A certificate of the cloud itself, dialled by whatever name or address leads there. */
 function isCloud(certificate: PeerCertificate, authority: readonly X509Certificate[], serverName: string): boolean {
-  const own = new X509Certificate(certificate.raw)
-  return own.checkHost(serverName) !== undefined && authority.some((issuer) => isIssuedBy(own, issuer))
+  const [own, ...between] = shownChain(certificate) as [X509Certificate, ...X509Certificate[]]
+  return own.checkHost(serverName) !== undefined && leadsTo(own, between, authority)
+}
+
+/** The certificate and what the server sent with it. */
+function shownChain(certificate: PeerCertificate): X509Certificate[] {
+  const chain: X509Certificate[] = []
+  let next: PeerCertificate | undefined = certificate
+  while (next?.raw !== undefined && chain.length < CHAIN_MAX) {
+    chain.push(new X509Certificate(next.raw))
+    const above: PeerCertificate | undefined =
+      'issuerCertificate' in next ? (next.issuerCertificate as never) : undefined
+    next = above === next ? undefined : above
+  }
+  return chain
 }
 
 async function readAnswer(response: IncomingMessage): Promise<ApiAnswer> {

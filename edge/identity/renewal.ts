@@ -63,6 +63,8 @@ interface Held {
 }
 
 const LOOK_MS = 2_000
+/** A key that was asked for longer ago is not tried again: the cloud takes it for an old one. */
+const KEY_KEPT_MS = HOUR_MS / 2
 const RETRY: BackoffPolicy = { baseMs: HOUR_MS / 60, capMs: HOUR_MS }
 const REFUSED_RETRY: BackoffPolicy = { baseMs: HOUR_MS, capMs: 6 * HOUR_MS }
 
@@ -76,6 +78,8 @@ export class CertificateRenewal implements Part {
   private retryAt = Number.NEGATIVE_INFINITY
   private lastError: BusbarError | null = null
   private renewals = 0
+  /** Asked for already: should the answer have been lost, the cloud gives the same key the same certificate again. */
+  private asked: { readonly privateKey: string; readonly atMs: number } | null = null
 
   constructor(options: RenewalOptions) {
     this.options = options
@@ -137,6 +141,7 @@ export class CertificateRenewal implements Part {
     if (validity === null) return null
     this.held = { certificate, validity, renewAt: renewAtMs(validity, this.options.random.fraction()) }
     // Another certificate, from here or from `busbar-edge enroll`: what was wrong with the one before is over.
+    this.asked = null
     this.attempt = 0
     this.retryAt = Number.NEGATIVE_INFINITY
     this.lastError = null
@@ -157,7 +162,7 @@ export class CertificateRenewal implements Part {
   }
 
   private async overUplink(identity: EnrolledIdentity): Promise<Validity> {
-    const privateKey = newPrivateKey()
+    const privateKey = this.nextKey()
     const answer = await this.options.uplink.requestCertificate(await signingRequest(privateKey, identity.gatewayId))
     return this.store(identity, { ...answer, authority: answer.authority || identity.authority }, privateKey)
   }
@@ -166,7 +171,7 @@ export class CertificateRenewal implements Part {
     const authority = certificatesIn(identity.authority)
     const trust = { authority, serverName: CLOUD_SERVER_NAME, others: identity.apiAuthority }
     const api = new EnrolmentApi(apiUrl(identity.url), trust, this.options.clock)
-    const privateKey = newPrivateKey()
+    const privateKey = this.nextKey()
     const request = await signingRequest(privateKey, identity.gatewayId)
     const challenge = await api.challenge()
     const answer = await api.renew({
@@ -183,6 +188,14 @@ export class CertificateRenewal implements Part {
     )
   }
 
+  private nextKey(): string {
+    const nowMs = this.options.clock.monotonicMs()
+    if (this.asked === null || nowMs - this.asked.atMs > KEY_KEPT_MS) {
+      this.asked = { privateKey: newPrivateKey(), atMs: nowMs }
+    }
+    return this.asked.privateKey
+  }
+
   /** The identity with its new certificate, durable before the uplink is told of it. */
   private store(identity: EnrolledIdentity, answer: IssuedCertificate, privateKey: string): Validity {
     const { certificate, authority } = answer
@@ -197,6 +210,7 @@ export class CertificateRenewal implements Part {
   private succeeded(way: string, { notAfterMs }: Validity): void {
     const { clock, log, file } = this.options
     this.renewals++
+    this.asked = null
     this.attempt = 0
     this.lastError = null
     // One that is due at once, since the cloud gives very short ones, is not asked for without end.
@@ -215,6 +229,7 @@ export class CertificateRenewal implements Part {
             retryable: true,
             cause: error,
           })
+    if (!known.retryable) this.asked = null
     const policy = known.retryable ? retry : refusedRetry
     const delayMs = Math.max(policy.baseMs, fullJitterMs(this.attempt++, policy, random))
     this.retryAt = clock.monotonicMs() + delayMs

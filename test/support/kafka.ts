@@ -12,11 +12,25 @@ import { promisify } from 'node:util'
 import kafkajs from 'kafkajs'
 import { describe } from 'vitest'
 import { kafkaJars, kafkaMissing } from './kafka-jars.ts'
+import {
+  type KafkaSecurity,
+  loggingOfDenials,
+  type SecureListeners,
+  scramUsers,
+  secureListeners,
+  secureSettings,
+} from './kafka-security.ts'
 import { until } from './until.ts'
 
 export interface TestKafka {
   /** `host:port` of every node. */
   readonly brokers: readonly string[]
+  /** Listeners that ask who is there, of a broker with security. */
+  readonly secure: SecureListeners | null
+  /** What the authorizer has refused so far, a line each. */
+  denials(): Promise<readonly string[]>
+  /** Runs a shell script with kafka-acls as `$KAFKA_ACLS` and this broker as `$BROKERS`. */
+  runAcls(script: string): Promise<void>
   /** kill -9 of one node. */
   kill(node?: number): Promise<void>
   /** Starts a killed node again; resolves when it answers. */
@@ -45,32 +59,45 @@ interface Node {
   readonly port: number
   readonly properties: string
   readonly dir: string
+  /** Further ones of the JVM. */
+  readonly arguments: readonly string[]
   process: ChildProcess | null
   /** Kills the node when this process dies without doing so: its standard input ends with us. */
   watchdog: ChildProcess | null
 }
 
-export async function startKafka(options: { nodes?: number } = {}): Promise<TestKafka> {
+/** @param options.security of a broker of one node, which has listeners of its own for it. */
+export async function startKafka(options: { nodes?: number; security?: KafkaSecurity } = {}): Promise<TestKafka> {
   const given = process.env.KAFKA_BROKERS
-  if (given !== undefined && options.nodes === undefined) return running(given.split(','))
+  const { security } = options
+  if (given !== undefined && options.nodes === undefined && security === undefined) return running(given.split(','))
   const count = options.nodes ?? 1
   const jars = await kafkaJars()
   const dir = await mkdtemp(join(tmpdir(), 'busbar-kafka-'))
-  const ports = await freePorts(count * 2)
+  const ports = await freePorts(count * 2 + 2)
+  const [sasl, mutual] = ports.slice(-2) as [number, number]
+  const secure = security === undefined ? null : { sasl, mutual }
+  const logging = security === undefined ? [] : [await loggingOfDenials(dir)]
   const voters = Array.from({ length: count }, (_, i) => `${i + 1}@127.0.0.1:${ports[count + i]}`).join(',')
   const nodes = await Promise.all(
     Array.from({ length: count }, async (_, i): Promise<Node> => {
       const nodeDir = join(dir, `node-${i + 1}`)
       const properties = join(dir, `node-${i + 1}.properties`)
       const [port, controllerPort] = [ports[i] as number, ports[count + i] as number]
-      await writeFile(properties, settings({ id: i + 1, count, port, controllerPort, voters, dir: nodeDir }))
-      await format(jars, properties)
-      return { port, properties, dir: nodeDir, process: null, watchdog: null }
+      const listeners = secure === null ? '' : secureListeners(secure)
+      const plain = settings({ id: i + 1, count, port, controllerPort, voters, dir: nodeDir, listeners })
+      const secured = security === undefined ? [] : await secureSettings(dir, security)
+      await writeFile(properties, [...plain, ...secured].join('\n'))
+      await format(jars, properties, security === undefined ? [] : scramUsers(security))
+      return { port, properties, dir: nodeDir, arguments: logging, process: null, watchdog: null }
     }),
   )
   const nodeAt = (index = 0): Node => nodes[index] as Node
   const kafka: TestKafka = {
     brokers: nodes.map(({ port }) => `127.0.0.1:${port}`),
+    secure,
+    denials: async () => (await logOf(nodeAt())).split('\n').filter((line) => line.includes(' is Denied ')),
+    runAcls: (script) => runAcls(jars, dir, `127.0.0.1:${nodeAt().port}`, script),
     kill: async (node) => end(nodeAt(node)),
     restart: async (node) => {
       launch(jars, nodeAt(node))
@@ -87,7 +114,7 @@ export async function startKafka(options: { nodes?: number } = {}): Promise<Test
   try {
     await answers(nodes, count)
   } catch (error) {
-    const log = await readFile(`${nodeAt().properties}.log`, 'utf8').catch(() => '')
+    const log = await logOf(nodeAt())
     await kafka.stop()
     throw new Error(`Kafka did not start: ${String(error)}\n${log.slice(-2000)}`)
   }
@@ -98,7 +125,17 @@ function running(brokers: string[]): TestKafka {
   const refuse = (): never => {
     throw new Error('a broker given by KAFKA_BROKERS cannot be killed; unset it for this test')
   }
-  return { brokers, kill: refuse, restart: refuse, freeze: refuse, thaw: refuse, stop: async () => {} }
+  return {
+    brokers,
+    secure: null,
+    denials: refuse,
+    runAcls: refuse,
+    kill: refuse,
+    restart: refuse,
+    freeze: refuse,
+    thaw: refuse,
+    stop: async () => {},
+  }
 }
 
 function settings(node: {
@@ -108,16 +145,18 @@ function settings(node: {
   controllerPort: number
   voters: string
   dir: string
-}): string {
+  /** Further ones, each after a comma. */
+  listeners: string
+}): string[] {
   const replication = Math.min(node.count, 3)
   return [
     'process.roles=broker,controller',
     `node.id=${node.id}`,
     `controller.quorum.voters=${node.voters}`,
-    `listeners=PLAINTEXT://127.0.0.1:${node.port},CONTROLLER://127.0.0.1:${node.controllerPort}`,
-    `advertised.listeners=PLAINTEXT://127.0.0.1:${node.port}`,
+    `listeners=PLAINTEXT://127.0.0.1:${node.port},CONTROLLER://127.0.0.1:${node.controllerPort}${node.listeners}`,
+    `advertised.listeners=PLAINTEXT://127.0.0.1:${node.port}${node.listeners}`,
     'controller.listener.names=CONTROLLER',
-    'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MUTUAL:SSL',
     `log.dirs=${node.dir}`,
     'auto.create.topics.enable=false',
     'offsets.topic.num.partitions=4',
@@ -133,17 +172,38 @@ function settings(node: {
     'log.retention.check.interval.ms=500',
     'log.initial.task.delay.ms=500',
     'log.cleaner.dedupe.buffer.size=8388608',
-  ].join('\n')
+  ]
 }
 
-async function format(jars: string, properties: string): Promise<void> {
+async function format(jars: string, properties: string, users: readonly string[]): Promise<void> {
   const args = ['-Xmx128m', '-XX:TieredStopAtLevel=1', '-cp', `${jars}/*`, 'kafka.tools.StorageTool']
-  await promisify(execFile)('java', [...args, 'format', '-t', CLUSTER_ID, '-c', properties])
+  await promisify(execFile)('java', [...args, 'format', '-t', CLUSTER_ID, '-c', properties, ...users])
+}
+
+async function runAcls(jars: string, dir: string, brokers: string, script: string): Promise<void> {
+  const program = join(dir, 'kafka-acls')
+  const java = `exec java -Xmx96m -XX:TieredStopAtLevel=1 -Xshare:auto -cp '${jars}/*'`
+  await writeFile(program, `#!/bin/sh\n${java} org.apache.kafka.tools.AclCommand "$@"\n`, { mode: 0o755 })
+  const path = join(dir, 'acls.sh')
+  await writeFile(path, script)
+  await promisify(execFile)('sh', [path], { env: { ...process.env, KAFKA_ACLS: program, BROKERS: brokers } })
+}
+
+function logOf(node: Node): Promise<string> {
+  return readFile(`${node.properties}.log`, 'utf8').catch(() => '')
 }
 
 function launch(jars: string, node: Node): void {
   // The output goes to a file: nobody would drain a pipe. With exec the process is the JVM itself.
-  const command = ['exec java', ...HEAP, '-cp', `'${jars}/*'`, 'kafka.Kafka', `'${node.properties}'`].join(' ')
+  const command = [
+    'exec java',
+    ...HEAP,
+    ...node.arguments,
+    '-cp',
+    `'${jars}/*'`,
+    'kafka.Kafka',
+    `'${node.properties}'`,
+  ].join(' ')
   node.process = spawn('sh', ['-c', `${command} >'${node.properties}.log' 2>&1`], { stdio: 'ignore' })
   const guard = `cat >/dev/null; kill -9 ${node.process.pid}`
   node.watchdog = spawn('sh', ['-c', guard], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })

@@ -6,6 +6,7 @@
  * others, and it spends several microseconds and a dozen objects a record.
  */
 
+import { isIP } from 'node:net'
 import {
   Base,
   ConfigResourceTypes,
@@ -19,7 +20,7 @@ import {
 } from '@platformatic/kafka'
 import { BusbarError } from '../../../shared/errors.ts'
 import { topicMissing } from '../topic-errors.ts'
-import type { KafkaConfig } from './kafka-options.ts'
+import { type KafkaConfig, TLS_VERSION_MIN } from './kafka-options.ts'
 import { brokerErrorCode } from './produce-error.ts'
 
 /** Produce version 7 (KIP-110) is understood from Kafka 2.1 to 4.x. */
@@ -164,9 +165,22 @@ function clientOptions(config: KafkaConfig): ConstructorParameters<typeof Base>[
     // One retry, which the client turns to the next of the brokers: the first may be frozen.
     retries: 1,
     retryDelay: 50,
-    ...(tls === undefined ? {} : { tls: { ...tls }, tlsServerName: tls.servername ?? true }),
+    ...(tls === undefined ? {} : { tls: { ...tls, minVersion: TLS_VERSION_MIN }, ...serverName(config) }),
     ...(sasl === undefined ? {} : { sasl: { ...sasl, mechanism: saslName(sasl.mechanism) } }),
   }
+}
+
+/**
+ * The name that a certificate is held against, and that is asked for, is that of the broker. An address can be held against
+ * it as well, but not be asked for.
+ */
+function serverName({ tls, brokers }: KafkaConfig): { tlsServerName?: string | true } {
+  if (tls?.servername !== undefined) return { tlsServerName: tls.servername }
+  return brokers.some((broker) => isIP(hostOf(broker)) !== 0) ? {} : { tlsServerName: true }
+}
+
+function hostOf(broker: string): string {
+  return broker.replace(/:[0-9]+$/, '').replace(/^\[(.*)\]$/, '$1')
 }
 
 function saslName(mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'): 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512' {

@@ -17,6 +17,7 @@ import type {
 } from '../bus.ts'
 import { TAIL_GROUP_PREFIX } from '../catalogue.ts'
 import { busStopped } from '../topic-errors.ts'
+import { nextStepAfter } from './advice.ts'
 import { type KafkaBusOptions, type KafkaConfig, withDefaults } from './kafka-options.ts'
 import { KafkaProducer } from './kafka-producer.ts'
 import { KafkaSubscription, type KafkaSubscriptionOptions, positionId } from './kafka-subscription.ts'
@@ -112,7 +113,8 @@ export class KafkaBus implements Bus {
     const producing = this.producer.health()
     if (producing.state !== 'up') return producing
     for (const { unhealthy } of this.subscriptions) {
-      if (unhealthy !== null) return { state: 'degraded', detail: unhealthy }
+      if (unhealthy === null) continue
+      return { state: 'degraded', detail: `${unhealthy}. ${nextStepAfter(unhealthy, this.config.brokers)}.` }
     }
     return producing
   }

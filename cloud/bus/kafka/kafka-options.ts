@@ -6,12 +6,16 @@ import type { Random } from '../../../shared/random.ts'
 import type { TopicSpec } from '../catalogue.ts'
 import type { Compression } from './compression.ts'
 
+/** Older versions are broken. */
+export const TLS_VERSION_MIN = 'TLSv1.2'
+
 export interface KafkaTls {
   /** PEM. Without it the system's authorities are trusted. */
   readonly ca?: string
   /** PEM certificate and key of this client. */
   readonly cert?: string
   readonly key?: string
+  /** Name that the certificates of the brokers carry. Default: the host of each. */
   readonly servername?: string
 }
 

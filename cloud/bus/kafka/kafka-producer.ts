@@ -11,6 +11,7 @@ import { aborted, nextTurn } from '../../../shared/waiting.ts'
 import type { BusRecord, BusStats, DependencyHealth } from '../bus.ts'
 import { Partitioner } from '../partitioner.ts'
 import { busStopped, publishTimeout, topicMissing } from '../topic-errors.ts'
+import { nextStepAfter } from './advice.ts'
 import { BrokerClient } from './broker-client.ts'
 import type { KafkaBusOptions, KafkaConfig } from './kafka-options.ts'
 import { type Batch, type BatchSender, PartitionQueue } from './partition-queue.ts'
@@ -134,7 +135,9 @@ export class KafkaProducer implements BatchSender {
   }
 
   health(): DependencyHealth {
-    const detail = `Kafka: ${this.lastFailure}. Check that ${this.config.brokers.join(', ')} run and can be reached.`
+    const { brokers } = this.config
+    const failure = this.lastFailure ?? 'the breaker is open'
+    const detail = `Kafka: ${failure.replace(/\.$/, '')}. ${nextStepAfter(failure, brokers)}.`
     if (this.breaker.state !== CircuitState.Closed || this.lastAnswerMs === null) return { state: 'down', detail }
     if (this.lastFailure !== null) return { state: 'degraded', detail }
     return { state: 'up' }

@@ -4,7 +4,7 @@ import kafkajs, { type Kafka, type KafkaConfig as KafkaJsConfig, type LogEntry, 
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js'
 import type { Logger } from '../../../shared/log.ts'
 import { decompressLz4, decompressSnappy, decompressZstd } from './compression.ts'
-import type { KafkaConfig } from './kafka-options.ts'
+import { type KafkaConfig, TLS_VERSION_MIN } from './kafka-options.ts'
 
 /** An administrative call gives up after about five seconds of waits. */
 const ADMIN_RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }
@@ -32,7 +32,7 @@ export function kafkaJsClient(config: KafkaConfig, use: 'consume' | 'administer'
     logLevel: kafkajs.logLevel.INFO,
     logCreator: () => (entry) => forward(entry, log),
   }
-  if (tls !== undefined) options.ssl = { ...tls }
+  if (tls !== undefined) options.ssl = { ...tls, minVersion: TLS_VERSION_MIN }
   if (sasl !== undefined) options.sasl = { ...sasl } as SASLOptions
   return new kafkajs.Kafka(options)
 }

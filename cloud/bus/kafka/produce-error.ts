@@ -102,12 +102,9 @@ export function nobodyAnswered(error: unknown): boolean {
 export function describeFailure(error: unknown): string {
   let innermost: unknown = error
   for (let depth = 0; depth < 5; depth++) {
-    const next: unknown =
-      innermost instanceof AggregateError && innermost.errors.length > 0
-        ? innermost.errors[innermost.errors.length - 1]
-        : innermost instanceof Error
-          ? innermost.cause
-          : undefined
+    // kafkajs has an error of errors of its own.
+    const { errors, cause } = innermost instanceof Error ? (innermost as AggregateError) : { errors: [], cause: undefined }
+    const next: unknown = errors?.at(-1) ?? cause
     if (next === undefined || next === null) break
     innermost = next
   }

@@ -4,6 +4,7 @@ import kafkajs, { type Admin, type Kafka } from 'kafkajs'
 import { BusbarError } from '../../../shared/errors.ts'
 import type { GroupPosition, TopicDrift } from '../bus.ts'
 import type { TopicSpec } from '../catalogue.ts'
+import { isDenied, nextStepAfter } from './advice.ts'
 import { describeFailure } from './produce-error.ts'
 
 /** What brokers begin a new segment after, unless a topic says otherwise. */
@@ -24,21 +25,36 @@ export async function createTopics(
     const existing = new Set(await admin.listTopics())
     const missing = topics.filter(({ topic }) => !existing.has(topic))
     if (missing.length === 0) return []
-    await admin.createTopics({
-      waitForLeaders: true,
-      topics: missing.map(({ topic, partitions, retentionMs, cleanup }) => ({
-        topic,
-        numPartitions: partitions,
-        replicationFactor,
-        configEntries: [
-          { name: 'retention.ms', value: String(retentionMs) },
-          { name: 'cleanup.policy', value: cleanup },
-          { name: 'min.insync.replicas', value: String(minInsyncReplicas) },
-          ...segmentSetting(retentionMs),
-        ],
-      })),
-    })
+    await admin
+      .createTopics({
+        waitForLeaders: true,
+        topics: missing.map(({ topic, partitions, retentionMs, cleanup }) => ({
+          topic,
+          numPartitions: partitions,
+          replicationFactor,
+          configEntries: [
+            { name: 'retention.ms', value: String(retentionMs) },
+            { name: 'cleanup.policy', value: cleanup },
+            { name: 'min.insync.replicas', value: String(minInsyncReplicas) },
+            ...segmentSetting(retentionMs),
+          ],
+        })),
+      })
+      .catch((error: unknown) => {
+        throw isDenied(describeFailure(error)) ? mayNotCreate(missing, error) : error
+      })
     return missing.map(({ topic }) => topic)
+  })
+}
+
+/** The brokers show only topics that we may see: one that is not shown may be there all the same. */
+function mayNotCreate(topics: readonly TopicSpec[], cause: unknown): BusbarError {
+  const names = topics.map(({ topic }) => topic).join(', ')
+  return new BusbarError(`topics do not exist, or are not this user's to see, and it may not create them: ${names}`, {
+    code: 'KAFKA_DENIED',
+    retryable: true,
+    hint: 'Have them made by `busbar-cloud topics create` as a user who may, and give this one what `busbar-cloud topics acls` prints.',
+    cause,
   })
 }
 
@@ -153,10 +169,12 @@ async function withAdmin<T>(kafka: Kafka, use: (admin: Admin) => Promise<T>): Pr
     await admin.connect()
     return await use(admin)
   } catch (error) {
-    throw new BusbarError(`Kafka refused an administrative request: ${describeFailure(error)}`, {
-      code: 'KAFKA_ADMIN_FAILED',
+    if (error instanceof BusbarError) throw error
+    const failure = describeFailure(error)
+    throw new BusbarError(`Kafka refused an administrative request: ${failure}`, {
+      code: isDenied(failure) ? 'KAFKA_DENIED' : 'KAFKA_ADMIN_FAILED',
       retryable: true,
-      hint: 'Check that the brokers run, and that this client may DESCRIBE and CREATE topics.',
+      hint: `${nextStepAfter(failure, ['the brokers'])}.`,
       cause: error,
     })
   } finally {

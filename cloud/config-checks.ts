@@ -51,11 +51,13 @@ function whyWrongRoles(roles: Readonly<Record<string, string>>): string | null {
   }
 }
 
-function checkListeners({ api, ingest }: CloudConfig, require: Require): void {
+function checkListeners({ api, ingest, approvals }: CloudConfig, require: Require): void {
   require(!ingest.insecure ||
     isLoopback(ingest.host), 'ingest.insecure', 'may be true only while ingest.host is a loopback address')
   require(!api.insecure ||
     isLoopback(api.host), 'api.insecure', 'may be true only while api.host is a loopback address')
+  require(approvals.commandTypes.length === 0 ||
+    !api.insecure, 'approvals.commandTypes', 'must be empty while api.insecure is true: nobody is known, so nobody is a second person')
   require(isLoopback(api.host) ||
     api.tls.enabled ||
     api.trustedProxies.length >

@@ -8,6 +8,7 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { aborted } from '../../shared/waiting.ts'
+import type { Approvals } from '../approvals/approvals.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Authentication, Caller } from '../identity/identity.ts'
@@ -23,6 +24,7 @@ import { createRouter } from './http/router.ts'
 import { type ApiTls, listenerTls, namesOf } from './http/tls.ts'
 import { type ApiLimits, DEFAULT_API_LIMITS } from './limits.ts'
 import { type ApiMetrics, createApiMetrics } from './metrics.ts'
+import { approvalRoutes } from './routes/approvals.ts'
 import { type Commands, commandRoutes } from './routes/commands.ts'
 import { deviceRoutes } from './routes/devices.ts'
 import { documentRoutes } from './routes/documents.ts'
@@ -59,6 +61,8 @@ export interface ApiOptions {
   readonly commands?: Commands
   /** Without it there are no routes for tasks. */
   readonly tasks?: Tasks
+  /** Of commands that one person may not give alone; without it each may give all. */
+  readonly approvals?: Approvals
   /** Of the services that bring their own. */
   readonly routes?: readonly Route[]
   readonly authentication: Authentication
@@ -171,15 +175,27 @@ export class Api implements Part {
   }
 
   private declareRoutes(): Route[] {
-    const { registry, latest, commands, tasks, routes = [], dependencies, metrics, clock, version } = this.options
+    const {
+      registry,
+      latest,
+      commands,
+      tasks,
+      approvals,
+      routes = [],
+      dependencies,
+      metrics,
+      clock,
+      version,
+    } = this.options
     const { limits } = this
     const described = [
       ...siteRoutes({ registry }),
       ...gatewayRoutes({ registry }),
       ...deviceRoutes({ registry }),
       ...latestRoutes({ registry, latest }),
-      ...(commands === undefined ? [] : commandRoutes({ commands })),
-      ...(tasks === undefined ? [] : taskRoutes({ tasks })),
+      ...(commands === undefined ? [] : commandRoutes({ commands, approvals })),
+      ...(tasks === undefined ? [] : taskRoutes({ tasks, approvals })),
+      ...(approvals === undefined ? [] : approvalRoutes({ approvals })),
       ...routes,
       liveRoute({
         full: () => this.hub.full,

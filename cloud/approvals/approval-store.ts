@@ -1,12 +1,13 @@
 /** Requests for a second person in the database. */
 
-import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { type Kysely, type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
-import type { ApprovalsTable, Database } from '../database/schema.ts'
+import type { ApprovalsTable, Database, Dialect } from '../database/schema.ts'
 import { parsedText } from '../database/stored-text.ts'
 import { InvalidRegistrationError } from '../registry/errors.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import { siteCondition } from '../registry/site-condition.ts'
 import type { SiteScope } from '../registry/site-scope.ts'
 import { APPROVAL_ID_PATTERN, type Approval, type ApprovalKind, type ApprovalState } from './approval.ts'
 
@@ -80,26 +81,8 @@ export class ApprovalStore {
     else if (state !== undefined) query = query.where('state', '=', state)
     if (state === 'PENDING') query = query.where('expires_at_ms', '>', nowMs)
     if (requestedBy !== undefined) query = query.where('requested_by', '=', requestedBy)
-    const { scope, askedBy } = visible
-    if (scope !== 'all') {
-      query = query.where((e) =>
-        e.or([
-          e('requested_by', '=', askedBy),
-          e.and([
-            e.exists(e.selectFrom('approval_sites').select('site_id').whereRef('approval_id', '=', 'approvals.id')),
-            e.not(
-              e.exists(
-                e
-                  .selectFrom('approval_sites')
-                  .select('site_id')
-                  .whereRef('approval_id', '=', 'approvals.id')
-                  .where('site_id', 'not in', [0, ...scope]),
-              ),
-            ),
-          ]),
-        ]),
-      )
-    }
+    const seen = seenBy(this.database.dialect, visible)
+    if (seen !== null) query = query.where(seen)
     const rows = await query.execute()
     const approvals = new Map((await this.withSites(rows)).map((approval) => [approval.id, approval]))
     return toPage(
@@ -165,6 +148,17 @@ export class ApprovalStore {
       ),
     )
   }
+}
+
+/** Null when everything is seen. */
+function seenBy(
+  dialect: Dialect,
+  { scope, askedBy }: { readonly scope: SiteScope; readonly askedBy: string },
+): RawBuilder<boolean> | null {
+  const within = siteCondition(dialect, 'approval_sites.site_id', scope)
+  if (within === null) return null
+  const ofIt = sql`select 1 from approval_sites where approval_sites.approval_id = approvals.id`
+  return sql<boolean>`(requested_by = ${askedBy} or (exists (${ofIt}) and not exists (${ofIt} and not (${within}))))`
 }
 
 function readKey(key: string, cursor: string | undefined): [number, string] {

@@ -6,6 +6,7 @@
 import { sql, type Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
+import { needsSecondPerson } from '../approvals/approvals.ts'
 import type { ConsumedRecord } from '../bus/bus.ts'
 import { checkCommand } from '../commands/commands.ts'
 import type { DatabaseHandle } from '../database/database.ts'
@@ -113,6 +114,10 @@ export class TaskExpansion {
       }),
       ...read.faults.map((fault) => ({ ...fault, pointer: `/options${fault.pointer}` })),
     ]
+    if (needsSecondPerson(settings.secondPersonTypes ?? [], value.commandType)) {
+      const remedy = 'a type that one person may give alone; ask for this one over the API (approvals.commandTypes)'
+      problems.push({ pointer: '/command_type', value: value.commandType, remedy })
+    }
     if (value.deviceIds.length > settings.devicesMax) {
       problems.push({ pointer: '/device_ids', remedy: `at most ${settings.devicesMax} (tasks.devicesMax)` })
     }

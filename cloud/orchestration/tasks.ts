@@ -45,6 +45,8 @@ export interface TaskSettings extends CommandRules {
   readonly timeoutMs: number
   /** How long finished tasks are kept, days. */
   readonly keptDays: number
+  /** Command types that one person may not give alone: a task.requested of others with one is refused. */
+  readonly secondPersonTypes?: readonly string[]
 }
 
 export interface TasksOptions {

@@ -13,6 +13,7 @@ import type { Database } from '../../database/schema.ts'
 import { NO_SITE } from '../../registry/site-scope.ts'
 import { type InvalidInput, notFound } from '../http/problem.ts'
 import { defineRoute, type Reply, type Route } from '../http/route.ts'
+import { type Asking, askApproval, WAITS } from '../http/second-person.ts'
 import { notAllowed, operates } from '../http/site-rules.ts'
 import { invalidInput, soundMembers } from '../http/validation.ts'
 import {
@@ -36,9 +37,15 @@ import {
 } from '../schemas/common.ts'
 
 /** What the routes ask of the command service. */
-export type Commands = Pick<CommandService, 'create' | 'problems' | 'get' | 'list'>
+export type Commands = Pick<CommandService, 'create' | 'check' | 'problems' | 'get' | 'list'>
 
-export function commandRoutes({ commands }: { readonly commands: Commands }): Route[] {
+export interface CommandRouteOptions {
+  readonly commands: Commands
+  /** Of commands that one person may not give alone; without it each may give all. */
+  readonly approvals?: Asking | undefined
+}
+
+export function commandRoutes({ commands, approvals }: CommandRouteOptions): Route[] {
   const tag = 'commands'
   return [
     defineRoute(
@@ -88,23 +95,30 @@ export function commandRoutes({ commands }: { readonly commands: Commands }): Ro
         description:
           'The command is told on the topic command.events and, when the device is registered, handed to the gateway that ' +
           'has it. A command whose gateway is away waits until it expires. With an Idempotency-Key a repeated request never ' +
-          'makes a second command, whatever happened to the first.',
+          'makes a second command, whatever happened to the first. A type that the setting approvals.commandTypes names waits ' +
+          'for a second person.',
         permission: { role: 'operator', scope: 'site' },
         sites: 'listed',
         body: NewCommandSchema,
         alsoWrong: async (body, caller) => inBody(await commands.problems(judgeable(body), operates(caller))),
         idempotent: true,
-        responses: { 201: { description: 'The command', schema: CommandSchema } },
+        responses: { 201: { description: 'The command', schema: CommandSchema }, 202: WAITS },
         problems: ['UNAVAILABLE'],
       },
       async ({ body, remember, caller }) => {
         const also = async (stored: CommandView, transaction: Transaction<Database>) => {
           await remember?.(created(stored), transaction)
         }
-        const command = await commands.create(toNewCommand(body), also, operates(caller)).catch((error: unknown) => {
+        const request = toNewCommand(body)
+        const refuse = (error: unknown): never => {
           throw error instanceof CommandRefusedError ? invalidInput(inBody(error.problems)) : notAllowed(error)
-        })
-        return created(command)
+        }
+        if (approvals?.needed(request.name)) {
+          const siteIds = await commands.check(request, operates(caller)).catch(refuse)
+          const wanted = { kind: 'command', commandType: request.name, request, siteIds } as const
+          return await askApproval(approvals, { ...wanted, requestedBy: caller.id }, remember)
+        }
+        return created(await commands.create(request, also, operates(caller)).catch(refuse))
       },
     ),
     defineRoute(

@@ -13,6 +13,7 @@ import {
 import { doerOf, doerProblems } from '../http/doer.ts'
 import { type InvalidInput, notFound, Problem } from '../http/problem.ts'
 import { defineRoute, type Reply, type Route } from '../http/route.ts'
+import { type Asking, askApproval, orWaits } from '../http/second-person.ts'
 import { atTask, notAllowed, operates } from '../http/site-rules.ts'
 import { soundMembers } from '../http/validation.ts'
 import { CommandStateSchema } from '../schemas/command.ts'
@@ -34,10 +35,23 @@ const ERRORS_MAX = 100
 
 const TaskParams = Type.Object({ id: TaskIdSchema })
 
-type TaskService = Pick<Tasks, 'create' | 'commandProblems' | 'sight' | 'get' | 'list' | 'devices' | 'cancel' | 'retry'>
+type TaskService = Pick<
+  Tasks,
+  'create' | 'check' | 'commandProblems' | 'sight' | 'get' | 'list' | 'devices' | 'cancel' | 'retry'
+>
 
-export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] {
+export interface TaskRouteOptions {
+  readonly tasks: TaskService
+  /** Of commands that one person may not give alone; without it each may give all. */
+  readonly approvals?: Asking | undefined
+}
+
+export function taskRoutes({ tasks, approvals }: TaskRouteOptions): Route[] {
   const tag = 'tasks'
+  const toRetry = async (id: string) => {
+    const [task, sight] = [await tasks.get(id), await tasks.sight(id)]
+    return task && sight && { commandType: task.commandType, siteIds: sight.siteIds }
+  }
   return [
     defineRoute(
       {
@@ -83,7 +97,7 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         description:
           'The task is told on the topic task.requested, and every device has one response on orchestrator.responses in the ' +
           'end. Devices whose gateway is away wait until the task expires. With an Idempotency-Key a repeated request never ' +
-          'makes a second task.',
+          'makes a second task. A command type that the setting approvals.commandTypes names waits for a second person.',
         permission: { role: 'operator', scope: 'site' },
         sites: 'listed',
         body: NewTaskSchema,
@@ -93,16 +107,21 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
           return [...given, ...doerProblems(caller, requested_by, '/requested_by')]
         },
         idempotent: true,
-        responses: { 202: { description: 'The task, which begins', schema: TaskSchema } },
+        responses: { 202: orWaits('The task, which begins', TaskSchema) },
         problems: ['UNAVAILABLE'],
       },
       async ({ body, remember, caller }) => {
         const request = { ...toNewTask(body), requestedBy: doerOf(caller, body.requested_by, '/requested_by') }
         const also: WithTask = async (stored, transaction) => await remember?.(accepted(stored), transaction)
-        const task = await tasks.create(request, also, operates(caller)).catch((error: unknown) => {
+        const refuse = (error: unknown): never => {
           throw error instanceof TaskRefusedError ? refused(error) : notAllowed(error)
-        })
-        return accepted(task)
+        }
+        if (approvals?.needed(request.commandType)) {
+          const siteIds = await tasks.check(request, operates(caller)).catch(refuse)
+          const { commandType, requestedBy } = request
+          return await askApproval(approvals, { kind: 'task', commandType, request, siteIds, requestedBy }, remember)
+        }
+        return accepted(await tasks.create(request, also, operates(caller)).catch(refuse))
       },
     ),
     defineRoute(
@@ -178,10 +197,15 @@ export function taskRoutes({ tasks }: { readonly tasks: TaskService }): Route[] 
         body: TaskRetrySchema,
         bodyOptional: true,
         idempotent: true,
-        responses: { 202: { description: 'The task, which begins again', schema: TaskSchema } },
+        responses: { 202: orWaits('The task, which begins again', TaskSchema) },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
       async ({ params: { id }, remember, caller }) => {
+        const { commandType, siteIds } = found(await toRetry(id), id)
+        if (approvals?.needed(commandType)) {
+          const wanted = { kind: 'task-retry', commandType, request: { taskId: id }, siteIds } as const
+          return await askApproval(approvals, { ...wanted, requestedBy: caller.id }, remember)
+        }
         const also: WithTask = async (stored, transaction) => await remember?.(accepted(stored), transaction)
         const task = await tasks.retry(id, also, operates(caller)).catch(explainConflict)
         return accepted(found(task, id))

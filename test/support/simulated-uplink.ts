@@ -14,12 +14,11 @@ import {
   type SessionRules,
   type SessionState,
 } from '../../edge/uplink/session-state.ts'
-import type { SessionResponse } from '../../proto/generated/busbar/edge/v1/uplink.ts'
-import { Lane as WireLane } from '../../proto/generated/busbar/edge/v1/uplink.ts'
-import type { Lane, SequenceRange } from '../../shared/lanes.ts'
-import { LANES } from '../../shared/lanes.ts'
+import { type SessionResponse, Lane as WireLane } from '../../proto/generated/busbar/edge/v1/uplink.ts'
+import { LANES, type Lane, type SequenceRange } from '../../shared/lanes.ts'
 import { addRange, containsRange, missingFrom } from '../../shared/sequence-ranges.ts'
 import { seededRandom } from './seeded-random.ts'
+import { SimulatedCertificates } from './simulated-certificates.ts'
 import { SimulatedCommands } from './simulated-commands.ts'
 import { gapInsteadOf, itemsAfter, plainBlock } from './spool-items.ts'
 
@@ -54,6 +53,7 @@ export class SimulatedUplink {
   taken: SpoolItem[] = []
   readonly received: Record<Lane, SequenceRange[]> = { priority: [], telemetry: [] }
   readonly commands = new SimulatedCommands()
+  readonly certificates = new SimulatedCertificates()
   /** Whether the machine believes it has a stream: between the dial and the end. */
   linked = false
   welcomed = false
@@ -223,6 +223,7 @@ export class SimulatedUplink {
 
   private execute(effect: SessionEffect): void {
     this.effectsSeen.push(effect.kind)
+    this.certificates.note(effect)
     switch (effect.kind) {
       case 'dial':
         if (this.linked) throw new Error('dialled twice')

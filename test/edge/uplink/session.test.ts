@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { StoredBlock } from '../../../edge/spool/item.ts'
 import { nextTickAt } from '../../../edge/uplink/session-state.ts'
 import { LANES, type Lane } from '../../../shared/lanes.ts'
+import { CERTIFICATE_ANSWER } from '../../support/simulated-certificates.ts'
 import { SimulatedUplink } from '../../support/simulated-uplink.ts'
 import { gapInsteadOf } from '../../support/spool-items.ts'
 
@@ -108,6 +109,14 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 1,
     arbitrary: fc.constantFrom<Step>(
+      (u) => void u.input({ kind: 'credentialsChanged' }),
+      (u) => void u.input({ kind: 'certificateWanted', csrDer: Buffer.from('csr') }),
+      (u) => u.message(CERTIFICATE_ANSWER),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom<Step>(
       (u) =>
         u.message({
           $case: 'ack',
@@ -179,6 +188,7 @@ describe('under any schedule', () => {
         for (let i = 0; i < 3 && uplink.state.name !== 'stopped'; i++) uplink.advance(uplink.rules.stopTimeoutMs)
         expect(uplink.state.name).toBe('stopped')
         expect(nextTickAt(uplink.state, uplink.rules)).toBeNull()
+        expect(uplink.certificates.underWay).toBe(false)
       }),
       { numRuns: 200 },
     )

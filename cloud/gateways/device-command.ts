@@ -51,6 +51,8 @@ export type ChangeListener = (changes: readonly CommandChange[], transaction: Tr
 /** What a gateway's record says of a command: the device's answer, or a fact of the gateway itself. */
 export interface CommandReport {
   readonly commandId: string
+  /** Whose record it is; only of what was on its way by this gateway it is believed. */
+  readonly gatewayId: string
   /** The device on whose topic it came; only its own commands are believed. */
   readonly siteId: number
   readonly serialNumber: string

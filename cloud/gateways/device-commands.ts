@@ -75,7 +75,8 @@ export class DeviceCommands {
 
   /**
    * Takes reports in, in the caller's transaction; idempotent. Never rejects for what a report says: one for a command that
-   * nobody knows, or of another device, is put into the outbox for orchestrator.responses-dlt.
+   * nobody knows, of another device, or from a gateway that was not given the command, is put into the outbox for
+   * orchestrator.responses-dlt.
    */
   async record(reports: readonly CommandReport[], transaction: Transaction<Database>): Promise<void> {
     const nowMs = Math.round(this.clock.wallMs())
@@ -88,8 +89,9 @@ export class DeviceCommands {
         const own: CommandReport[] = []
         for (const report of byCommand.get(row.command_id) ?? []) {
           unknown.delete(report)
-          if (report.siteId === row.site_id && report.serialNumber === row.serial_number) own.push(report)
-          else letters.push(...lettersOf(report, 'OTHER_DEVICE', nowMs))
+          const doubt = doubtOf(report, row)
+          if (doubt === null) own.push(report)
+          else letters.push(...lettersOf(report, doubt, nowMs))
         }
         return reported(row, own, nowMs)
       },
@@ -155,12 +157,24 @@ function mayBeOurs({ commandId }: CommandReport): boolean {
   return commandId.length <= COMMAND_ID_CHARS_MAX && !commandId.includes('\0')
 }
 
-function lettersOf(report: CommandReport, code: 'NO_COMMAND' | 'OTHER_DEVICE', atMs: number): OutboxRecord[] {
-  const { siteId, serialNumber, value, headers } = report
-  const message =
-    code === 'NO_COMMAND'
-      ? 'no command has this id, or it ended so long ago that it is not kept any more'
-      : `the command is not one of device ${serialNumber} of site ${siteId}, which answered`
+type Doubt = 'OTHER_DEVICE' | 'OTHER_GATEWAY'
+
+/**
+ * Why a report says nothing of this command. One that no gateway was given may have been before the database was restored from a
+ * backup, so then anyone counts who may speak for the device.
+ */
+function doubtOf(report: CommandReport, row: CommandRow): Doubt | null {
+  if (report.siteId !== row.site_id || report.serialNumber !== row.serial_number) return 'OTHER_DEVICE'
+  return row.session_id === null || row.gateway_id === report.gatewayId ? null : 'OTHER_GATEWAY'
+}
+
+function lettersOf(report: CommandReport, code: Doubt | 'NO_COMMAND', atMs: number): OutboxRecord[] {
+  const { gatewayId, siteId, serialNumber, value, headers } = report
+  const message = {
+    NO_COMMAND: 'no command has this id, or it ended so long ago that it is not kept any more',
+    OTHER_DEVICE: `the command is not one of device ${serialNumber} of site ${siteId}, which answered`,
+    OTHER_GATEWAY: `the command was given to another gateway than ${gatewayId}, which tells of it`,
+  }[code]
   const letters = deadLettersOf(
     { topic: ORCHESTRATOR_RESPONSES, key: serialNumber, value, headers },
     { source: 'ingest', code, message, retryCount: 0, atMs },

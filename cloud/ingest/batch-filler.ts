@@ -11,6 +11,7 @@ import { openBlock } from './block-body.ts'
 import type { IngestCounters } from './counters.ts'
 import type { Received } from './cursors.ts'
 import { DeviceLookup, type DeviceRegistry, type Source } from './device-lookup.ts'
+import type { AllowedSites } from './identity-guard.ts'
 import { isRejection } from './json-object.ts'
 import { RecordSorter } from './record-sorter.ts'
 
@@ -20,6 +21,10 @@ export interface BatchFillerOptions {
   /** What the cloud had when the gateway was admitted. */
   readonly received: Received
   readonly registry: DeviceRegistry
+  /** That the gateway may speak for. */
+  readonly sites: AllowedSites
+  /** A block has records for another site; told once a block and site. */
+  readonly onForeignSite: (siteId: number) => void
   readonly counters: IngestCounters
   /** How far after its receipt a reading's timestamp may lie. */
   readonly futureToleranceMs: number
@@ -79,6 +84,7 @@ export class BatchFiller {
     const sources = new Map<string, Source>()
     const missing = this.devices.fromMemory(new Set(records.map(({ topic }) => topic)), sources)
     if (missing.length > 0) await this.options.persist(() => this.devices.fromRegistry(missing, sources))
+    for (const siteId of foreignSites(sources)) this.options.onForeignSite(siteId)
     this.sorter.sort(block, records, wanted, sources, batch)
   }
 
@@ -86,4 +92,10 @@ export class BatchFiller {
     this.claimed[lane] = addRange(this.claimed[lane], range)
     batch.cover(lane, range)
   }
+}
+
+function foreignSites(sources: ReadonlyMap<string, Source>): Set<number> {
+  const siteIds = new Set<number>()
+  for (const source of sources.values()) if (source.topic !== null && source.foreign) siteIds.add(source.topic.siteId)
+  return siteIds
 }

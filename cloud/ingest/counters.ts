@@ -25,13 +25,21 @@ export interface IngestStats {
   readonly retries: number
   /** Streams refused or ended by the cloud, by gRPC status name. */
   readonly streamsEnded: Readonly<Record<string, number>>
+  /** Connections that were cut before a gateway was admitted on them, by reason. */
+  readonly strangersDismissed: Readonly<Record<string, number>>
+  /** TLS handshakes that failed, by code. */
+  readonly handshakesFailed: Readonly<Record<string, number>>
   /** Gateways connected now. */
   readonly gateways: number
+  /** Connections on which no gateway is admitted, now. */
+  readonly strangers: number
   /** Credit given out and block data on the way, bytes. */
   readonly reservedBytes: number
   /** Records decoded and not yet published, bytes as estimated. */
   readonly decodedBytes: number
 }
+
+const HANDSHAKE_CODES_MAX = 50
 
 /** The counting half of `IngestStats`. */
 export class IngestCounters {
@@ -48,9 +56,11 @@ export class IngestCounters {
   readonly deadLettered: Record<string, number> = {}
   readonly recordsLost: Record<string, number> = {}
   readonly streamsEnded: Record<string, number> = {}
+  readonly strangersDismissed: Record<string, number> = {}
+  readonly handshakesFailed: Record<string, number> = {}
 
-  snapshot(): Omit<IngestStats, 'gateways' | 'reservedBytes' | 'decodedBytes'> {
-    const { deadLettered, recordsLost, streamsEnded } = this
+  snapshot(): Omit<IngestStats, 'gateways' | 'strangers' | 'reservedBytes' | 'decodedBytes'> {
+    const { deadLettered, recordsLost, streamsEnded, strangersDismissed, handshakesFailed } = this
     return {
       recordsPublished: this.recordsPublished,
       duplicatesDropped: this.duplicatesDropped,
@@ -65,6 +75,8 @@ export class IngestCounters {
       deadLettered: { ...deadLettered },
       recordsLost: { ...recordsLost },
       streamsEnded: { ...streamsEnded },
+      strangersDismissed: { ...strangersDismissed },
+      handshakesFailed: { ...handshakesFailed },
     }
   }
 
@@ -74,6 +86,17 @@ export class IngestCounters {
 
   lost(reason: string, records: number): void {
     this.recordsLost[reason] = (this.recordsLost[reason] ?? 0) + records
+  }
+
+  dismissed(why: string): void {
+    this.strangersDismissed[why] = (this.strangersDismissed[why] ?? 0) + 1
+  }
+
+  /** The codes are the TLS library's, of which strangers cause what they like: there is an end to their number. */
+  handshakeFailed(code: string): void {
+    const isKnown = code in this.handshakesFailed || Object.keys(this.handshakesFailed).length < HANDSHAKE_CODES_MAX
+    const counted = isKnown ? code : 'OTHER'
+    this.handshakesFailed[counted] = (this.handshakesFailed[counted] ?? 0) + 1
   }
 
   ended(statusName: string): void {

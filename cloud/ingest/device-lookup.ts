@@ -3,6 +3,7 @@
 import type { Clock } from '../../shared/clock.ts'
 import { type DeviceTopic, parseDeviceTopic } from '../../shared/mqtt-topics.ts'
 import type { DeviceKey, RegisteredDevice } from '../registry/device.ts'
+import type { AllowedSites } from './identity-guard.ts'
 
 /** What the ingest asks of the registry for devices. */
 export interface DeviceRegistry {
@@ -11,10 +12,13 @@ export interface DeviceRegistry {
   load(gatewayId: string, keys: readonly DeviceKey[]): Promise<(RegisteredDevice | null)[]>
 }
 
-/** A topic and the device behind it; `device` is null when none is registered. */
+/**
+ * A topic and the device behind it; `device` is null when none is registered, and `foreign` set when the gateway may not speak
+ * for its site: then nothing is asked, least of all for a device to be registered there.
+ */
 export type Source =
   | { readonly topic: null }
-  | { readonly topic: DeviceTopic; readonly device: RegisteredDevice | null }
+  | { readonly topic: DeviceTopic; readonly device: RegisteredDevice | null; readonly foreign?: true }
 
 /** Parsed topics kept for a gateway; beyond it all are parsed anew. */
 const TOPICS_MAX = 10_000
@@ -25,6 +29,7 @@ const UNKNOWN_MAX = 1_000
 export class DeviceLookup {
   private readonly gatewayId: string
   private readonly registry: DeviceRegistry
+  private readonly sites: AllowedSites
   private readonly clock: Clock
   private readonly parsed = new Map<string, DeviceTopic | null>()
   private readonly unknownUntil = new Map<string, number>()
@@ -32,10 +37,12 @@ export class DeviceLookup {
   constructor(options: {
     readonly gatewayId: string
     readonly registry: DeviceRegistry
+    readonly sites: AllowedSites
     readonly clock: Clock
   }) {
     this.gatewayId = options.gatewayId
     this.registry = options.registry
+    this.sites = options.sites
     this.clock = options.clock
   }
 
@@ -46,6 +53,10 @@ export class DeviceLookup {
       const parsed = this.parse(topic)
       if (parsed === null) {
         sources.set(topic, { topic: null })
+        continue
+      }
+      if (!this.sites.includes(parsed.siteId)) {
+        sources.set(topic, { topic: parsed, device: null, foreign: true })
         continue
       }
       const device = this.registry.resolve(this.gatewayId, parsed.siteId, parsed.serialNumber)

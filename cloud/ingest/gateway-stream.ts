@@ -20,6 +20,7 @@ import type { CreditAccount } from './credit-pool.ts'
 import type { Received } from './cursors.ts'
 import type { Delivery } from './delivery.ts'
 import type { DeviceRegistry } from './device-lookup.ts'
+import type { AllowedSites } from './identity-guard.ts'
 import { invalidArgument, type Refusal } from './refusal.ts'
 
 export interface GatewayStreamOptions {
@@ -35,6 +36,10 @@ export interface GatewayStreamOptions {
   readonly onFailed: (error: unknown) => void
   readonly delivery: Delivery
   readonly registry: DeviceRegistry
+  /** That the gateway may speak for. */
+  readonly sites: AllowedSites
+  /** A block has records for another site. */
+  readonly onForeignSite: (siteId: number) => void
   /** Memory for decoded records, shared by all gateways. */
   readonly decoded: ByteBudget
   readonly counters: IngestCounters

@@ -1,6 +1,7 @@
 /** The gRPC server that gateways dial: address, certificates, limits of the transport. */
 
-import { isIP } from 'node:net'
+import { isIP, type Socket } from 'node:net'
+import { createSecureContext } from 'node:tls'
 import {
   type Server as GrpcServer,
   type handleBidiStreamingCall,
@@ -19,23 +20,45 @@ import { isLoopback } from '../../shared/loopback.ts'
 
 /** Certificates and keys in PEM. */
 export interface IngestTls {
-  readonly cert: string | Uint8Array
-  readonly key: string | Uint8Array
-  /** What gateways are trusted by; when given, each needs a certificate with its id as the common name. */
-  readonly ca?: string | Uint8Array
+  readonly cert: string
+  readonly key: string
+  /** What gateways are trusted by: each needs a certificate that leads to one of these. */
+  readonly ca: string
 }
 
 export interface ListenerOptions {
   readonly host: string
   /** 0 takes a free one. */
   readonly port: number
+  /** Plain text when absent, which is for loopback only. */
   readonly tls?: IngestTls
-  /** Plain text beyond loopback. */
-  readonly insecure: boolean
+  /** How long a TLS handshake may take. */
+  readonly handshakeTimeoutMs: number
   readonly keepaliveMs: number
   readonly keepaliveTimeoutMs: number
   readonly onSession: handleBidiStreamingCall<SessionRequest, SessionResponse>
+  /** Before anything is known of it. */
+  readonly onConnection: (socket: Socket) => void
+  /** A handshake failed. @param code of the TLS library, such as CERT_SIGNATURE_FAILURE. */
+  readonly onHandshakeFailed: (code: string, address: string) => void
 }
+
+export interface Listening {
+  readonly server: GrpcServer
+  readonly port: number
+  /** New connections get this certificate. @throws BusbarError INGEST_TLS_INVALID; the old one stays then. */
+  replaceTls(tls: IngestTls): void
+}
+
+/** What TLS 1.2 may use: forward secrecy and authenticated encryption. TLS 1.3 has nothing else. */
+const TLS12_CIPHERS = [
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+].join(':')
 
 /** A message that cannot be decoded becomes an empty one, which is refused by name, instead of an internal error. */
 const SERVICE = {
@@ -52,14 +75,12 @@ const SERVICE = {
 }
 
 /**
- * A server that listens, and the port it has.
+ * A server that listens.
  * @throws BusbarError INGEST_INSECURE, INGEST_TLS_INVALID, INGEST_LISTEN_FAILED
  */
-export async function listen(
-  options: ListenerOptions,
-): Promise<{ readonly server: GrpcServer; readonly port: number }> {
+export async function listen(options: ListenerOptions): Promise<Listening> {
   const { host, port } = options
-  const credentials = credentialsOf(options)
+  const tls = tlsOf(options)
   const serverOptions: ServerOptions = {
     'grpc.max_receive_message_length': GRPC_MESSAGE_BYTES_MAX,
     'grpc.max_send_message_length': GRPC_MESSAGE_BYTES_MAX,
@@ -72,9 +93,15 @@ export async function listen(
   const server = new Server(serverOptions)
   server.addService(SERVICE, { session: options.onSession })
   const address = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
+  const boundPort = await bind(server, address, tls ?? ServerCredentials.createInsecure())
+  watchConnections(server, options)
+  return { server, port: boundPort, replaceTls: (next) => tls?.replace(next) }
+}
+
+function bind(server: GrpcServer, address: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, boundPort) => {
-      if (error === null) return resolve({ server, port: boundPort })
+      if (error === null) return resolve(boundPort)
       const hint = `Stop what else listens on ${address}, or set ingest.host and ingest.port.`
       reject(
         new BusbarError(`the ingest cannot listen on ${address}: ${messageOf(error)}`, {
@@ -87,23 +114,44 @@ export async function listen(
   })
 }
 
-function credentialsOf({ host, tls, insecure }: ListenerOptions): ServerCredentials {
-  if (tls === undefined) {
-    if (!insecure && !isLoopback(host)) {
-      throw new BusbarError(`the ingest would listen on ${host} without TLS`, {
-        code: 'INGEST_INSECURE',
-        hint: 'Set ingest.tls, listen on 127.0.0.1, or set ingest.insecure on a network that you trust.',
-      })
-    }
-    return ServerCredentials.createInsecure()
+/** The library tells of streams only: what happens before there is one is seen at the HTTP/2 servers that it made. */
+function watchConnections(server: GrpcServer, { onConnection, onHandshakeFailed }: ListenerOptions): void {
+  for (const http2Server of server['http2Servers'].keys()) {
+    http2Server.on('connection', onConnection)
+    http2Server.on('tlsClientError', (error: Error & { code?: string }, socket: Socket) => {
+      onHandshakeFailed(error.code ?? 'UNKNOWN', socket.remoteAddress ?? 'unknown')
+      socket.destroy()
+    })
   }
+}
+
+/** mTLS that nothing below TLS 1.2 gets through, and whose certificate can be replaced while it listens. */
+class MutualTls extends ServerCredentials {
+  constructor(tls: IngestTls, handshakeTimeoutMs: number) {
+    const rules = {
+      requestCert: true,
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.2',
+      ciphers: TLS12_CIPHERS,
+    } as const
+    super({ ...rules, handshakeTimeout: handshakeTimeoutMs }, contextOf(tls))
+  }
+
+  replace(tls: IngestTls): void {
+    this.updateSecureContextOptions(contextOf(tls))
+  }
+
+  override _equals(other: ServerCredentials): boolean {
+    return this === other
+  }
+}
+
+function contextOf({ cert, key, ca }: IngestTls) {
+  const context = { cert, key, ca }
   try {
-    const pair = {
-      private_key: Buffer.from(tls.key),
-      cert_chain: Buffer.from(tls.cert),
-    }
-    const ca = tls.ca === undefined ? null : Buffer.from(tls.ca)
-    return ServerCredentials.createSsl(ca, [pair], ca !== null)
+    // A server would take what is wrong and fail each handshake.
+    createSecureContext(context)
+    return context
   } catch (cause) {
     throw new BusbarError('the certificates of the ingest cannot be used', {
       code: 'INGEST_TLS_INVALID',
@@ -111,4 +159,13 @@ function credentialsOf({ host, tls, insecure }: ListenerOptions): ServerCredenti
       cause,
     })
   }
+}
+
+function tlsOf({ host, tls, handshakeTimeoutMs }: ListenerOptions): MutualTls | null {
+  if (tls !== undefined) return new MutualTls(tls, handshakeTimeoutMs)
+  if (isLoopback(host)) return null
+  throw new BusbarError(`the ingest would listen on ${host} without TLS`, {
+    code: 'INGEST_INSECURE',
+    hint: 'Without TLS it may listen on loopback only: set ingest.insecure to false, or ingest.host to 127.0.0.1.',
+  })
 }

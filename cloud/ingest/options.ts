@@ -7,16 +7,14 @@ import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { DeviceCommands, Gateways } from '../gateways/gateways.ts'
 import type { Registry } from '../registry/registry.ts'
-import type { IngestTls } from './listener.ts'
+import type { IngestSecurity } from './identity-guard.ts'
 
 export interface IngestOptions {
   readonly host: string
   /** 0 takes a free one. */
   readonly port: number
-  /** Plain text when absent. */
-  readonly tls?: IngestTls
-  /** Plain text beyond loopback. Default false. */
-  readonly insecure?: boolean
+  /** TLS, and who is whom by certificate. Absent: plain text on loopback, where every gateway is taken at its word. */
+  readonly security?: IngestSecurity
   readonly bus: Pick<Bus, 'publish'>
   readonly database: DatabaseHandle
   readonly registry: Registry
@@ -31,9 +29,11 @@ export interface IngestOptions {
   readonly decodedBytesMax?: number
   /** Default 10,000. */
   readonly gatewaysMax?: number
+  /** Connections on which no gateway is admitted; beyond it the oldest is cut. Default 1,000. */
+  readonly strangersMax?: number
   /** How far in the future a reading's timestamp may lie. Default 300,000. */
   readonly futureToleranceMs?: number
-  /** Default 10,000. */
+  /** How long a handshake may take, and a connection be without a gateway on it. Default 10,000. */
   readonly helloTimeoutMs?: number
   /** Default 10,000 and 20,000: over a slow link an answer waits behind the data on its way. */
   readonly keepaliveMs?: number

@@ -35,6 +35,11 @@ const UNKNOWN_DEVICE: Rejection = {
   message: 'the device is not registered; register it over the API or set registry.autoRegister, then replay',
 }
 
+const SITE_NOT_ALLOWED: Rejection = {
+  code: 'SITE_NOT_ALLOWED',
+  message: 'its gateway may not speak for this site; give it the site with `busbar-cloud gateway sites`, then replay',
+}
+
 export class RecordSorter {
   private readonly options: SorterOptions
   private readonly iso = isoFormatter()
@@ -95,8 +100,11 @@ export class RecordSorter {
       return
     }
     const { serialNumber } = topic
+    const isForeign = source.foreign === true
+    if (isForeign) headers['mqttTopic'] = mqttTopic
     if (topic.channel === 'commands' || topic.channel === 'responses') {
-      this.sortReport(topic, payload, receivedAtMs, headers, batch)
+      if (isForeign) this.giveUp(ORCHESTRATOR_RESPONSES, serialNumber, payload, SITE_NOT_ALLOWED, headers, batch)
+      else this.sortReport(topic, payload, receivedAtMs, headers, batch)
       return
     }
     const isTelemetry = topic.channel === 'telemetry'
@@ -106,7 +114,7 @@ export class RecordSorter {
       this.giveUp(isTelemetry ? DEVICE_TELEMETRY : DEVICE_STATUS, serialNumber, payload, reason, headers, batch)
     }
     if (source.device === null) {
-      refuse(UNKNOWN_DEVICE)
+      refuse(isForeign ? SITE_NOT_ALLOWED : UNKNOWN_DEVICE)
       return
     }
     const { futureToleranceMs } = this.options
@@ -143,7 +151,10 @@ export class RecordSorter {
   ): void {
     const reported = channel === 'commands' ? readCommandFact(value) : readResponse(value)
     if (isRejection(reported)) this.giveUp(ORCHESTRATOR_RESPONSES, serialNumber, value, reported, headers, batch)
-    else batch.reports.push({ ...reported, siteId, serialNumber, receivedAtMs, value, headers })
+    else {
+      const { gatewayId } = this.options
+      batch.reports.push({ ...reported, gatewayId, siteId, serialNumber, receivedAtMs, value, headers })
+    }
   }
 
   private giveUp(

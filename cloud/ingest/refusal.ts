@@ -2,6 +2,7 @@
 
 import { status } from '@grpc/grpc-js'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { type CertificateRefusalCode, CertificateRefusedError } from '../authority/authority.ts'
 
 export interface Refusal {
   readonly code: status
@@ -12,11 +13,17 @@ export function invalidArgument(details: string): Refusal {
   return { code: status.INVALID_ARGUMENT, details }
 }
 
+/** Known for who it is, and not let in for that. */
+const FORBIDDEN: readonly CertificateRefusalCode[] = ['CERTIFICATE_OF_ANOTHER', 'GATEWAY_WITHOUT_SITES']
+
 /** What the gateway is told of something that was thrown. */
 export function refusalOf(error: unknown): Refusal {
   if (error instanceof RefusalError) return error.refusal
   if (!(error instanceof BusbarError)) return { code: status.INTERNAL, details: messageOf(error) }
   const details = error.hint === undefined ? error.message : `${error.message}: ${error.hint}`
+  if (error instanceof CertificateRefusedError) {
+    return { code: FORBIDDEN.includes(error.code) ? status.PERMISSION_DENIED : status.UNAUTHENTICATED, details }
+  }
   if (error.code === 'GATEWAY_NOT_REGISTERED') return { code: status.PERMISSION_DENIED, details }
   return {
     code: error.retryable ? status.UNAVAILABLE : status.INTERNAL,

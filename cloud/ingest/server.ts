@@ -3,7 +3,7 @@
  * is durable on the bus and its cursor in the database; what a gateway sends twice is dropped by its sequence.
  */
 
-import { type Server, status } from '@grpc/grpc-js'
+import { status } from '@grpc/grpc-js'
 import type { CommandReceipts, Hello } from '../../proto/generated/busbar/edge/v1/uplink.ts'
 import { sleep } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
@@ -16,10 +16,12 @@ import { CreditPool } from './credit-pool.ts'
 import { CursorStore } from './cursors.ts'
 import { Delivery } from './delivery.ts'
 import { GatewayDownlink } from './downlink.ts'
+import { Entrance } from './entrance.ts'
 import { GatewayStream } from './gateway-stream.ts'
-import { listen } from './listener.ts'
+import { IdentityGuard, STOPPING } from './identity-guard.ts'
 import type { IngestOptions } from './options.ts'
 import { type Refusal, RefusalError, refusalOf } from './refusal.ts'
+import { addressOf } from './strangers.ts'
 import { type ServerCall, UplinkCall } from './uplink-call.ts'
 import { needsStrictOrder, settled, welcomeMessage } from './welcome.ts'
 
@@ -39,15 +41,18 @@ export class Ingest implements Part {
   private readonly decoded: ByteBudget
   private readonly cursors: CursorStore
   private readonly delivery: Delivery
+  private readonly guard: IdentityGuard
+  private readonly entrance: Entrance
   private readonly calls = new Set<UplinkCall>()
   /** The one call of each gateway that counts. */
   private readonly current = new Map<string, UplinkCall>()
   /** The uplink session of each call that was admitted. */
   private readonly sessions = new Map<UplinkCall, { readonly id: string; readonly downlink: GatewayDownlink }>()
+  /** Calls that had their Welcome. */
+  private readonly admitted = new Set<UplinkCall>()
   private readonly farewells = new Set<Promise<void>>()
   private starting: Promise<void> | null = null
   private stopping: Promise<void> | null = null
-  private listening: { readonly server: Server; readonly port: number } | null = null
 
   constructor(options: IngestOptions) {
     this.options = options
@@ -60,6 +65,8 @@ export class Ingest implements Part {
     })
     this.decoded = new ByteBudget(options.decodedBytesMax ?? 64 * 1024 * 1024)
     this.cursors = new CursorStore({ database, registry, commands, clock })
+    this.guard = new IdentityGuard({ security: options.security ?? null, clock, log })
+    this.entrance = new Entrance({ ...options, counters: this.counters, onSession: (call) => this.take(call) })
     this.delivery = new Delivery({
       bus,
       cursors: this.cursors,
@@ -85,7 +92,7 @@ export class Ingest implements Part {
 
   /** Port that it listens on; null before `start`. */
   get port(): number | null {
-    return this.listening?.port ?? null
+    return this.entrance.port
   }
 
   /** Counts since the start and sizes at this moment, without I/O. */
@@ -93,43 +100,32 @@ export class Ingest implements Part {
     return {
       ...this.counters.snapshot(),
       gateways: this.current.size,
+      strangers: this.entrance.strangers.count,
       reservedBytes: this.credits.reservedBytes,
       decodedBytes: this.decoded.usedBytes,
     }
   }
 
   private async open(): Promise<void> {
-    const { host, port, tls, insecure = false, keepaliveMs = 10_000, keepaliveTimeoutMs = 20_000, log } = this.options
-    this.listening = await listen({
-      host,
-      port,
-      insecure,
-      keepaliveMs,
-      keepaliveTimeoutMs,
-      onSession: (call) => this.take(call),
-      ...(tls === undefined ? {} : { tls }),
-    })
-    log.info({ host, port: this.listening.port, tls: tls !== undefined }, 'ingest listens')
+    await this.entrance.open()
+    this.guard.start()
   }
 
   private async close(deadline: AbortSignal): Promise<void> {
     await this.starting?.catch(() => undefined)
     const { clock } = this.options
-    const refusal: Refusal = {
-      code: status.UNAVAILABLE,
-      details: 'the cloud is stopping',
-    }
-    const drained = Promise.all([...this.calls].map((call) => call.drain(refusal)))
+    await Promise.race([this.guard.stop(), aborted(deadline)])
+    const drained = Promise.all([...this.calls].map((call) => call.drain(STOPPING)))
     await Promise.race([drained, aborted(deadline)])
-    for (const call of this.calls) call.end(refusal)
+    for (const call of this.calls) call.end(STOPPING)
     // Statuses get a moment to leave; tryShutdown would wait for ever for a client that holds its stream open.
     if (!deadline.aborted) await sleep(clock, FAREWELL_MS, deadline)
-    this.listening?.server.forceShutdown()
+    this.entrance.shut()
     await Promise.race([Promise.all(this.farewells), aborted(deadline)])
   }
 
   private take(call: ServerCall): void {
-    const { clock, helloTimeoutMs = 10_000, gatewaysMax = 10_000, gateways } = this.options
+    const { clock, helloTimeoutMs = 10_000, gateways } = this.options
     const uplinkCall = new UplinkCall({
       call,
       helloTimeoutMs,
@@ -140,27 +136,25 @@ export class Ingest implements Part {
         gateways.seen(gatewayId)
       },
       onReceipts: (receipts, from) => this.receipted(receipts, from),
+      onCertificateRequest: (csrDer, from) => void this.renew(csrDer, from),
       onEnded: (ended, refusal) => this.ended(ended, refusal),
     })
     this.calls.add(uplinkCall)
-    if (this.stopping !== null)
-      uplinkCall.end({
-        code: status.UNAVAILABLE,
-        details: 'the cloud is stopping',
-      })
-    else if (this.calls.size > gatewaysMax) {
-      uplinkCall.end({
-        code: status.RESOURCE_EXHAUSTED,
-        details: `ingest.gatewaysMax (${gatewaysMax}) are connected`,
-      })
-    }
+    if (this.stopping !== null) uplinkCall.end(STOPPING)
   }
 
   private async admit(hello: Hello, grpcCall: ServerCall, call: UplinkCall): Promise<GatewayStream> {
     const { gatewayId, epoch, softwareVersion, bootId } = hello
-    const { clock, gateways, random, log, tls } = this.options
-    if (tls?.ca !== undefined) requireCommonName(grpcCall, gatewayId)
+    const { clock, gateways, random, log, gatewaysMax = 10_000, security } = this.options
+    // Before anything else: nobody ends the stream of a gateway by saying its name.
+    const dialling = { certificate: certificateOf(grpcCall), claimedId: gatewayId, address: addressOf(call.peer) }
+    const sites = await this.guard.admit(call, dialling)
+    this.requireGoing(call)
     const older = this.current.get(gatewayId)
+    if (older === undefined && this.current.size >= gatewaysMax) {
+      const details = `ingest.gatewaysMax (${gatewaysMax}) are connected`
+      throw new RefusalError({ code: status.RESOURCE_EXHAUSTED, details })
+    }
     this.current.set(gatewayId, call)
     if (older !== undefined) {
       // A gateway that dials again has most likely lost the older connection without the cloud noticing.
@@ -203,6 +197,11 @@ export class Ingest implements Part {
       },
       delivery: this.delivery,
       registry,
+      sites,
+      onForeignSite: (siteId) => {
+        const detail = `it sent records of site ${siteId}, for which it may not speak`
+        security?.events.note({ kind: 'site-foreign', subject: gatewayId, detail, address: addressOf(call.peer) })
+      },
       decoded: this.decoded,
       counters: this.counters,
       futureToleranceMs,
@@ -212,6 +211,8 @@ export class Ingest implements Part {
     stream.start()
     const strictOrder = needsStrictOrder(received)
     log.info({ gatewayId, epoch, softwareVersion, clockOffsetMs, strictOrder }, 'gateway connected')
+    this.entrance.strangers.admitted(call.peer)
+    this.admitted.add(call)
     call.send(welcomeMessage(received, credit.available, Math.round(clock.wallMs())))
     // The Welcome is on its way, so commands may follow.
     gateways.opened(gatewayId, sessionId, downlink)
@@ -226,6 +227,17 @@ export class Ingest implements Part {
     this.options.gateways.receipted(call.gatewayId, session.id, answered)
   }
 
+  private async renew(csrDer: Uint8Array, call: UplinkCall): Promise<void> {
+    call.send({ message: { $case: 'certificateAnswer', value: await this.guard.renew(call, csrDer) } })
+  }
+
+  /** @throws RefusalError when the call ended while it was looked at; nobody hears it. */
+  private requireGoing(call: UplinkCall): void {
+    if (this.calls.has(call)) return
+    this.guard.left(call)
+    throw new RefusalError({ code: status.CANCELLED, details: 'the call has ended' })
+  }
+
   /** @throws RefusalError when the call ended or was replaced meanwhile. */
   private requireCurrent(gatewayId: string, call: UplinkCall): void {
     if (this.current.get(gatewayId) === call && this.calls.has(call)) return
@@ -238,6 +250,8 @@ export class Ingest implements Part {
   private ended(call: UplinkCall, refusal: Refusal | null): void {
     const { log } = this.options
     this.calls.delete(call)
+    this.guard.left(call)
+    if (this.admitted.delete(call)) this.entrance.strangers.left(call.peer)
     const name = refusal === null ? 'OK' : (status[refusal.code] ?? String(refusal.code))
     this.counters.ended(name)
     const gatewayId = call.gatewayId
@@ -264,12 +278,7 @@ export class Ingest implements Part {
   }
 }
 
-function requireCommonName(call: ServerCall, gatewayId: string): void {
-  const certificate = call.getAuthContext().sslPeerCertificate
-  const commonName = certificate?.subject?.CN
-  if (commonName === gatewayId) return
-  throw new RefusalError({
-    code: status.PERMISSION_DENIED,
-    details: `hello.gateway_id is ${gatewayId} but the certificate is for ${String(commonName)}: use the gateway's own`,
-  })
+/** As the handshake verified it. */
+function certificateOf(call: ServerCall): Uint8Array | null {
+  return call.getAuthContext().sslPeerCertificate?.raw ?? null
 }

@@ -25,6 +25,7 @@ export interface UplinkCallOptions {
   readonly admit: (hello: Hello, call: UplinkCall) => Promise<GatewayStream>
   readonly onBacklog: (gatewayId: string, backlog: { records: number; bytes: number; oldestMs: number | null }) => void
   readonly onReceipts: (receipts: CommandReceipts, call: UplinkCall) => void
+  readonly onCertificateRequest: (csrDer: Uint8Array, call: UplinkCall) => void
   readonly onEnded: (call: UplinkCall, refusal: Refusal | null) => void
 }
 
@@ -39,6 +40,8 @@ type CallState =
   | { readonly name: 'ended' }
 
 export class UplinkCall {
+  /** Where it comes from, as `address:port`. */
+  readonly peer: string
   private readonly options: UplinkCallOptions
   private state: CallState = { name: 'awaitingHello' }
   private readonly helloTimer: Timer
@@ -50,6 +53,7 @@ export class UplinkCall {
   constructor(options: UplinkCallOptions) {
     this.options = options
     const { call, clock, helloTimeoutMs } = options
+    this.peer = call.getPeer()
     this.helloTimer = clock.after(helloTimeoutMs, () =>
       this.end({
         code: status.DEADLINE_EXCEEDED,
@@ -148,6 +152,9 @@ export class UplinkCall {
         else this.refuse(checked.problem)
         break
       }
+      case 'certificateRequest':
+        this.options.onCertificateRequest(message.value.csrDer, this)
+        break
       case 'hello':
         this.refuse('hello may be sent only once')
         break

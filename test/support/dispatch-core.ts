@@ -219,6 +219,7 @@ export function report(
   const { deviceId = 1, ...given } = changes
   return {
     commandId,
+    gatewayId: 'g1',
     siteId: SITE,
     serialNumber: `m${deviceId}`,
     state,

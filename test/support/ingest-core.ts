@@ -2,12 +2,14 @@
 
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
+import { createGatewayTrust, type GatewayTrust, type GatewayTrustOptions } from '../../cloud/authority/authority.ts'
 import type { Bus } from '../../cloud/bus/bus.ts'
 import { catalogue } from '../../cloud/bus/catalogue.ts'
 import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
 import { Outbox } from '../../cloud/bus/outbox.ts'
 import { openDatabase } from '../../cloud/database/database.ts'
 import { DeviceCommands, Gateways } from '../../cloud/gateways/gateways.ts'
+import { MasterKey, type SecurityEvent } from '../../cloud/identity/identity.ts'
 import { Ingest, type IngestOptions } from '../../cloud/ingest/server.ts'
 import { Registry, type RegistryOptions } from '../../cloud/registry/registry.ts'
 import { systemClock } from '../../shared/clock.ts'
@@ -17,10 +19,24 @@ import { randomHex, systemRandom } from '../../shared/random.ts'
 export interface IngestCoreOptions {
   readonly dir: string
   readonly port?: number
+  /** Shared with another core; a file in `dir` otherwise. */
+  readonly databaseUrl?: string
   /** Stands in front of the real bus. */
   readonly wrapBus?: (bus: Bus) => Pick<Bus, 'publish'>
   readonly registry?: Partial<RegistryOptions>
   readonly ingest?: Partial<IngestOptions>
+  /** Takes gateways by certificate. */
+  readonly secure?: SecureOptions
+}
+
+export interface SecureOptions extends Partial<Pick<GatewayTrustOptions, 'own' | 'settings' | 'clock'>> {
+  /** Of the ingest itself; without it the authority makes one. */
+  readonly server?: { readonly cert: string; readonly key: string }
+  /** Authorities beside that of the cloud, PEM. */
+  readonly ca?: string
+  /** What gateways may speak for; those that are named are registered. */
+  readonly sites?: Readonly<Record<string, readonly number[]>>
+  readonly recheckMs?: number
 }
 
 export interface IngestCore {
@@ -31,8 +47,16 @@ export interface IngestCore {
   readonly commands: DeviceCommands
   readonly ingest: Ingest
   readonly database: ReturnType<typeof openDatabase>
+  /** Of a core that takes gateways by certificate. */
+  readonly trust: GatewayTrust
+  readonly events: readonly SecurityEvent[]
+  /** A gateway that is new gets these sites too. */
+  giveSites(gatewayId: string, siteIds: readonly number[]): Promise<void>
   stop(): Promise<void>
 }
+
+/** Cores with the same key are cores of one cloud. */
+const MASTER_KEY = new MasterKey([Buffer.alloc(32, 7)], systemRandom)
 
 export async function startIngestCore(options: IngestCoreOptions): Promise<IngestCore> {
   const common = {
@@ -41,7 +65,7 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
     log: silentLogger,
   }
   const database = openDatabase({
-    url: `sqlite:${join(options.dir, 'cloud.db')}`,
+    url: options.databaseUrl ?? `sqlite:${join(options.dir, 'cloud.db')}`,
     ...common,
   })
   const registry = new Registry({
@@ -65,6 +89,36 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
   })
   const outbox = new Outbox({ database, clock: systemClock })
   const commands = new DeviceCommands({ database, outbox, clock: systemClock })
+  const events: SecurityEvent[] = []
+  const { secure } = options
+  const { server, ca, own = null, settings = { gatewayDays: 90, graceDays: 30, tokenHours: 24 } } = secure ?? {}
+  const trust = createGatewayTrust({
+    ...common,
+    ...(secure?.clock === undefined ? {} : { clock: secure.clock }),
+    database,
+    gatewaySites: registry.gatewaySites,
+    masterKey: () => MASTER_KEY,
+    own,
+    ingestFiles: () => ({ ...server, ...(ca === undefined ? {} : { ca }) }),
+    hosts: [],
+    events: { note: (event) => void events.push(event) },
+    settings,
+    attempts: { failuresMax: 5, windowMs: 60_000 },
+    ingestAddress: null,
+  })
+  const { authority, identities, renewals } = trust
+  const security = {
+    tls: () => authority.ingestTls(),
+    identities,
+    renewals,
+    events: { note: (event: SecurityEvent) => void events.push(event) },
+    recheckMs: secure?.recheckMs ?? 2_000,
+  }
+  const giveSites = (gatewayId: string, siteIds: readonly number[]): Promise<void> =>
+    database.transaction(async (transaction) => {
+      await registry.gatewaySites.register(gatewayId, transaction)
+      await registry.gatewaySites.give(gatewayId, siteIds, transaction)
+    })
   const ingest = new Ingest({
     host: '127.0.0.1',
     port: options.port ?? 0,
@@ -74,6 +128,7 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
     gateways,
     commands,
     ...common,
+    ...(secure === undefined ? {} : { security }),
     ...options.ingest,
   })
   await database.start()
@@ -81,6 +136,8 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
   await bus.start()
   await bus.createTopics()
   await gateways.start()
+  if (secure !== undefined) await authority.start()
+  for (const [gatewayId, siteIds] of Object.entries(secure?.sites ?? {})) await giveSites(gatewayId, siteIds)
   await ingest.start()
   return {
     port: ingest.port as number,
@@ -90,6 +147,9 @@ export async function startIngestCore(options: IngestCoreOptions): Promise<Inges
     commands,
     ingest,
     database,
+    trust,
+    events,
+    giveSites,
     async stop() {
       const deadline = AbortSignal.timeout(5_000)
       await ingest.stop(deadline)

@@ -78,6 +78,7 @@ describe('a command', () => {
           [
             {
               commandId: id,
+              gatewayId: 'gw-1',
               siteId: 1,
               serialNumber: 'INV-001',
               state,

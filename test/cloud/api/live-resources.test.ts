@@ -190,7 +190,7 @@ function servicesOn(database: DatabaseHandle) {
     /** What a gateway's record says of a command. */
     report: (commandId: string, serialNumber: string, state: 'DELIVERED' | 'SUCCEEDED') =>
       database.transaction((transaction) => {
-        const report = { commandId, siteId: 1, serialNumber, state, payload: null, reason: null }
+        const report = { commandId, gatewayId: 'gw-1', siteId: 1, serialNumber, state, payload: null, reason: null }
         const record = { receivedAtMs: clock.wallMs(), value: Buffer.from('{}'), headers: {} }
         return deviceCommands.record([{ ...report, ...record }], transaction)
       }),

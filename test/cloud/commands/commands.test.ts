@@ -34,7 +34,7 @@ async function report(
   state: CommandState,
   more: Partial<CommandReport> = {},
 ): Promise<void> {
-  const device = { siteId: 1, serialNumber: 'INV-001' }
+  const device = { gatewayId: 'gw-1', siteId: 1, serialNumber: 'INV-001' }
   const nothing = { payload: null, reason: null, receivedAtMs: 1_000, value: Buffer.from('{}'), headers: {} }
   await database.transaction((transaction) =>
     core.deviceCommands.record([{ commandId, state, ...device, ...nothing, ...more }], transaction),
@@ -293,10 +293,11 @@ await describeOnEveryDatabase('the command service', (databases) => {
       const { database, core, commands } = await open()
       const ids: string[] = []
       for (let i = 0; i < 30; i++) ids.push((await commands.create(REBOOT)).id)
-      const device = { siteId: 1, serialNumber: 'INV-001', receivedAtMs: 1, value: Buffer.from('{}'), headers: {} }
+      const device = { gatewayId: 'gw-1', siteId: 1, serialNumber: 'INV-001', receivedAtMs: 1 }
+      const record = { value: Buffer.from('{}'), headers: {} }
       const reports = ids.map((commandId, i): CommandReport => {
         const state = i % 2 === 0 ? 'SUCCEEDED' : 'FAILED'
-        return { commandId, state, payload: `{"n":${i}}`, reason: null, ...device }
+        return { commandId, state, payload: `{"n":${i}}`, reason: null, ...device, ...record }
       })
       await database.transaction((transaction) => core.deviceCommands.record(reports, transaction))
       for (const [i, id] of ids.entries()) {

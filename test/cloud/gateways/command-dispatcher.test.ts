@@ -434,7 +434,7 @@ await describeOnEveryDatabase('the dispatcher of commands', (underTest) => {
     for (const state of ['DELIVERED', 'SUCCEEDED'] as const) {
       for (let start = 0; start < ids.length; start += 500) {
         const group = ids.slice(start, start + 500)
-        await core.record(...group.map((id, i) => report(id, state, { deviceId: start + i + 1 })))
+        await core.record(...group.map((id, i) => report(id, state, { deviceId: start + i + 1, gatewayId: `g${(start + i) % 10}` })))
       }
     }
     const ended = performance.now()

@@ -33,6 +33,7 @@ function update(gatewayId: string, changes: Partial<CursorUpdate> = {}): CursorU
 function report(commandId: string): CommandReport {
   return {
     commandId,
+    gatewayId: 'gw-1',
     siteId: 1,
     serialNumber: 'INV-1',
     state: 'SUCCEEDED',

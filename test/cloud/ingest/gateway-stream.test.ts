@@ -4,6 +4,7 @@ import { IngestCounters } from '../../../cloud/ingest/counters.ts'
 import { CreditPool } from '../../../cloud/ingest/credit-pool.ts'
 import { Delivery } from '../../../cloud/ingest/delivery.ts'
 import { GatewayStream, type GatewayStreamOptions } from '../../../cloud/ingest/gateway-stream.ts'
+import { ANY_SITE } from '../../../cloud/ingest/identity-guard.ts'
 import type { SessionResponse } from '../../../proto/generated/busbar/edge/v1/uplink.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
@@ -47,6 +48,8 @@ function openStream(changes: Partial<GatewayStreamOptions> & { readonly publish?
       registry: { storedStatuses: () => Promise.resolve(new Map()) },
     }),
     registry: { resolve: () => DEVICE, load: () => Promise.resolve([]) },
+    sites: ANY_SITE,
+    onForeignSite: () => undefined,
     decoded: new ByteBudget(1_000_000),
     futureToleranceMs: 0,
     ...common,

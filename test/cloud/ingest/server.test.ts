@@ -166,6 +166,7 @@ describe('admission', () => {
     const { port } = await core({ ingest: { gatewaysMax: 1 } })
     await rawGateway(port).admitted()
     const second = rawGateway(port)
+    second.hello({ gatewayId: 'gw-2' })
     await until(() => second.ended)
     expect(second.ended).toMatchObject({
       code: status.RESOURCE_EXHAUSTED,
@@ -195,7 +196,7 @@ describe('admission', () => {
     await until(async () => (await registry.gateways.get('gw-1'))?.connected === false)
   })
 
-  test('plain text beyond loopback needs to be asked for', async () => {
+  test('there is no plain text beyond loopback', async () => {
     const { ingest, database, registry, gateways, commands, bus } = await core()
     const { log, clock, random } = (ingest as unknown as { options: ConstructorParameters<typeof Ingest>[0] }).options
     const open = new Ingest({

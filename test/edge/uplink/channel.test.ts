@@ -35,9 +35,13 @@ test.each(['plain text', 'TLS'])(
   'a connection that stands still is told from one that was closed, over %s',
   async (kind) => {
     const authority = kind === 'TLS' ? newAuthority(await tempDir()) : null
-    const tls = authority === null ? undefined : { ca: authority.ca }
-    const ingest = authority === null ? {} : { tls: authority.issue('localhost') }
-    const { port, stop } = await ingestCore({ dir: await tempDir(), ingest })
+    const tls = authority === null ? undefined : { ca: authority.ca, ...authority.issue(HELLO.gatewayId) }
+    const secure = authority && { server: authority.issue('localhost'), own: { certificates: authority.ca } }
+    const sites = { [HELLO.gatewayId]: [1] }
+    const { port, stop } = await ingestCore({
+      dir: await tempDir(),
+      ...(secure === null ? {} : { secure: { ...secure, sites } }),
+    })
     const link = await openLink({ targetPort: port })
     expect(await timedOut(link.port, () => link.freeze(), tls)).toBe(true)
     await link.restore()

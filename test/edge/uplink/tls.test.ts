@@ -26,12 +26,13 @@ describe('over TLS', () => {
     const { ca, issue } = await authority()
     const { port } = await ingestCore({
       dir: await tempDir(),
-      ingest: { tls: issue('localhost') },
+      secure: { server: issue('localhost'), own: { certificates: ca }, sites: { 'gw-1': [1] } },
     })
-    const byName = await uplinkTo(port, { ca })
+    const client = issue('gw-1')
+    const byName = await uplinkTo(port, { ca, ...client })
     await until(() => byName.uplink.stats().ackedRecords === 5)
     await stopUplink(byName.uplink)
-    const byAddress = await uplinkTo(port, { ca, serverName: 'localhost' }, `127.0.0.1:${port}`)
+    const byAddress = await uplinkTo(port, { ca, ...client, serverName: 'localhost' }, `127.0.0.1:${port}`)
     await until(() => byAddress.uplink.stats().ackedRecords === 5)
   })
 
@@ -45,11 +46,11 @@ describe('over TLS', () => {
   })
 
   test('a cloud that is not trusted gets nothing', async () => {
-    const { issue } = await authority()
+    const { ca, issue } = await authority()
     const stranger = await authority('other-ca')
     const { port, ingest } = await ingestCore({
       dir: await tempDir(),
-      ingest: { tls: issue('localhost') },
+      secure: { server: issue('localhost'), own: { certificates: ca } },
     })
     const { uplink } = await uplinkTo(port, { ca: stranger.ca })
     await until(() => uplink.stats().lastErrorCode === 'UPLINK_UNTRUSTED')
@@ -64,7 +65,7 @@ describe('with certificates on both sides', () => {
     const { ca, issue } = await authority()
     const { port } = await ingestCore({
       dir: await tempDir(),
-      ingest: { tls: { ...issue('localhost'), ca } },
+      secure: { server: issue('localhost'), own: { certificates: ca }, sites: { 'gw-1': [1] } },
     })
     const right = await uplinkTo(port, { ca, ...issue('gw-1') })
     await until(() => right.uplink.stats().ackedRecords === 5)
@@ -78,7 +79,7 @@ describe('with certificates on both sides', () => {
     const { ca, issue } = await authority()
     const { port } = await ingestCore({
       dir: await tempDir(),
-      ingest: { tls: { ...issue('localhost'), ca } },
+      secure: { server: issue('localhost'), own: { certificates: ca }, sites: { 'gw-1': [1] } },
     })
     const { uplink, spool } = await uplinkTo(port, { ca })
     await until(() => uplink.stats().lastErrorCode !== null)

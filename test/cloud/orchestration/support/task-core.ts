@@ -240,6 +240,7 @@ export function reportOf(
 ): CommandReport {
   return {
     commandId,
+    gatewayId: 'gw-1',
     ...device,
     state: answer.state,
     payload: answer.payload === undefined ? null : JSON.stringify(answer.payload),

@@ -1,9 +1,13 @@
 import { expect, test } from 'vitest'
 import type { ApiOptions } from '../../../cloud/api/api.ts'
+import type { Grant } from '../../../cloud/identity/identity.ts'
 import { startApiCore } from '../../support/api-core.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { sendJson } from '../../support/json-request.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
+import { TestLogins } from '../../support/test-logins.ts'
+
+const ENGINEER: Grant[] = [{ role: 'engineer', siteId: 'all' }]
 
 async function post(url: string, body: unknown, key: string) {
   const answer = await sendJson(url, 'POST', body, { 'idempotency-key': key })
@@ -25,6 +29,20 @@ await describeOnEveryDatabase('idempotency keys', ({ freshUrl }) => {
     const { url } = await start()
     expect((await post(`${url}/api/v1/sites`, { id: 1 }, 'k1')).status).toBe(201)
     expect((await post(`${url}/api/v1/gateways`, { id: 'gw-1' }, 'k1')).status).toBe(201)
+  })
+
+  test('one key of two callers is two requests', async () => {
+    const logins = new TestLogins()
+    const [ann, bob] = [logins.add('ann', ENGINEER), logins.add('bob', ENGINEER)]
+    const { url, registry } = await start({ authentication: logins })
+    const ask = (token: string, id: number) =>
+      sendJson(`${url}/api/v1/sites`, 'POST', { id }, { 'idempotency-key': 'k1', authorization: `Bearer ${token}` })
+    expect((await ask(ann, 1)).status).toBe(201)
+    // Neither the answer of the other one, nor that the key is in use, is told.
+    expect((await ask(bob, 2)).status).toBe(201)
+    expect((await ask(bob, 2)).status).toBe(201)
+    expect((await ask(ann, 2)).status).toBe(422)
+    expect((await registry.sites.list()).items).toHaveLength(2)
   })
 
   test('another body under the same key is refused', async () => {
@@ -62,7 +80,7 @@ await describeOnEveryDatabase('idempotency keys', ({ freshUrl }) => {
     const { url, database } = await start({ clock, limits: { idempotencyInFlightMaxMs: 60_000 } })
     await database.kysely
       .insertInto('idempotency_keys')
-      .values({ key: 'k1', route: 'POST /api/v1/sites', request_hash: 'x', created_at_ms: clock.wallMs() })
+      .values({ key: 'k1', route: 'POST /api/v1/sites local', request_hash: 'x', created_at_ms: clock.wallMs() })
       .execute()
     expect((await post(`${url}/api/v1/sites`, { id: 1 }, 'k1')).status).toBe(422)
     clock.advance(60_001)

@@ -1,0 +1,111 @@
+/** Two sites with one of everything at each, for tests of who sees and does what where. */
+
+import { createHash } from 'node:crypto'
+import { AlertRules } from '../../cloud/alerts/alerts.ts'
+import type { DatabaseHandle } from '../../cloud/database/database.ts'
+import { Tasks } from '../../cloud/orchestration/orchestration.ts'
+import { systemClock } from '../../shared/clock.ts'
+import { systemRandom } from '../../shared/random.ts'
+import { COMMAND_SETTINGS, commandCore } from './command-core.ts'
+
+export const SITES = [1, 2] as const
+
+export interface Place {
+  readonly siteId: number
+  readonly siteName: string
+  readonly gatewayId: string
+  readonly deviceId: number
+  readonly serialNumber: string
+  readonly commandId: string
+  readonly taskId: string
+  readonly ruleId: string
+  readonly alertId: string
+}
+
+export const T0 = Date.UTC(2026, 0, 1)
+export const DEAD_LETTER = 'device-telemetry-dlt.0.0'
+const TASK_SETTINGS = { devicesMax: 1_000, concurrency: 10, leaseMs: 10_000 }
+
+/** A serial number that each site has beside its own device; `gw-both` is the gateway of those. */
+export const TWIN = 'MTR-TWIN'
+
+export async function seedTwoSites(database: DatabaseHandle): Promise<readonly [Place, Place]> {
+  const { registry, outbox, commands } = commandCore(database)
+  const tools = { clock: systemClock, random: systemRandom }
+  const services = { database, outbox, registry, ...tools }
+  const tasks = new Tasks({ ...services, settings: { ...COMMAND_SETTINGS, ...TASK_SETTINGS } })
+  const notifier = { notify: async () => undefined, nudge: () => undefined }
+  const rules = new AlertRules({ database, registry, notifier, rulesMax: 1_000, ...tools })
+  const places: Place[] = []
+  for (const siteId of SITES) {
+    const name = siteId === 1 ? 'north' : 'south'
+    const [siteName, gatewayId, serialNumber] = [`Site of the ${name}`, `gw-${name}`, `INV-${name}`]
+    await registry.sites.create({ id: siteId, name: siteName })
+    for (const id of [gatewayId, 'gw-both']) await registry.gateways.create({ id }).catch(() => undefined)
+    await registry.load('gw-both', [{ siteId, serialNumber: TWIN }])
+    const [device] = await registry.load(gatewayId, [{ siteId, serialNumber }])
+    const deviceId = device?.deviceId as number
+    const command = await commands.create({ deviceId: serialNumber, name: 'REBOOT' })
+    const choice = { commandType: 'REBOOT', deviceIds: [serialNumber], requestedBy: 'somebody' }
+    const task = await tasks.create(choice)
+    const condition = { field: 'powerKw', comparison: 'GT', threshold: 1 } as const
+    const rule = await rules.create({ name: `Rule of the ${name}`, severity: 'INFO', siteId, ...condition })
+    const place = { siteId, siteName, gatewayId, deviceId, serialNumber, commandId: command.id, taskId: task.taskId }
+    places.push({ ...place, ruleId: rule.id, alertId: `alert-${String(siteId).repeat(24)}` })
+    await seedRows(database, places.at(-1) as Place, JSON.stringify(rule))
+  }
+  return places as unknown as [Place, Place]
+}
+
+async function seedRows({ kysely }: DatabaseHandle, place: Place, rule: string): Promise<void> {
+  const { siteId, deviceId, serialNumber, gatewayId, alertId, ruleId } = place
+  const alert = {
+    ...{ id: alertId, rule_id: ruleId, rule_name: 'Hot', severity: 'INFO', site_id: siteId, device_id: deviceId },
+    ...{ serial_number: serialNumber, state: 'OPEN', past: 0, since_ms: T0, opened_at_ms: T0, value_opened: 2 },
+    ...{ value_worst: 2, created_at_ms: T0, updated_at_ms: T0, rule },
+  }
+  await kysely.insertInto('alerts').values(alert).execute()
+  const latest = { device_id: deviceId, site_id: siteId, serial_number: serialNumber, telemetry: '{}' }
+  await kysely
+    .insertInto('latest_values')
+    .values({ ...latest, event_at_ms: T0, received_at_ms: T0 })
+    .execute()
+  const gap = { gateway_id: gatewayId, epoch: 'e', lane: 'telemetry', first_sequence: 1, record_count: 1, reason: 'x' }
+  await kysely
+    .insertInto('gateway_gaps')
+    .values({ ...gap, at_ms: T0, recorded_at_ms: T0, from_ms: null, to_ms: null })
+    .execute()
+  const outage = { gateway_id: gatewayId, since_ms: T0, noticed_at_ms: T0 + 1, ended_at_ms: T0 + 2 }
+  await kysely.insertInto('gateway_outages').values(outage).execute()
+}
+
+/** Of no site, as all of them are: for engineers over every site. */
+export async function seedDeadLetter({ kysely }: DatabaseHandle): Promise<void> {
+  const nowMs = Math.round(systemClock.wallMs())
+  const letter = {
+    ...{ id: DEAD_LETTER, topic: 'device-telemetry-dlt', partition: 0, record_offset: 0, key: 'INV-north' },
+    ...{ original_topic: 'device-telemetry', source: 'ingest', code: 'NOT_JSON', message: 'why', retry_count: 0 },
+    ...{ failed_at_ms: nowMs, created_at_ms: nowMs, part: 1, parts: 1, set_id: null, replayed_at_ms: null },
+    ...{ replays: 0, claim: null, claimed_until_ms: null, value_bytes: 0, timestamp_ms: nowMs, value: null },
+    envelope: '{"key":"INV-north","headers":{}}',
+  }
+  await kysely.insertInto('dead_letters').values(letter).execute()
+}
+
+/** One that the user was told at site 1; resolves with its id. */
+export async function seedNotification({ kysely }: DatabaseHandle, userId: string): Promise<string> {
+  const id = `ntf-${createHash('sha256').update(userId).digest('hex').slice(0, 24)}`
+  const nowMs = Math.round(systemClock.wallMs())
+  const told = { id, user_id: userId, type: 'TELEMETRY_ALERT', severity: 'INFO', title: 'Hot', content: 'It is hot.' }
+  const more = { related_entity_id: null, site_id: 1, quiet: 0, read_at_ms: null, at_ms: nowMs, created_at_ms: nowMs }
+  await kysely
+    .insertInto('notifications')
+    .values({ ...told, ...more })
+    .execute()
+  return id
+}
+
+/** What says of an answer that it tells of the place. */
+export function marksOf({ siteName, gatewayId, serialNumber, commandId, taskId, ruleId, alertId }: Place): string[] {
+  return [siteName, gatewayId, serialNumber, commandId, taskId, ruleId, alertId]
+}

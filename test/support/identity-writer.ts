@@ -1,0 +1,13 @@
+/** Replaces the identity of a gateway by another, to be killed at it: what was there before, or what comes, must be whole. */
+
+import { readFileSync } from 'node:fs'
+import { type EnrolledIdentity, IdentityFile } from '../../edge/identity/identity-file.ts'
+
+if (import.meta.main) {
+  const [dir = '', next = ''] = process.argv.slice(2)
+  const identity = JSON.parse(readFileSync(next, 'utf8')) as EnrolledIdentity
+  const file = new IdentityFile(dir)
+  file.writePending({ tokenId: 'token', privateKey: identity.privateKey })
+  file.write(identity)
+  process.stdout.write('written\n')
+}

@@ -1,7 +1,9 @@
 import { Writable } from 'node:stream'
 import pino from 'pino'
 import { beforeEach, expect, test } from 'vitest'
+import { OneTimeLinks } from '../../../cloud/identity/one-time-links.ts'
 import { HOUR_MS } from '../../../shared/durations.ts'
+import { systemRandom } from '../../../shared/random.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { CLIENT, type IdentityCore, identityCore } from '../../support/identity-core.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
@@ -62,6 +64,19 @@ await describeOnEveryDatabase('set-up', (databases) => {
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
     for (const outcome of outcomes) if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject(INVALID)
     expect(await one.database.kysely.selectFrom('users').select('id').execute()).toHaveLength(1)
+  })
+
+  test('of transactions on two cores that use one link at once one is told that it was good', async () => {
+    for (let round = 0; round < 5; round++) {
+      const links = [one, other].map(({ database }) => {
+        return new OneTimeLinks({ database, clock, random: systemRandom, lifetimeMs: HOUR_MS })
+      }) as [OneTimeLinks, OneTimeLinks]
+      const { token } = await one.database.transaction((transaction) => links[0].make('password', 'ann', transaction))
+      const uses = [one, other, one, other].map(({ database }, i) =>
+        database.transaction((transaction) => (links[i % 2] as OneTimeLinks).use('password', token, transaction)),
+      )
+      expect((await Promise.all(uses)).filter(Boolean)).toHaveLength(1)
+    }
   })
 
   test('a link that has expired, or that nobody made, is refused', async () => {

@@ -223,7 +223,7 @@ export class Api implements Part {
       },
       origins: this.originRules(),
       arrivalOf: (request) => this.arrivalOf(request),
-      callerOf: (request, anonymous) => callerOfRequest(request, authentication, anonymous),
+      callerOf: (request, { secure }, anonymous) => callerOfRequest(request, secure, authentication, anonymous),
       clock,
       log,
       onAnswer: (method, route, status, durationMs) => {

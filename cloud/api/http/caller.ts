@@ -15,14 +15,18 @@ const OUR_COOKIES = /^(__Host-|__Secure-)?busbar_/
 export const LIVE_PROTOCOL = 'busbar'
 const TOKEN_PROTOCOL = 'bearer.'
 
-/** @throws IdentityError UNAUTHENTICATED */
+/**
+ * @param secure whether the request came over TLS.
+ * @throws IdentityError UNAUTHENTICATED
+ */
 export async function callerOfRequest(
   request: Request,
+  secure: boolean,
   authentication: Authentication,
   anonymous: 'allowed' | 'refused',
 ): Promise<Caller> {
   try {
-    return await authentication.authenticate(credentialOf(request))
+    return await authentication.authenticate(credentialOf(request, secure))
   } catch (error) {
     // A login page must open for a browser whose cookie is no longer good, and a probe be answered without a database.
     if (anonymous === 'allowed' && (error instanceof IdentityError || request.method === 'GET')) return NOBODY
@@ -31,9 +35,9 @@ export async function callerOfRequest(
 }
 
 /** @throws IdentityError UNAUTHENTICATED for a header that holds something else. */
-export function credentialOf({ headers }: Request): string | null {
+export function credentialOf({ headers }: Request, secure: boolean): string | null {
   const authorization = headers.get('authorization')
-  if (authorization === null) return protocolToken(headers) ?? cookieToken(headers)
+  if (authorization === null) return protocolToken(headers) ?? cookieToken(headers, secure)
   const bearer = /^Bearer +([A-Za-z0-9._~+/=-]{1,4096})$/i.exec(authorization)
   if (bearer !== null) return bearer[1] as string
   throw new IdentityError('UNAUTHENTICATED', 'The Authorization header holds no bearer token.', {
@@ -64,9 +68,10 @@ export function cookiesOf(headers: Headers): ReadonlyMap<string, string> {
   return cookies
 }
 
-function cookieToken(headers: Headers): string | null {
+function cookieToken(headers: Headers, secure: boolean): string | null {
   const cookies = cookiesOf(headers)
-  return cookies.get(SECURE_ACCESS_COOKIE) ?? cookies.get(ACCESS_COOKIE) ?? null
+  // Over TLS the other one may have been planted by whoever came between without, or by another host of the domain.
+  return cookies.get(SECURE_ACCESS_COOKIE) ?? (secure ? null : (cookies.get(ACCESS_COOKIE) ?? null))
 }
 
 function protocolToken(headers: Headers): string | null {

@@ -19,7 +19,7 @@ export interface RouterOptions {
   /** How the request came. @throws Problem for one that should not have come that way. */
   readonly arrivalOf: (request: Request) => Arrival
   /** Who asks; rejects when nobody is logged in, unless that is `allowed`. */
-  readonly callerOf: (request: Request, anonymous: 'allowed' | 'refused') => Promise<Caller>
+  readonly callerOf: (request: Request, arrival: Arrival, anonymous: 'allowed' | 'refused') => Promise<Caller>
   readonly clock: Clock
   readonly log: Logger
   /** Called after every answer; `route` is the declared path, or `unmatched`. */
@@ -76,7 +76,7 @@ export function createRouter(options: RouterOptions): Elysia {
         const response = await answer(request, async (client) => {
           checkHost(client, origins)
           checkOrigin(request, client, origins)
-          const caller = await callerOf(request, route.permission === 'none' ? 'allowed' : 'refused')
+          const caller = await callerOf(request, client, route.permission === 'none' ? 'allowed' : 'refused')
           return await route.answer(request, params, { caller, client }, context)
         })
         onAnswer(request.method, route.path, response?.status ?? 101, clock.monotonicMs() - startedMs)
@@ -87,8 +87,8 @@ export function createRouter(options: RouterOptions): Elysia {
   }
   app.onError(async ({ error, code, request }) => {
     const response = await answer(request, () => {
-      if (code !== 'NOT_FOUND') throw error
       const path = pathOf(request)
+      if (code !== 'NOT_FOUND') return explain(error, request, path)
       const known = methods.find(({ pattern }) => pattern.test(path))
       const preflight = known === undefined ? null : preflightAnswer(request, origins, known.methods)
       if (preflight === null) throw unmatched(request, path, known)

@@ -74,6 +74,9 @@ test('behind a proxy its word counts for origins and cookies, and only what is n
   const own = await post({ ...proxied, origin: 'https://busbar.example' })
   expect(own.status).toBe(201)
   expect(own.headers.get('strict-transport-security')).toMatch(/^max-age=/)
+  // Over TLS the cookie that anybody could have planted counts for nothing.
+  const planted = { ...proxied, origin: 'https://busbar.example', cookie: `busbar_access=${token}` }
+  expect((await post(planted)).status).toBe(401)
   expect((await post({ ...proxied, origin: 'http://busbar.example' })).status).toBe(403)
   expect((await post({ ...proxied, origin: url })).status).toBe(403)
   expect((await getJson(`${url}/api/v1/sites`, { ...cookie, 'x-forwarded-host': 'evil.example' })).status).toBe(421)

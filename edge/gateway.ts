@@ -6,17 +6,18 @@
  */
 
 import type { Clock } from '../shared/clock.ts'
-import { readTlsFiles } from '../shared/config/pem.ts'
+import { readPem } from '../shared/config/pem.ts'
 import { HOUR_MS } from '../shared/durations.ts'
 import { type Assembly, assemble } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Random } from '../shared/random.ts'
 import { VERSION } from '../shared/version.ts'
+import { fileServerCertificate, siteServerCertificate } from './authority/server-certificate.ts'
 import { Broker } from './broker/broker.ts'
-import type { ListenerOptions, ServerTls } from './broker/listeners.ts'
-import { LISTENER_KINDS, type ListenerKind } from './broker/transport.ts'
+import type { ListenerOptions } from './broker/listeners.ts'
+import { LISTENER_KINDS } from './broker/transport.ts'
 import { CommandInbox } from './commands/inbox.ts'
-import { dataPaths, type EdgeConfig } from './config.ts'
+import { type DataPaths, dataPaths, type EdgeConfig } from './config.ts'
 import { HealthServer } from './health/health-server.ts'
 import type { BrokerSource, CertificateSource } from './health/sources.ts'
 import { certificateStatus } from './identity/certificate-status.ts'
@@ -45,10 +46,15 @@ export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly
     ...tools,
   })
   const broker = new Broker({
-    listeners: listenersOf({ tcp, tls: mqttTls, websocket }),
+    listeners: listenersOf({ tcp, tls: mqttTls, websocket }, paths, tools),
     insecure,
     spool,
     credentials: { file: paths.credentialsFile },
+    certificates: {
+      authorityDir: paths.authorityDir,
+      otherAuthorities: mqttTls.caFile === '' ? '' : readPem('mqtt.tls.caFile', mqttTls.caFile),
+      required: mqttTls.clientCertificates === 'required',
+    },
     sessions: { dir: paths.mqttDir },
     limits: brokerLimits,
     ...tools,
@@ -105,11 +111,17 @@ export function createGateway(config: EdgeConfig, tools: GatewayTools): Assembly
   })
 }
 
-function listenersOf({ tcp, tls, websocket }: Pick<EdgeConfig['mqtt'], ListenerKind>): ListenerOptions {
+function listenersOf(
+  { tcp, tls, websocket }: Pick<EdgeConfig['mqtt'], 'tcp' | 'tls' | 'websocket'>,
+  { authorityDir }: DataPaths,
+  tools: GatewayTools,
+): ListenerOptions {
   return {
     ...(tcp.enabled ? { tcp } : {}),
-    ...(tls.enabled ? { tls: { ...tls, ...(readTlsFiles('mqtt.tls', tls) as ServerTls) } } : {}),
+    ...(tls.enabled ? { tls } : {}),
     ...(websocket.enabled ? { websocket } : {}),
+    certificate:
+      tls.certFile === '' ? siteServerCertificate(authorityDir, tools) : fileServerCertificate('mqtt.tls', tls, tools),
   }
 }
 
@@ -151,7 +163,7 @@ function brokerSource(broker: Broker, { mqtt }: EdgeConfig): BrokerSource {
     },
     devices: () => broker.devices().map(({ lastSeenMs, ...device }) => ({ ...device, lastSeenWallMs: lastSeenMs })),
     stats: () => {
-      const { connections, sessions, logins, publishes, refused, droppedDeliveries } = broker.stats()
+      const { connections, sessions, logins, publishes, refused, droppedDeliveries, ...stats } = broker.stats()
       const publishesReceived = Object.values(publishes).reduce((sum, count) => sum + count, 0)
       return {
         connections,
@@ -160,6 +172,9 @@ function brokerSource(broker: Broker, { mqtt }: EdgeConfig): BrokerSource {
         publishesReceived,
         refused,
         dropped: droppedDeliveries,
+        halfOpen: stats.halfOpen,
+        throttled: stats.throttled,
+        lockouts: stats.lockouts,
       }
     },
   }

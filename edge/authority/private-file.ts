@@ -94,6 +94,7 @@ export class WatchedFile<T> {
   private readonly read: (file: string) => T
   private value: T | null = null
   private version = ''
+  private reads = 0
   private lookedMs = Number.NEGATIVE_INFINITY
 
   /** @param read the content of the file, also when it is missing. */
@@ -101,6 +102,11 @@ export class WatchedFile<T> {
     this.file = file
     this.clock = clock
     this.read = read
+  }
+
+  /** Grows with each time the file was read, whoever asked for it. */
+  get generation(): number {
+    return this.reads
   }
 
   /** @throws whatever `read` throws, the first time after the file changed; the next call has what was there before. */
@@ -116,6 +122,7 @@ export class WatchedFile<T> {
     if (version === this.version) return false
     this.value = this.read(this.file)
     this.version = version
+    this.reads++
     return true
   }
 }

@@ -33,6 +33,11 @@ export class Revocations {
     return this.watched.current().has(normalNumber(number))
   }
 
+  /** Grows with each change that was read. */
+  get generation(): number {
+    return this.watched.generation
+  }
+
   /** Looks at the file now; true when it had changed and was read. */
   reload(): boolean {
     return this.watched.reload()

@@ -4,19 +4,24 @@ import { messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Connection } from './connection.ts'
 import type { RefusalReason } from './counters.ts'
-import type { Authenticator } from './device-identity.ts'
+import type { Authenticator, Proof } from './device-identity.ts'
 import { CONNACK, type EngineClient } from './engine.ts'
+import type { Gate } from './gate.ts'
 import type { SessionRegister } from './persistence/session-register.ts'
-import { type Identity, mayPublish, ownerOf } from './topic-rules.ts'
+import { type Identity, isOwner, mayPublish, ownerOf } from './topic-rules.ts'
 
 export interface AdmissionOptions {
   readonly authenticator: Authenticator
   readonly sessions: SessionRegister
+  readonly gate: Gate
   readonly log: Logger
 }
 
 /** Null lets the client in; otherwise the CONNACK return code, and the reason unless it is the broker's own trouble. */
 export type Refusal = { readonly code: number; readonly reason: RefusalReason | null } | null
+
+/** A clock that is wrong, here or where the certificate was made, is nobody's attack. */
+const INNOCENT: ReadonlySet<RefusalReason> = new Set(['expired', 'not-yet-valid'])
 
 export class Admission {
   private readonly options: AdmissionOptions
@@ -40,20 +45,25 @@ export class Admission {
     if (request.clientId === '' && !request.cleanSession) {
       return { code: CONNACK.identifierRejected, reason: 'client-id-missing' }
     }
+    const { authenticator, gate } = this.options
+    const { certificate, kind, visit } = transport
+    // What is locked is what was shown, so that others at the address are not concerned.
+    const who = certificate?.fingerprint256 ?? username ?? ''
+    if (gate.isLocked(visit.remoteAddress, who)) return { code: CONNACK.notAuthorized, reason: 'locked-out' }
     let identity: Identity
+    let proof: Proof | null
     try {
-      const { remoteAddress, certificateSubject, kind } = transport
       const login = { clientId: client.id, username, password }
-      const outcome = this.options.authenticator.authenticate(login, {
-        listener: kind,
-        remoteAddress,
-        certificateSubject,
-      })
+      const { remoteAddress } = visit
+      const outcome = authenticator.authenticate(login, { listener: kind, remoteAddress, certificate })
       if (!outcome.accepted) {
-        const anonymous = outcome.reason === 'anonymous'
-        return { code: anonymous ? CONNACK.notAuthorized : CONNACK.badCredentials, reason: outcome.reason }
+        const { reason } = outcome
+        if (!INNOCENT.has(reason)) gate.loginFailed(remoteAddress, who)
+        return { code: reason === 'bad-credentials' ? CONNACK.badCredentials : CONNACK.notAuthorized, reason }
       }
+      gate.loginSucceeded(remoteAddress, who)
       identity = outcome.identity
+      proof = outcome.proof ?? null
     } catch (error) {
       this.options.log.error({ error: messageOf(error) }, 'logins cannot be checked')
       return { code: CONNACK.serverUnavailable, reason: null }
@@ -61,10 +71,10 @@ export class Admission {
     if (request.will !== null && !mayPublish(identity, request.will.topic).allowed) {
       return { code: CONNACK.notAuthorized, reason: 'will-denied' }
     }
-    const owner = ownerOf(identity)
-    if (!this.claim(client.id, owner)) return { code: CONNACK.identifierRejected, reason: 'client-id-taken' }
+    if (!this.claim(client.id, identity)) return { code: CONNACK.identifierRejected, reason: 'client-id-taken' }
     connection.identity = identity
-    connection.output.sessionPresent = this.options.sessions.open(client.id, owner, client.clean)
+    connection.proof = proof
+    connection.output.sessionPresent = this.options.sessions.open(client.id, ownerOf(identity), client.clean)
     return null
   }
 
@@ -76,12 +86,12 @@ export class Admission {
     this.options.sessions.close(clientId)
   }
 
-  /** A client id belongs to its login: another one may neither cut its connection nor read its session. */
-  private claim(clientId: string, owner: string): boolean {
+  /** A client id belongs to who used it first: another one may neither cut its connection nor read its session. */
+  private claim(clientId: string, identity: Identity): boolean {
     const claim = this.claims.get(clientId)
-    const holder = claim?.owner ?? this.options.sessions.ownerOf(clientId) ?? owner
-    if (holder !== owner) return false
-    if (claim === undefined) this.claims.set(clientId, { owner, connections: 1 })
+    const holder = claim?.owner ?? this.options.sessions.ownerOf(clientId)
+    if (holder !== null && !isOwner(identity, holder)) return false
+    if (claim === undefined) this.claims.set(clientId, { owner: ownerOf(identity), connections: 1 })
     else claim.connections++
     return true
   }

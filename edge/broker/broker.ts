@@ -14,18 +14,19 @@ import type { Logger } from '../../shared/log.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
 import { nextTurn } from '../../shared/waiting.ts'
 import { Admission } from './admission.ts'
+import { type BrokerStats, brokerStats } from './broker-stats.ts'
 import type { CommandOutlet } from './command-outlet.ts'
 import { CommandRoutes } from './command-routes.ts'
 import type { Connection } from './connection.ts'
 import { Connections } from './connections.ts'
-import { BrokerCounters, type DropReason, type PublishChannel, type RefusalReason } from './counters.ts'
-import { CredentialFile } from './credentials.ts'
+import { BrokerCounters } from './counters.ts'
 import { DeviceDirectory, type DeviceState } from './device-directory.ts'
-import { type Authenticator, passwordAuthenticator } from './device-identity.ts'
+import type { Authenticator } from './device-identity.ts'
 import { DevicePresence } from './device-presence.ts'
 import type { DurableLog } from './durable-log.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { connectionOf, engineHooks } from './engine-hooks.ts'
+import { Gate } from './gate.ts'
 import { LimitedLog } from './limited-log.ts'
 import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
 import { type Listener, type ListenerOptions, openListeners, refuseExposed } from './listeners.ts'
@@ -34,10 +35,14 @@ import { DurablePersistence } from './persistence/durable-persistence.ts'
 import { loadSessions, sessionsPath } from './persistence/open-sessions.ts'
 import { SessionJournal } from './persistence/session-journal.ts'
 import { PublishIntake, statusOfWill } from './publish-intake.ts'
+import { Rights } from './rights.ts'
+import { tender } from './tending.ts'
 import { maySubscribe } from './topic-rules.ts'
 import type { ListenerKind } from './transport.ts'
 
 const AGING_MS = 3_600_000
+/** How often it is looked whether logins or certificates changed. */
+const LOOK_MS = 1000
 const ENGINE_TURNS = 4
 
 export interface BrokerOptions {
@@ -47,6 +52,14 @@ export interface BrokerOptions {
   readonly spool: DurableLog
   /** The file of logins; it need not exist. `authenticator`, when given, is asked instead. */
   readonly credentials: { readonly file: string }
+  readonly certificates: {
+    /** Of the authority of the site; it need not exist. */
+    readonly authorityDir: string
+    /** PEM of others who sign certificates of clients; empty for none. */
+    readonly otherAuthorities: string
+    /** Whether clients of the TLS listener need one. */
+    readonly required: boolean
+  }
   readonly authenticator?: Authenticator
   /** Where durable sessions and retained messages are kept. */
   readonly sessions: { readonly dir: string }
@@ -57,26 +70,6 @@ export interface BrokerOptions {
   readonly log: Logger
 }
 
-export interface BrokerStats {
-  readonly connections: number
-  readonly connectionsByListener: Readonly<Record<ListenerKind, number>>
-  readonly logins: number
-  /** MQTT messages taken, by channel. */
-  readonly publishes: Readonly<Record<PublishChannel, number>>
-  /** Those that did not need the MQTT engine. */
-  readonly publishesDirect: number
-  readonly refused: Readonly<Record<RefusalReason, number>>
-  readonly droppedDeliveries: Readonly<Record<DropReason, number>>
-  readonly statusFactsLost: number
-  /** Durable sessions, whether connected or away. */
-  readonly sessions: number
-  /** Messages waiting in durable sessions. */
-  readonly queuedMessages: number
-  readonly retainedMessages: number
-  /** Why sessions are not stored at present; null when they are. */
-  readonly sessionsFailing: string | null
-}
-
 /** What exists between `start` and `stop`. */
 interface Running {
   readonly engine: Engine
@@ -85,7 +78,8 @@ interface Running {
   readonly journal: SessionJournal
   readonly presence: DevicePresence
   readonly listeners: readonly Listener[]
-  readonly aging: Timer
+  readonly gate: Gate
+  readonly timers: readonly Timer[]
 }
 
 export class Broker implements Part {
@@ -135,21 +129,7 @@ export class Broker implements Part {
   }
 
   stats(): BrokerStats {
-    const { counters, running } = this
-    return {
-      connections: running?.connections.size ?? 0,
-      connectionsByListener: running?.connections.countByListener() ?? { tcp: 0, tls: 0, websocket: 0 },
-      logins: counters.logins,
-      publishes: { ...counters.publishes },
-      publishesDirect: counters.publishesDirect,
-      refused: { ...counters.refused },
-      droppedDeliveries: { ...counters.dropped },
-      statusFactsLost: counters.statusFactsLost,
-      sessions: running?.persistence.register.size ?? 0,
-      queuedMessages: running?.persistence.queuedCount ?? 0,
-      retainedMessages: running?.persistence.retainedCount ?? 0,
-      sessionsFailing: running?.journal.failing ?? null,
-    }
+    return brokerStats(this.counters, this.running)
   }
 
   /** The devices met since the start. */
@@ -161,10 +141,20 @@ export class Broker implements Part {
     const { options, limits, counters, directory, routes } = this
     const { clock, random, log, spool } = options
     if (options.insecure) refuseExposed(options.listeners)
-    const credentials = new CredentialFile(options.credentials.file, clock)
-    // A broken file is better known now than at the first login.
-    credentials.reload()
-
+    const { authorityDir, otherAuthorities, required: certificateRequired } = options.certificates
+    const { authenticator, insecure } = options
+    const rights = new Rights({
+      credentialsFile: options.credentials.file,
+      authorityDir,
+      otherAuthorities,
+      certificateRequired,
+      insecure,
+      authenticator,
+      clock,
+      log,
+    })
+    const warnings = new LimitedLog(clock, log)
+    const gate = new Gate({ limits, clock, counters, warnings })
     const observed = new ObservedTopics()
     const { dir } = options.sessions
     const image = loadSessions(dir, log)
@@ -183,6 +173,7 @@ export class Broker implements Part {
         const { identity } = connectionOf(client as never)
         return identity !== null && maySubscribe(identity, filter)
       },
+      proofOf: (client) => connectionOf(client as never).proof ?? undefined,
       dropped: (reason) => {
         counters.dropped[reason]++
       },
@@ -191,8 +182,9 @@ export class Broker implements Part {
     const graceMs = 1.25 * limits.willGraceMs
     const presence = new DevicePresence({ journal, directory, graceMs, clock })
     const admission = new Admission({
-      authenticator: options.authenticator ?? passwordAuthenticator(credentials, options.insecure),
+      authenticator: rights.authenticator,
       sessions: persistence.register,
+      gate,
       log,
     })
     const answered = routes.answered.bind(routes)
@@ -204,6 +196,7 @@ export class Broker implements Part {
       limits,
       hooks: engineHooks({
         admission,
+        mayWill: (will) => rights.mayWill(will),
         intake,
         directory,
         presence,
@@ -223,7 +216,7 @@ export class Broker implements Part {
       clock,
       log: spool,
       counters,
-      warnings: new LimitedLog(clock, log),
+      warnings,
       intake,
       attachEngine: (stream) => engine.attach(stream),
       accepted: (connection) => routes.accepted(connection),
@@ -232,15 +225,18 @@ export class Broker implements Part {
     await engine.listen()
     connections.start()
     presence.start(image.present)
-    const { frameBytesMax } = limits
-    const listeners = await openListeners(options.listeners, frameBytesMax, (transport) =>
+    const { clientAuthorities } = rights
+    const listeners = await openListeners(options.listeners, { gate, limits, clock, clientAuthorities }, (transport) =>
       connections.accept(transport),
     )
-    const aging = clock.every(AGING_MS, () => {
+    const age = (): void => {
       const expired = persistence.register.age(AGING_MS, limits.sessionExpiryDays * DAY_MS)
       if (expired > 0) log.info({ expired }, 'MQTT sessions that never returned were removed')
-    })
-    this.running = { engine, connections, persistence, journal, presence, listeners, aging }
+    }
+    const tending = { rights, gate, connections, persistence, listeners, clock, log }
+    const tend = tender(tending, options.listeners.certificate)
+    const timers = [clock.every(AGING_MS, age), clock.every(LOOK_MS, tend)]
+    this.running = { engine, connections, persistence, journal, presence, listeners, gate, timers }
     log.info(
       { listeners: listeners.map(({ kind, address }) => `${kind} ${address.address}:${address.port}`) },
       'MQTT listens',
@@ -250,10 +246,10 @@ export class Broker implements Part {
   private async stopOnce(deadline: AbortSignal): Promise<void> {
     await this.starting?.catch(() => undefined)
     if (this.running === null) return
-    const { engine, connections, persistence, presence, listeners, aging } = this.running
+    const { engine, connections, persistence, presence, listeners, timers } = this.running
     this.closing = true
     for (const listener of listeners) listener.close()
-    aging.cancel()
+    for (const timer of timers) timer.cancel()
     presence.stop()
     // Their answers would not be read any more.
     this.routes.close()

@@ -8,7 +8,7 @@ import type { EngineStream } from './engine-stream.ts'
 import type { BrokerLimits } from './limits.ts'
 
 /** Reasons not to read from a client, as bits. */
-export const PAUSED = { login: 1, engine: 2, output: 4, spool: 8, leaving: 16 } as const
+export const PAUSED = { login: 1, engine: 2, output: 4, spool: 8, leaving: 16, rate: 32 } as const
 export type PauseReason = (typeof PAUSED)[keyof typeof PAUSED]
 
 export interface ConnectionHost {
@@ -22,8 +22,8 @@ export interface ConnectionHost {
   flushSoon(connection: Connection): void
   /** False while the spool takes no more; the connection is told when it does again. */
   spoolAccepts(connection: Connection): boolean
-  /** Bytes wait that the client has not read. */
-  congested(connection: Connection): void
+  /** Bytes wait that the client has not read: it is no longer read either, and cut when there are too many. */
+  congested(connection: Connection, unreadBytes: number): void
   count(connection: Connection, reason: RefusalReason, fields?: Record<string, unknown>): void
   /** The client was let in; nothing it sent since was looked at yet. */
   accepted(connection: Connection): void

@@ -14,11 +14,12 @@ import type { CommandLine } from './command-line.ts'
 import { type ConnectionHost, PAUSED, type PauseReason } from './connection-host.ts'
 import type { RefusalReason } from './counters.ts'
 import type { DeviceRecord } from './device-directory.ts'
+import type { Proof } from './device-identity.ts'
 import type { CommitListener } from './durable-log.ts'
 import type { EngineClient } from './engine.ts'
 import { EngineStream, type EngineStreamOwner } from './engine-stream.ts'
-import { FrameGuard } from './frame-guard.ts'
-import { type ConnectRequest, checkFrame, DISCONNECT, PUBLISH, readConnect } from './mqtt-frames.ts'
+import { FrameGuard, isAcknowledgement } from './frame-guard.ts'
+import { CONNECT, type ConnectRequest, checkFrame, DISCONNECT, PUBLISH, readConnect } from './mqtt-frames.ts'
 import type { PublishRoute } from './publish-intake.ts'
 import type { Identity } from './topic-rules.ts'
 import type { Transport, TransportEvents } from './transport.ts'
@@ -34,9 +35,13 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
   state: 'awaiting-connect' | 'authenticating' | 'open' | 'closing' | 'closed' = 'awaiting-connect'
   /** Set with the login. */
   identity: Identity | null = null
+  /** By what it was let in; null where that never ends. */
+  proof: Proof | null = null
   request: ConnectRequest | null = null
   /** The device itself, or those a local client speaks for. */
   readonly devices = new Set<DeviceRecord>()
+  /** Topic filters that it was granted. */
+  readonly filters = new Set<string>()
   /** Topics this connection may publish on without the engine. */
   readonly routes = new Map<string, PublishRoute>()
   lastRoute: PublishRoute | null = null
@@ -46,6 +51,8 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
   /** Why it is being closed, when it is the broker's doing. */
   refusal: RefusalReason | null = null
   saidDisconnect = false
+  /** Packets it may send before it pauses; the host adds to it as time passes. */
+  credit: number
   /** Bits of `PAUSED`; nothing is read while one is set, and what was received waits. */
   paused = 0
   /** In the host's list of those to be flushed. */
@@ -60,13 +67,14 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
   private viaEngine = 0
   private heldDisconnect: Buffer | null = null
   private left = false
-  private deadline: Timer | null
+  private deadline: Timer
 
   constructor(transport: Transport, host: ConnectionHost) {
     this.transport = transport
     this.output = new ClientOutput(transport)
     this.host = host
     this.guard = new FrameGuard(host.limits.connectFrameBytesMax)
+    this.credit = host.limits.publishRateMax
     this.lastSeenMs = host.wallMs()
     this.deadline = host.after(host.limits.connectTimeoutMs, () => this.refuse('connect-timeout'))
   }
@@ -92,7 +100,8 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     if (this.state === 'closed') return
     if (this.transport.fault !== null) this.noteRefusal(this.transport.fault)
     this.state = 'closed'
-    this.deadline?.cancel()
+    this.transport.visit.left()
+    this.deadline.cancel()
     this.leave()
     this.host.closedOne(this)
   }
@@ -103,8 +112,8 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
   opened(): void {
     if (this.state !== 'authenticating') return
     this.state = 'open'
-    this.deadline?.cancel()
-    this.deadline = null
+    this.transport.visit.known()
+    this.deadline.cancel()
     this.guard.limitBytes = this.host.limits.frameBytesMax
     this.host.accepted(this)
     this.setPaused(PAUSED.login, false)
@@ -163,7 +172,8 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
   /** Writes everything gathered in one go, oldest first. */
   flush(): void {
     if (this.state === 'closed') return
-    this.judgeUnread(this.output.flush())
+    const unreadBytes = this.output.flush()
+    if (unreadBytes > 0) this.host.congested(this, unreadBytes)
     if (this.heldDisconnect !== null && this.unsettled === 0) {
       const frame = this.heldDisconnect
       this.heldDisconnect = null
@@ -190,12 +200,11 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     if (this.isEnding()) return
     this.state = 'closing'
     this.leave()
-    this.deadline?.cancel()
+    this.deadline.cancel()
     this.deadline = this.host.after(CLOSE_GRACE_MS, () => this.transport.destroy())
     this.transport.end()
   }
 
-  /** Nothing more is taken from the client, nor sent to it. */
   private isEnding(): boolean {
     return this.state === 'closing' || this.state === 'closed'
   }
@@ -204,8 +213,9 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     if (this.working) return
     this.working = true
     while (this.paused === 0 && !this.isEnding() && this.guard.next()) {
-      if (this.state === 'awaiting-connect') this.takeConnect()
-      else if (this.take() === PUBLISH && !this.host.spoolAccepts(this)) this.setPaused(PAUSED.spool, true)
+      const type = this.state === 'awaiting-connect' ? this.takeConnect() : this.take()
+      if (type === PUBLISH && !this.host.spoolAccepts(this)) this.setPaused(PAUSED.spool, true)
+      if (!isAcknowledgement(type) && --this.credit <= 0) this.setPaused(PAUSED.rate, true)
     }
     this.working = false
     const { violation } = this.guard
@@ -230,7 +240,7 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
       this.direct = true
       return type
     }
-    const fault = checkFrame(bytes, start, body, end)
+    const fault = checkFrame(bytes, start, body, end, this.host.limits)
     if (fault !== null) {
       this.refuse(fault, { packetType: type })
       return type
@@ -250,12 +260,12 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     return type
   }
 
-  private takeConnect(): void {
+  private takeConnect(): number {
     const { bytes, start, body, end } = this.guard
     const request = readConnect(bytes, body, end)
     if (typeof request === 'string') {
       this.refuse(request)
-      return
+      return CONNECT
     }
     this.request = request
     this.state = 'authenticating'
@@ -263,6 +273,7 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     this.stream = new EngineStream(this, this.host.limits.engineBytesMax)
     this.engineClient = this.host.attachEngine(this.stream)
     this.stream.give(bytes, start, end)
+    return CONNECT
   }
 
   setPaused(reason: PauseReason, on: boolean): void {
@@ -274,17 +285,6 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     } else if (this.paused === 0) {
       this.work()
       if (this.paused === 0 && !this.isEnding()) this.transport.resume()
-    }
-  }
-
-  /** A client that does not read is no longer read either, and cut when too much waits for it. */
-  private judgeUnread(unreadBytes: number): void {
-    const { unreadCutBytes, unreadPauseBytes } = this.host.limits
-    if (unreadBytes > unreadCutBytes) {
-      this.refuse('not-reading', { unreadBytes })
-    } else if (unreadBytes > 0) {
-      if (unreadBytes > unreadPauseBytes) this.setPaused(PAUSED.output, true)
-      this.host.congested(this)
     }
   }
 

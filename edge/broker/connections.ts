@@ -10,21 +10,10 @@ import type { EngineStream } from './engine-stream.ts'
 import type { LimitedLog } from './limited-log.ts'
 import type { BrokerLimits } from './limits.ts'
 import type { PublishIntake } from './publish-intake.ts'
+import { REMEDIES } from './remedies.ts'
 import { LISTENER_KINDS, type ListenerKind, type Transport } from './transport.ts'
 
 const TICK_MS = 250
-
-/** What to do, by reason of a refusal that an operator can do something about. */
-const REMEDIES: Partial<Record<RefusalReason, string>> = {
-  'frame-too-large': 'Send smaller payloads, or raise mqtt.frameBytesMax.',
-  'bad-credentials': 'Check username and secret; `busbar-edge device add` makes new ones.',
-  anonymous: 'Give the client a login with `busbar-edge device add`.',
-  'client-id-taken': 'Give each client an id of its own; ids belong to the login that used them first.',
-  'other-device': 'A device may publish below its own sites/{siteId}/devices/{serialNumber}/ only.',
-  'publish-denied': 'Publish on sites/{siteId}/devices/{serialNumber}/telemetry, status or responses only.',
-  'will-denied': 'A last will has to be on a topic that the client may publish on.',
-  'too-many-connections': 'Raise mqtt.connectionsMax, or look for clients that reconnect without end.',
-}
 
 export interface ConnectionsOptions {
   readonly limits: BrokerLimits
@@ -73,13 +62,6 @@ export class Connections implements ConnectionHost {
   }
 
   accept(transport: Transport): void {
-    if (this.all.size >= this.limits.connectionsMax) {
-      this.options.counters.refused['too-many-connections']++
-      const remedy = REMEDIES['too-many-connections']
-      this.options.warnings.warn('too-many-connections', { remote: transport.remoteAddress, remedy }, 'client refused')
-      transport.destroy()
-      return
-    }
     const connection = new Connection(transport, this)
     this.all.add(connection)
     transport.open(connection)
@@ -94,6 +76,25 @@ export class Connections implements ConnectionHost {
       if (deadline.aborted) resolve()
       this.reportSettled()
     })
+  }
+
+  /**
+   * Cuts those whose proof stands for nobody any more, or for someone else. Their wills are not published: nobody speaks for
+   * whom he is no longer.
+   * @param lost why a connection may not be here any more; null while it may.
+   */
+  cutWithoutRights(lost: (connection: Connection) => RefusalReason | null, voidWill: (clientId: string) => void): void {
+    for (const connection of [...this.all]) {
+      const reason = connection.proof === null ? null : lost(connection)
+      if (reason === null) continue
+      const { engineClient, request } = connection
+      if (engineClient !== null && request !== null) {
+        if (request.will !== null) voidWill(engineClient.id)
+        engineClient.will = null
+        connection.request = { ...request, will: null }
+      }
+      connection.refuse(reason)
+    }
   }
 
   /** Has the engine publish no will when it closes. */
@@ -149,7 +150,9 @@ export class Connections implements ConnectionHost {
     setImmediate(() => this.flushAll())
   }
 
-  congested(connection: Connection): void {
+  congested(connection: Connection, unreadBytes: number): void {
+    if (unreadBytes > this.limits.unreadCutBytes) return connection.refuse('not-reading', { unreadBytes })
+    if (unreadBytes > this.limits.unreadPauseBytes) connection.setPaused(PAUSED.output, true)
     if (this.slow.has(connection)) return
     const takenBytes = connection.output.writtenBytes - connection.transport.unreadBytes
     this.slow.set(connection, { takenBytes, sinceMs: this.options.clock.monotonicMs() })
@@ -225,6 +228,18 @@ export class Connections implements ConnectionHost {
         connection.refuse('not-reading', { unreadBytes: unread })
       }
     }
-    for (const connection of this.all) if (connection.paused !== 0) connection.refreshKeepalive()
+    for (const connection of this.all) {
+      this.refill(connection)
+      if (connection.paused !== 0) connection.refreshKeepalive()
+    }
+  }
+
+  /** What a tick is worth; one second's worth is kept at most. */
+  private refill(connection: Connection): void {
+    const { publishRateMax } = this.limits
+    if (connection.credit === publishRateMax) return
+    if ((connection.paused & PAUSED.rate) !== 0) this.options.counters.throttled++
+    connection.credit = Math.min(publishRateMax, connection.credit + (publishRateMax * TICK_MS) / 1000)
+    if (connection.credit > 0) connection.setPaused(PAUSED.rate, false)
   }
 }

@@ -2,6 +2,21 @@
 
 export const REFUSAL_REASONS = [
   'too-many-connections',
+  'half-open',
+  'address-connections',
+  'connect-rate',
+  'locked-out',
+  'handshake-failed',
+  'handshake-timeout',
+  'unknown-authority',
+  'expired',
+  'not-yet-valid',
+  'revoked',
+  'certificate-unfit',
+  'certificate-missing',
+  'origin-denied',
+  'login-removed',
+  'rights-changed',
   'connect-timeout',
   'first-packet-not-connect',
   'frame-too-large',
@@ -18,6 +33,8 @@ export const REFUSAL_REASONS = [
   'publish-denied',
   'other-device',
   'subscribe-denied',
+  'too-many-subscriptions',
+  'topic-too-long',
   'keepalive-timeout',
   'not-reading',
   'spool-failed',
@@ -40,6 +57,10 @@ export class BrokerCounters {
   /** Status facts that could not be stored; the device's status counts as unknown again. */
   statusFactsLost = 0
   logins = 0
+  /** Times a client was not read for a while because it sent too fast. */
+  throttled = 0
+  /** Lockouts that began. */
+  lockouts = 0
 }
 
 function zeros<T extends string>(names: readonly T[]): Record<T, number> {

@@ -4,24 +4,12 @@
  */
 
 import { createHash } from 'node:crypto'
-import {
-  closeSync,
-  existsSync,
-  fchownSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
-import { dirname } from 'node:path'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { SERIAL_NUMBER_PATTERN } from '../../shared/mqtt-topics.ts'
 import type { Random } from '../../shared/random.ts'
+import { USERNAME_PATTERN } from '../authority/certificate-name.ts'
+import { readIfThere, WatchedFile, writePrivateFile } from '../authority/private-file.ts'
 
 export const CREDENTIAL_ROLES = ['device', 'observer', 'operator'] as const
 export type CredentialRole = (typeof CREDENTIAL_ROLES)[number]
@@ -48,8 +36,6 @@ export type NewCredential =
   | { readonly role: 'observer' | 'operator'; readonly username: string }
 
 const SECRET_BYTES = 32
-const CHECK_MS = 1000
-const USERNAME_PATTERN = /^[A-Za-z0-9._:@-]{1,128}$/
 const SHA256_PATTERN = /^[0-9a-f]{64}$/
 
 /** The SHA-256 of a secret as it is stored. */
@@ -62,14 +48,9 @@ export function hashSecret(secret: string | Uint8Array): string {
  * @throws BusbarError CREDENTIALS_UNREADABLE
  */
 export function listCredentials(file: string): Credential[] {
-  let text: string
   try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    if (isMissing(error)) return []
-    throw unreadable(file, messageOf(error), error)
-  }
-  try {
+    const text = readIfThere(file)
+    if (text === null) return []
     const parsed: unknown = JSON.parse(text)
     if (!Array.isArray(parsed)) throw new Error('it is not a list')
     return parsed.map(checkCredential)
@@ -117,7 +98,7 @@ export function addCredential(
 }
 
 /**
- * Removes a login; false when there is none of that name. Connections that are open stay open.
+ * Removes a login; false when there is none of that name. The running broker cuts its connections within a second or two.
  * @throws BusbarError CREDENTIALS_UNREADABLE, CREDENTIALS_NOT_WRITTEN
  */
 export function removeCredential(file: string, username: string): boolean {
@@ -129,30 +110,8 @@ export function removeCredential(file: string, username: string): boolean {
 }
 
 function writeCredentials(file: string, credentials: readonly Credential[]): void {
-  const temporary = `${file}.tmp`
   try {
-    mkdirSync(dirname(file), { recursive: true })
-    rmSync(temporary, { force: true })
-    const handle = openSync(temporary, 'wx', 0o600)
-    try {
-      if (process.getuid?.() === 0) {
-        // Under sudo the file must stay readable to the user that runs the service.
-        const { uid, gid } = statSync(existsSync(file) ? file : dirname(file))
-        fchownSync(handle, uid, gid)
-      }
-      writeSync(handle, `${JSON.stringify(credentials, null, 2)}\n`)
-      fsyncSync(handle)
-    } finally {
-      closeSync(handle)
-    }
-    renameSync(temporary, file)
-    // Without this the rename itself may be lost in a power cut.
-    const directory = openSync(dirname(file), 'r')
-    try {
-      fsyncSync(directory)
-    } finally {
-      closeSync(directory)
-    }
+    writePrivateFile(file, `${JSON.stringify(credentials, null, 2)}\n`)
   } catch (error) {
     throw new BusbarError(`cannot write ${file}: ${messageOf(error)}`, {
       code: 'CREDENTIALS_NOT_WRITTEN',
@@ -167,15 +126,12 @@ function writeCredentials(file: string, credentials: readonly Credential[]): voi
  * succeed, and before a login is refused, so that a login works as soon as it was added.
  */
 export class CredentialFile {
-  private readonly file: string
-  private readonly clock: Clock
-  private byUsername = new Map<string, Credential>()
-  private version = ''
-  private checkedMs = Number.NEGATIVE_INFINITY
+  private readonly watched: WatchedFile<ReadonlyMap<string, Credential>>
 
   constructor(file: string, clock: Clock) {
-    this.file = file
-    this.clock = clock
+    this.watched = new WatchedFile(file, clock, () => {
+      return new Map(listCredentials(file).map((credential) => [credential.username, credential]))
+    })
   }
 
   /**
@@ -183,8 +139,17 @@ export class CredentialFile {
    * @throws BusbarError CREDENTIALS_UNREADABLE; what was read before stays in force on the next call.
    */
   find(username: string): Credential | null {
-    if (this.clock.monotonicMs() - this.checkedMs >= CHECK_MS) this.reload()
-    return this.byUsername.get(username) ?? null
+    return this.watched.current().get(username) ?? null
+  }
+
+  /** Grows with each change that was read. */
+  get generation(): number {
+    return this.watched.generation
+  }
+
+  /** All there are. Throws as `find` does. */
+  all(): Credential[] {
+    return [...this.watched.current().values()]
   }
 
   /**
@@ -192,22 +157,7 @@ export class CredentialFile {
    * @throws BusbarError CREDENTIALS_UNREADABLE
    */
   reload(): boolean {
-    this.checkedMs = this.clock.monotonicMs()
-    const version = fileVersion(this.file)
-    if (version === this.version) return false
-    this.byUsername = new Map(listCredentials(this.file).map((credential) => [credential.username, credential]))
-    this.version = version
-    return true
-  }
-}
-
-function fileVersion(file: string): string {
-  try {
-    const { mtimeMs, size, ino } = statSync(file)
-    return `${mtimeMs}/${size}/${ino}`
-  } catch (error) {
-    if (isMissing(error)) return 'missing'
-    throw unreadable(file, messageOf(error), error)
+    return this.watched.reload()
   }
 }
 
@@ -226,10 +176,6 @@ function checkCredential(value: unknown): Credential {
     if (typeof serialNumber !== 'string' || !SERIAL_NUMBER_PATTERN.test(serialNumber)) fail('the serial number')
   }
   return credential
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
 function unreadable(file: string, reason: string, cause: unknown): BusbarError {

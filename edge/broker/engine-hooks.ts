@@ -14,10 +14,12 @@ import type { BrokerLimits } from './limits.ts'
 import type { DurablePersistence } from './persistence/durable-persistence.ts'
 import type { SessionPacket } from './persistence/session-packet.ts'
 import type { PublishIntake } from './publish-intake.ts'
-import { mayPublish, maySubscribe } from './topic-rules.ts'
+import { mayPublish, mayReceive, maySubscribe } from './topic-rules.ts'
 
 export interface EngineHooksOptions {
   readonly admission: Admission
+  /** Whether who left a will with an earlier run may still publish on its topic. */
+  readonly mayWill: (will: SessionPacket) => boolean
   readonly intake: PublishIntake
   readonly directory: DeviceDirectory
   readonly presence: DevicePresence
@@ -35,17 +37,18 @@ export function connectionOf(client: EngineClient): Connection {
 }
 
 export function engineHooks(options: EngineHooksOptions): EngineHooks {
-  const { admission, intake, directory, presence, persistence, commands, limits, counters, log } = options
+  const { admission, mayWill, intake, directory, presence, persistence, commands, limits, counters, log } = options
   const receipts = new Qos2Receipts()
 
   const publishOldWill = (will: SessionPacket, done: Done): void => {
     const parsed = parseDeviceTopic(will.topic)
-    if (parsed !== null && parsed.channel !== 'commands') {
+    if (parsed !== null && parsed.channel !== 'commands' && mayWill(will)) {
       intake.store(null, will.topic, parsed, will.payload, done)
       return
     }
+    counters.refused['will-denied']++
     void persistence.delWill({ id: will.clientId ?? '' })
-    done(new Error(`a stored will is on ${will.topic}, which is no topic of a device`))
+    done(new Error(`who left a will on ${will.topic} may not publish there`))
   }
 
   return {
@@ -75,6 +78,11 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
       const { identity } = connection
       if (identity === null) return done(new Error('not logged in'))
       const verdict = mayPublish(identity, packet.topic)
+      // A will was judged when it was left; by now whoever left it may have been sent away.
+      if (packet === client.will && !mayWill(packet)) {
+        counters.refused['will-denied']++
+        return done(new Error('will denied'))
+      }
       if (!verdict.allowed) {
         connection.noteRefusal(verdict.reason, { topic: packet.topic })
         // A denied publish ends the connection: 3.1.1 has no other answer [MQTT-3.3.5-2].
@@ -107,18 +115,30 @@ export function engineHooks(options: EngineHooksOptions): EngineHooks {
 
     subscribe(client, filter) {
       const connection = connectionOf(client)
-      if (connection.identity !== null && maySubscribe(connection.identity, filter)) return true
+      const allowed = connection.identity !== null && maySubscribe(connection.identity, filter)
+      const { filters } = connection
+      if (allowed && (filters.has(filter) || filters.size < limits.subscriptionsPerClientMax)) {
+        filters.add(filter)
+        return true
+      }
       // A refused subscription is answered, not punished [MQTT-3.9.3].
-      connection.host.count(connection, 'subscribe-denied', { filter })
+      connection.host.count(connection, allowed ? 'too-many-subscriptions' : 'subscribe-denied', { filter })
+      // The session had it from a time when it was allowed; it must not go on gathering messages.
+      if (connection.state === 'authenticating') void persistence.removeSubscriptions(client, [filter])
       return false
     },
 
     subscribed: (client, filters) => commands.subscribed(connectionOf(client), filters),
 
-    unsubscribed: (client, filters) => commands.unsubscribed(connectionOf(client), filters),
+    unsubscribed(client, filters) {
+      const connection = connectionOf(client)
+      for (const filter of filters) connection.filters.delete(filter)
+      commands.unsubscribed(connection, filters)
+    },
 
     forward(client, packet) {
       const connection = connectionOf(client)
+      if (connection.identity === null || !mayReceive(connection.identity, packet.topic)) return false
       // Commands reach a device by its route, once; the engine's copies are for those who watch.
       if (isOwnCommand(connection.identity, client, packet.topic)) return false
       if (connection.output.unreadBytes > limits.unreadDropBytes && !isTracked(client, packet)) {

@@ -14,6 +14,11 @@ const HEADER_BYTES_MAX = 5
 const PARTIAL_BYTES_MIN = 1024
 const EMPTY = Buffer.alloc(0)
 
+/** PUBACK, PUBREC, PUBREL and PUBCOMP, by packet type: a client that watches much sends many. */
+export function isAcknowledgement(type: number): boolean {
+  return type >= 4 && type <= 7
+}
+
 export class FrameGuard {
   /** Largest frame accepted, header included, bytes; may change between frames. */
   limitBytes: number

@@ -3,14 +3,40 @@
 import { RECORD_BYTES_MAX } from '../../shared/limits.ts'
 
 export interface BrokerLimits {
-  /** Connections open at once, logged in or not; one more is closed at once. */
+  /** Connections open at once, logged in or not; one more takes the place of the oldest half-open one, or is closed at once. */
   readonly connectionsMax: number
+  /** Connections that have not logged in; one more cuts the oldest of them. */
+  readonly halfOpenMax: number
+  /** Connections from one address (an IPv6 network of 64 bits counts as one); loopback is not limited. */
+  readonly connectionsPerAddressMax: number
+  /** New connections from one address a second on average, with ten seconds of them at once; loopback is not limited. */
+  readonly connectRateMax: number
+  /** Addresses, and usernames at addresses, that are remembered; beyond it the one idle for longest is forgotten. */
+  readonly addressesMax: number
+  /** From accept to the end of the TLS handshake, milliseconds. */
+  readonly handshakeTimeoutMs: number
+  /** Failures of one username at one address, leaking away within ten minutes, at which it is locked out there. */
+  readonly loginFailuresMax: number
+  /** The same for all failures at one address but loopback. */
+  readonly loginFailuresPerAddressMax: number
+  /** How long the first lockout lasts, milliseconds; each one that follows soon lasts twice as long as the one before. */
+  readonly lockoutMs: number
+  /** How long a lockout lasts at most, milliseconds. */
+  readonly lockoutMaxMs: number
   /** From accept to a complete CONNECT, milliseconds; later the connection is closed. */
   readonly connectTimeoutMs: number
   /** Largest frame before a login, bytes; a larger one is cut at its header. */
   readonly connectFrameBytesMax: number
   /** Largest frame after a login, bytes; a larger one is cut at its header. */
   readonly frameBytesMax: number
+  /** Packets of one client a second, acknowledgements apart; a faster one is not read for a while. */
+  readonly publishRateMax: number
+  /** Subscriptions of one client; one more is answered with failure. */
+  readonly subscriptionsPerClientMax: number
+  /** Longest topic or filter, bytes; a longer one closes the connection. */
+  readonly topicBytesMax: number
+  /** Levels of a topic or filter; more close the connection. */
+  readonly topicLevelsMax: number
   /** Readings in one batch payload; a larger batch is stored as one record and dead-lettered in the cloud. */
   readonly batchReadingsMax: number
   /** Bytes handed to the MQTT engine and not yet taken by it, per connection; above it the socket is not read. */
@@ -48,6 +74,19 @@ export interface BrokerLimits {
 
 export const BROKER_LIMITS: BrokerLimits = {
   connectionsMax: 10_000,
+  halfOpenMax: 2_000,
+  connectionsPerAddressMax: 1_000,
+  connectRateMax: 100,
+  addressesMax: 20_000,
+  handshakeTimeoutMs: 5_000,
+  loginFailuresMax: 10,
+  loginFailuresPerAddressMax: 100,
+  lockoutMs: 30_000,
+  lockoutMaxMs: 900_000,
+  publishRateMax: 10_000,
+  subscriptionsPerClientMax: 100,
+  topicBytesMax: 512,
+  topicLevelsMax: 16,
   connectTimeoutMs: 10_000,
   connectFrameBytesMax: 4096,
   // Room for the longest topic and the header, so that a payload of RECORD_BYTES_MAX fits.

@@ -1,14 +1,18 @@
 /** The ways in: TCP, TLS, and WebSocket with or without TLS. Each hands over transports; none knows MQTT. */
 
-import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage } from 'node:http'
-import { createServer as createHttpsServer } from 'node:https'
+import type { X509Certificate } from 'node:crypto'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
-import { WebSocketServer } from 'ws'
-import { BusbarError, messageOf } from '../../shared/errors.ts'
+import type { TLSSocket } from 'node:tls'
+import type { Clock } from '../../shared/clock.ts'
+import { BusbarError } from '../../shared/errors.ts'
 import { isLoopback } from '../../shared/loopback.ts'
+import type { ServerCertificate, ServerCertificateSource } from '../authority/server-certificate.ts'
+import type { Gate, Visit } from './gate.ts'
+import type { BrokerLimits } from './limits.ts'
+import { createSecureServer, renewCertificate } from './tls-server.ts'
 import { type ListenerKind, SocketTransport, type Transport } from './transport.ts'
 import { WebSocketTransport } from './websocket-transport.ts'
+import { upgradeWebSocket } from './websocket-upgrade.ts'
 
 export interface Bind {
   readonly host: string
@@ -16,30 +20,37 @@ export interface Bind {
   readonly port: number
 }
 
-export interface ServerTls {
-  /** Certificate chain and key, PEM. */
-  readonly cert: string
-  readonly key: string
-  /** Certificate authority of client certificates, PEM: clients are asked for one, and may do without. */
-  readonly ca?: string | undefined
-}
-
 export interface ListenerOptions {
   readonly tcp?: Bind | undefined
-  readonly tls?: (Bind & ServerTls) | undefined
-  readonly websocket?: (Bind & { readonly tls?: ServerTls | undefined }) | undefined
+  readonly tls?: Bind | undefined
+  /** Without origins no page's script may connect. */
+  readonly websocket?: (Bind & { readonly tls?: boolean; readonly allowedOrigins?: readonly string[] }) | undefined
+  /** What the listeners with TLS show; they need it. */
+  readonly certificate?: ServerCertificateSource | undefined
+}
+
+export interface ListenerTools {
+  readonly gate: Gate
+  readonly limits: BrokerLimits
+  readonly clock: Clock
+  /** PEM of those who sign certificates of clients; without any, clients are not asked for one. */
+  readonly clientAuthorities: readonly string[]
 }
 
 export interface Listener {
   readonly kind: ListenerKind
   readonly address: AddressInfo
+  /** Shows another certificate to those who come from now on; nothing without TLS. */
+  renew(certificate: ServerCertificate): void
   /** Takes no one new; those who came in stay. */
   close(): void
 }
 
+/** Takes a socket whose bytes are the client's own; whatever it does, `visit` ends with the socket. */
+type Taker = (socket: Socket, visit: Visit, certificate: X509Certificate | null) => void
+
 /** Connections waiting to be accepted: a thousand devices return at once after a power cut. */
 const BACKLOG = 1024
-const MQTT_SUBPROTOCOL = 'mqtt'
 
 /** @throws BusbarError INSECURE_LISTENER when others than this machine could reach a listener. */
 export function refuseExposed({ tcp, tls, websocket }: ListenerOptions): void {
@@ -54,32 +65,37 @@ export function refuseExposed({ tcp, tls, websocket }: ListenerOptions): void {
 
 /**
  * Opens every listener of `options`, or none.
- * @param frameBytesMax largest WebSocket message, bytes.
- * @throws BusbarError LISTEN_FAILED, TLS_INVALID
+ * @throws BusbarError LISTEN_FAILED, TLS_INVALID, CONFIG_NO_CERTIFICATE and what else the source of certificates throws
  */
 export async function openListeners(
   options: ListenerOptions,
-  frameBytesMax: number,
+  tools: ListenerTools,
   accept: (transport: Transport) => void,
 ): Promise<Listener[]> {
+  const { tcp, tls, websocket, certificate } = options
   const open: Listener[] = []
+  const shown = tls !== undefined || websocket?.tls === true ? await certificate?.load() : undefined
   try {
-    const { tcp, tls, websocket } = options
     if (tcp !== undefined) {
-      const server = createServer({ noDelay: true, keepAlive: true }, (socket) => {
-        accept(new SocketTransport('tcp', socket, null))
-      })
-      open.push(await listen('tcp', server, tcp))
+      const take: Taker = (socket, visit) => accept(new SocketTransport('tcp', socket, visit, null))
+      open.push(await listen('tcp', plainServer(tools, take), tcp))
     }
     if (tls !== undefined) {
-      const server = withTls('tls', tls, (settings) =>
-        createTlsServer({ ...settings, noDelay: true, keepAlive: true }, (socket) => {
-          accept(new SocketTransport('tls', socket, subjectOf(socket)))
-        }),
-      )
-      open.push(await listen('tls', server, tls))
+      const take: Taker = (socket, visit, shownByClient) =>
+        accept(new SocketTransport('tls', socket, visit, shownByClient))
+      open.push(await listen('tls', secureServer('tls', tools, shown, take), tls))
     }
-    if (websocket !== undefined) open.push(await listenWebSocket(websocket, frameBytesMax, accept))
+    if (websocket !== undefined) {
+      const { allowedOrigins = [] } = websocket
+      const take: Taker = (socket, visit) =>
+        upgradeWebSocket(socket, { ...tools, visit, allowedOrigins }, (rest) =>
+          accept(new WebSocketTransport(socket, visit, rest)),
+        )
+      // A browser would ask its user for a certificate; whoever comes by WebSocket has a password.
+      const secured = { ...tools, clientAuthorities: [] }
+      const server = websocket.tls === true ? secureServer('websocket', secured, shown, take) : plainServer(tools, take)
+      open.push(await listen('websocket', server, websocket))
+    }
     return open
   } catch (error) {
     for (const listener of open) listener.close()
@@ -87,66 +103,43 @@ export async function openListeners(
   }
 }
 
-async function listenWebSocket(
-  options: NonNullable<ListenerOptions['websocket']>,
-  frameBytesMax: number,
-  accept: (transport: Transport) => void,
-): Promise<Listener> {
-  const { tls } = options
-  const server: HttpServer =
-    tls === undefined ? createHttpServer() : withTls('websocket', tls, (settings) => createHttpsServer(settings))
-  const webSockets = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    // A client may put several MQTT packets in a message; the frame guard judges those one by one.
-    maxPayload: 2 * frameBytesMax,
-    handleProtocols: () => MQTT_SUBPROTOCOL,
-  })
-  server.on('request', (_request, response) => {
-    response.writeHead(426, { connection: 'close', upgrade: 'websocket' })
-    response.end('This port speaks MQTT over WebSocket.\n')
-  })
-  server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    // [MQTT-6.0.0-3]: the client offers the subprotocol, or there is nothing to talk about.
-    const offered = String(request.headers['sec-websocket-protocol'] ?? '').split(/\s*,\s*/)
-    if (!offered.includes(MQTT_SUBPROTOCOL)) {
-      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+function plainServer({ gate }: ListenerTools, take: Taker): Server {
+  return createServer({ noDelay: true, keepAlive: true }, (socket) => {
+    // A reset is an ordinary end of a connection; 'close' follows.
+    socket.on('error', () => socket.destroy())
+    const visit = gate.arrive(socket.remoteAddress, () => socket.destroy())
+    if (visit === null) {
+      socket.destroy()
       return
     }
-    const remoteAddress = `${request.socket.remoteAddress}:${request.socket.remotePort}`
-    const subject = tls?.ca === undefined ? null : subjectOf(request.socket as TLSSocket)
-    webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-      accept(new WebSocketTransport(webSocket, remoteAddress, subject))
-    })
+    socket.once('close', () => visit.left())
+    take(socket, visit, null)
   })
-  return listen('websocket', server, options)
 }
 
-function withTls<S>(kind: ListenerKind, tls: ServerTls, make: (settings: object) => S): S {
-  try {
-    return make({
-      cert: tls.cert,
-      key: tls.key,
-      minVersion: 'TLSv1.2',
-      ...(tls.ca === undefined ? {} : { ca: tls.ca, requestCert: true, rejectUnauthorized: false }),
-    })
-  } catch (error) {
-    throw new BusbarError(`the ${kind} listener's certificate or key cannot be used: ${messageOf(error)}`, {
+function secureServer(
+  kind: ListenerKind,
+  tools: ListenerTools,
+  shown: ServerCertificate | undefined,
+  take: Taker,
+): Server {
+  if (shown === undefined) {
+    throw new BusbarError(`the ${kind} listener has no certificate`, {
       code: 'TLS_INVALID',
       hint: 'Give a PEM certificate chain and the unencrypted PEM key that belongs to it.',
-      cause: error,
     })
   }
+  return createSecureServer(kind, shown, tools, (socket: TLSSocket, visit) =>
+    take(socket, visit, certificateOf(socket)),
+  )
 }
 
-function subjectOf(socket: TLSSocket): string | null {
-  if (socket.authorized !== true) return null
-  const subject = socket.getPeerCertificate?.()?.subject?.CN
-  return typeof subject === 'string' ? subject : null
+/** What the client showed, if anything; it is judged when it logs in. */
+function certificateOf(socket: TLSSocket): X509Certificate | null {
+  return socket.getPeerX509Certificate?.() ?? null
 }
 
-function listen(kind: ListenerKind, server: Server | HttpServer, bind: Bind): Promise<Listener> {
+function listen(kind: ListenerKind, server: Server, bind: Bind): Promise<Listener> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: Error & { code?: string }) => {
       reject(
@@ -161,7 +154,12 @@ function listen(kind: ListenerKind, server: Server | HttpServer, bind: Bind): Pr
       server.removeAllListeners('error')
       // A failed accept (no file descriptors left) concerns one client; the listener goes on.
       server.on('error', () => undefined)
-      resolve({ kind, address: server.address() as AddressInfo, close: () => void server.close() })
+      resolve({
+        kind,
+        address: server.address() as AddressInfo,
+        renew: (certificate) => renewCertificate(kind, server, certificate),
+        close: () => void server.close(),
+      })
     })
   })
 }

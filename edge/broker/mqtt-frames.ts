@@ -5,6 +5,7 @@
 
 import { isUtf8 } from 'node:buffer'
 
+export const CONNECT = 1
 export const PUBLISH = 3
 export const PUBACK = 4
 export const PUBREC = 5
@@ -29,7 +30,12 @@ const CLIENT_PACKETS: ReadonlySet<number> = new Set([
 
 /** A string that may not be in a packet: [MQTT-1.5.3-1] and [MQTT-1.5.3-2]. */
 export type StringFault = 'invalid-utf8' | 'nul-in-string'
-export type FrameFault = StringFault | 'malformed-packet' | 'protocol-error'
+export type FrameFault =
+  | StringFault
+  | 'malformed-packet'
+  | 'protocol-error'
+  | 'topic-too-long'
+  | 'too-many-subscriptions'
 
 /** What a client says of itself in CONNECT; the password stays with the engine. */
 export interface ConnectRequest {
@@ -39,6 +45,14 @@ export interface ConnectRequest {
   readonly will: { readonly topic: string; readonly payload: Buffer } | null
 }
 
+/** What a client may name. */
+export interface TopicLimits {
+  readonly topicBytesMax: number
+  readonly topicLevelsMax: number
+  readonly subscriptionsPerClientMax: number
+}
+
+const SLASH = 0x2f
 const NUL = Buffer.of(0)
 const NOTHING = Buffer.alloc(0)
 
@@ -64,22 +78,37 @@ export function readConnect(bytes: Buffer, body: number, end: number): ConnectRe
 }
 
 /** What is wrong with a frame that a client sent after its CONNECT; null when the engine may have it. */
-export function checkFrame(bytes: Buffer, start: number, body: number, end: number): FrameFault | null {
+export function checkFrame(
+  bytes: Buffer,
+  start: number,
+  body: number,
+  end: number,
+  limits: TopicLimits,
+): FrameFault | null {
   const first = bytes[start] as number
   const type = first >> 4
-  if (type === PUBLISH) return checkPublish(bytes, first, body, end)
-  if (type === SUBSCRIBE || type === UNSUBSCRIBE) return checkFilters(bytes, body, end, type === SUBSCRIBE)
+  if (type === PUBLISH) return checkPublish(bytes, first, body, end, limits)
+  if (type === SUBSCRIBE || type === UNSUBSCRIBE) return checkFilters(bytes, body, end, type === SUBSCRIBE, limits)
   // [MQTT-3.1.0-2], and packets that only a server sends.
   return CLIENT_PACKETS.has(type) ? null : 'protocol-error'
 }
 
 /** Checks the topic filters of a SUBSCRIBE (`withQos`) or UNSUBSCRIBE; null when they are sound. */
-function checkFilters(bytes: Buffer, body: number, end: number, withQos: boolean): FrameFault | null {
+function checkFilters(
+  bytes: Buffer,
+  body: number,
+  end: number,
+  withQos: boolean,
+  limits: TopicLimits,
+): FrameFault | null {
   const fields = new FieldReader(bytes, body, end)
   fields.skip(2)
+  let filters = 0
   do {
-    fields.string()
+    fields.topic(limits)
     if (withQos) fields.skip(1)
+    // What it could not hold together it need not ask for together.
+    if (++filters > limits.subscriptionsPerClientMax) return 'too-many-subscriptions'
   } while (fields.fault === null && fields.position < end)
   return fields.fault
 }
@@ -88,11 +117,11 @@ function checkFilters(bytes: Buffer, body: number, end: number, withQos: boolean
  * Checks the header of a PUBLISH whose first byte is `first`; null when it is sound. [MQTT-3.3.1-4] forbids QoS 3,
  * [MQTT-3.3.1-2] DUP with QoS 0, [MQTT-2.3.1-1] a packet identifier of zero.
  */
-function checkPublish(bytes: Buffer, first: number, body: number, end: number): FrameFault | null {
+function checkPublish(bytes: Buffer, first: number, body: number, end: number, limits: TopicLimits): FrameFault | null {
   const qos = (first >> 1) & 3
   if (qos === 3 || (qos === 0 && (first & 0x08) !== 0)) return 'malformed-packet'
   const fields = new FieldReader(bytes, body, end)
-  fields.string()
+  fields.topic(limits)
   if (qos > 0 && fields.skip(2)) {
     if (bytes.readUInt16BE(fields.position - 2) === 0) return 'malformed-packet'
   }
@@ -168,6 +197,16 @@ class FieldReader {
     const length = this.source.readUInt16BE(this.position - 2)
     if (!this.skip(length)) return NUL
     return this.source.subarray(this.position - length, this.position)
+  }
+
+  /** A topic name or filter. */
+  topic({ topicBytesMax, topicLevelsMax }: TopicLimits): void {
+    const text = this.bytes()
+    this.fault ??= stringFault(text)
+    if (this.fault !== null) return
+    let levels = 1
+    if (text.length <= topicBytesMax) for (const byte of text) if (byte === SLASH) levels++
+    if (text.length > topicBytesMax || levels > topicLevelsMax) this.fault = 'topic-too-long'
   }
 
   string(): string {

@@ -8,7 +8,7 @@ export type Identity =
   | { readonly role: 'device'; readonly username: string; readonly siteId: number; readonly serialNumber: string }
   /** A tool on site: watches everything, publishes nothing. */
   | { readonly role: 'observer'; readonly username: string }
-  /** A person on site: watches everything. */
+  /** A person on site: watches everything, and the broker itself. */
   | { readonly role: 'operator'; readonly username: string }
   /** Anyone at all, where anonymous clients are allowed: speaks for any device, watches everything. */
   | { readonly role: 'local' }
@@ -17,6 +17,8 @@ export type PublishVerdict =
   | { readonly allowed: true; readonly topic: DeviceTopic }
   | { readonly allowed: false; readonly reason: 'publish-denied' | 'other-device' }
 
+const DEVICE_TOPICS = 'sites/'
+const BROKER_TOPICS = '$SYS/'
 const DENIED: PublishVerdict = { allowed: false, reason: 'publish-denied' }
 const OTHER_DEVICE: PublishVerdict = { allowed: false, reason: 'other-device' }
 
@@ -36,16 +38,48 @@ export function maySubscribe(identity: Identity, filter: string): boolean {
     case 'device':
       return filter === deviceTopic(identity.siteId, identity.serialNumber, 'commands')
     case 'observer':
-    case 'operator':
       return matchesOnlyDeviceTopics(filter)
+    case 'operator':
+      return matchesOnlyDeviceTopics(filter) || filter.startsWith(BROKER_TOPICS)
     case 'local':
-      return filter.startsWith('sites/')
+      return filter.startsWith(DEVICE_TOPICS)
   }
 }
 
-/** Names the owner of a client id: two connections of one owner may take it over from each other, others may not. */
+/**
+ * Whether `identity` may be given a message on `topic` at all, whatever it once subscribed to: what waits in a session, or is
+ * retained, is judged by what its reader may do now. Commands reach a device by a way of their own.
+ */
+export function mayReceive(identity: Identity, topic: string): boolean {
+  switch (identity.role) {
+    case 'device':
+      return false
+    case 'observer':
+    case 'local':
+      return topic.startsWith(DEVICE_TOPICS)
+    case 'operator':
+      return topic.startsWith(DEVICE_TOPICS) || topic.startsWith(BROKER_TOPICS)
+  }
+}
+
+/**
+ * Names the owner of a client id: two connections of one owner may take it over from each other, others may not. A device is
+ * one owner, whether it shows a certificate or a password.
+ */
 export function ownerOf(identity: Identity): string {
-  return identity.role === 'local' ? 'local' : `user:${identity.username}`
+  switch (identity.role) {
+    case 'device':
+      return `device:${identity.siteId}/${identity.serialNumber}`
+    case 'local':
+      return 'local'
+    default:
+      return `user:${identity.username}`
+  }
+}
+
+/** Whether `owner`, as it stands with a session, is `identity`; those of devices once stood there by their username. */
+export function isOwner(identity: Identity, owner: string): boolean {
+  return owner === ownerOf(identity) || (identity.role === 'device' && owner === `user:${identity.username}`)
 }
 
 /** True for `sites/+/devices/+/#` and what is narrower. */

@@ -1,6 +1,8 @@
 /** One client's byte stream, whatever it came over. */
 
+import type { X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
+import type { Visit } from './gate.ts'
 
 export const LISTENER_KINDS = ['tcp', 'tls', 'websocket'] as const
 export type ListenerKind = (typeof LISTENER_KINDS)[number]
@@ -16,13 +18,15 @@ export interface TransportEvents {
 
 export interface Transport {
   readonly kind: ListenerKind
+  /** With the port. */
   readonly remoteAddress: string
-  /** Subject of the verified client certificate. */
-  readonly certificateSubject: string | null
+  readonly visit: Visit
+  /** That the client showed, with its key; whether it counts is another matter. */
+  readonly certificate: X509Certificate | null
   /** Bytes written that have not left this process. */
   readonly unreadBytes: number
   /** Why the transport itself gave up on the client, if it did. */
-  readonly fault: 'text-frame' | 'frame-too-large' | null
+  readonly fault: 'text-frame' | 'malformed-packet' | null
   /** Must be called once, before anything is received. */
   open(events: TransportEvents): void
   write(bytes: Uint8Array): void
@@ -38,15 +42,17 @@ export interface Transport {
 export class SocketTransport implements Transport {
   readonly kind: ListenerKind
   readonly remoteAddress: string
-  readonly certificateSubject: string | null
+  readonly visit: Visit
+  readonly certificate: X509Certificate | null
   readonly fault = null
   private readonly socket: Socket
 
-  constructor(kind: 'tcp' | 'tls', socket: Socket, certificateSubject: string | null) {
+  constructor(kind: 'tcp' | 'tls', socket: Socket, visit: Visit, certificate: X509Certificate | null) {
     this.kind = kind
     this.socket = socket
     this.remoteAddress = `${socket.remoteAddress}:${socket.remotePort}`
-    this.certificateSubject = certificateSubject
+    this.visit = visit
+    this.certificate = certificate
   }
 
   get unreadBytes(): number {

@@ -1,65 +1,92 @@
 /** MQTT over WebSocket: binary messages, whose borders mean nothing [MQTT-6.0.0-2]. */
 
-import type { WebSocket } from 'ws'
+import type { Socket } from 'node:net'
+import type { Visit } from './gate.ts'
 import type { Transport, TransportEvents } from './transport.ts'
+import { binaryFrame, CLOSE, closeFrame, pongFrame, WebSocketReader } from './websocket-frames.ts'
 
-/** 1003: the data cannot be accepted (RFC 6455, 7.4.1). */
-const UNSUPPORTED_DATA = 1003
+/** With more than this unread, a client's pings are not answered: it reads no answers. Bytes. */
+const UNREAD_PONG_MAX = 16 * 1024
 
 export class WebSocketTransport implements Transport {
   readonly kind = 'websocket'
   readonly remoteAddress: string
-  readonly certificateSubject: string | null
-  fault: 'text-frame' | 'frame-too-large' | null = null
-  private readonly webSocket: WebSocket
-  private drained: () => void = () => undefined
+  readonly visit: Visit
+  /** Clients are not asked for one here. */
+  readonly certificate = null
+  fault: 'text-frame' | 'malformed-packet' | null = null
+  private readonly socket: Socket
+  private readonly rest: Buffer
+  private saidClose = false
 
-  constructor(webSocket: WebSocket, remoteAddress: string, certificateSubject: string | null) {
-    this.webSocket = webSocket
-    this.remoteAddress = remoteAddress
-    this.certificateSubject = certificateSubject
+  /** @param rest what the client sent right behind its request. */
+  constructor(socket: Socket, visit: Visit, rest: Buffer) {
+    this.socket = socket
+    this.visit = visit
+    this.rest = rest
+    this.remoteAddress = `${socket.remoteAddress}:${socket.remotePort}`
   }
 
   get unreadBytes(): number {
-    return this.webSocket.bufferedAmount
+    return this.socket.writableLength
   }
 
   open(events: TransportEvents): void {
-    const { webSocket } = this
-    this.drained = () => events.drained()
-    webSocket.on('message', (message: Buffer, isBinary: boolean) => {
-      if (isBinary) return events.received(message)
-      // [MQTT-6.0.0-1]: a text frame closes the connection.
-      this.fault = 'text-frame'
-      webSocket.close(UNSUPPORTED_DATA)
+    const { socket } = this
+    let pieces: Buffer[] = []
+    const reader = new WebSocketReader({
+      data: (bytes) => void pieces.push(bytes),
+      ping: (payload) => {
+        if (socket.writable && socket.writableLength <= UNREAD_PONG_MAX) socket.write(pongFrame(payload))
+      },
+      closed: () => this.close(CLOSE.normal),
+      violation: (code) => {
+        // [MQTT-6.0.0-1]: a text frame closes the connection.
+        this.fault = code === CLOSE.unsupportedData ? 'text-frame' : 'malformed-packet'
+        this.close(code)
+      },
     })
-    webSocket.on('error', (error: Error) => {
-      if (/payload/i.test(error.message)) this.fault = 'frame-too-large'
-      webSocket.terminate()
-    })
-    webSocket.once('close', () => events.closed())
+    const take = (chunk: Buffer): void => {
+      if (this.saidClose) return
+      reader.push(chunk)
+      // In one piece, however many frames it came in.
+      const bytes = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces)
+      pieces = []
+      if (bytes.length > 0) events.received(bytes)
+      // Both sides have said so, or nothing more can be followed.
+      if (reader.isOver) socket.destroySoon()
+    }
+    socket.on('data', take)
+    socket.on('drain', () => events.drained())
+    socket.once('close', () => events.closed())
+    if (this.rest.length > 0) take(this.rest)
   }
 
   write(bytes: Uint8Array): void {
-    if (this.webSocket.readyState !== this.webSocket.OPEN) return
-    this.webSocket.send(bytes, { binary: true }, () => {
-      if (this.webSocket.bufferedAmount === 0) this.drained()
-    })
+    if (this.socket.writable && !this.saidClose) this.socket.write(binaryFrame(bytes))
   }
 
   pause(): void {
-    this.webSocket.pause()
+    this.socket.pause()
   }
 
   resume(): void {
-    this.webSocket.resume()
+    this.socket.resume()
   }
 
   end(): void {
-    this.webSocket.close(1000)
+    this.close(CLOSE.normal)
   }
 
   destroy(): void {
-    this.webSocket.terminate()
+    this.socket.destroy()
+  }
+
+  private close(code: number): void {
+    if (this.saidClose) return
+    this.saidClose = true
+    this.socket.end(closeFrame(code))
+    // What the client still sends is read and dropped: a close with unread input would reset the connection.
+    this.socket.resume()
   }
 }

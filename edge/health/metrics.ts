@@ -72,6 +72,9 @@ export function edgeMetrics(sources: HealthSources, status: () => EdgeStatus): R
   counter('mqtt_connections_accepted', 'Clients that logged in', () => broker.stats().connectionsAccepted)
   counter('mqtt_publishes_received', 'PUBLISH packets taken', () => broker.stats().publishesReceived)
   counter('mqtt_refused', 'Connections or packets refused', () => byReason(broker.stats().refused), ['reason'])
+  gauge('mqtt_half_open', 'Connections that have not logged in', () => broker.stats().halfOpen)
+  counter('mqtt_lockouts', 'Usernames and addresses locked out', () => broker.stats().lockouts)
+  counter('mqtt_throttled', 'Times a client that sent too fast was not read', () => broker.stats().throttled)
   counter('mqtt_dropped_messages', 'Messages a subscriber missed', () => byReason(broker.stats().dropped), ['reason'])
 
   gauge('commands_waiting', 'Commands whose device is not there', () => commands.stats().waiting)

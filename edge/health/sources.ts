@@ -60,6 +60,12 @@ export interface BrokerSource {
     readonly refused: Readonly<Record<string, number>>
     /** Messages not delivered to a subscriber, by reason. */
     readonly dropped: Readonly<Record<string, number>>
+    /** Connections that have not logged in. */
+    readonly halfOpen: number
+    /** Times a client was not read for a while because it sent too fast. */
+    readonly throttled: number
+    /** Times a username or an address was locked out. */
+    readonly lockouts: number
   }
 }
 

@@ -36,6 +36,8 @@ export interface DurablePersistenceOptions {
   readonly sessionsMax: number
   /** False keeps a subscription from being stored: the engine asks for all of a packet when it granted one. */
   readonly admits: (client: ClientRef, filter: string) => boolean
+  /** By what a client was let in, to be kept with its will. */
+  readonly proofOf?: (client: ClientRef) => unknown
   /** Told of every filter that queues messages for someone away. */
   readonly observed: ObservedTopics
   readonly dropped: (reason: 'session-queue-full' | 'session-evicted' | 'retained-full') => void
@@ -241,6 +243,8 @@ export class DurablePersistence {
   }
 
   async putWill(client: ClientRef, packet: SessionPacket): Promise<void> {
+    const proof = this.options.proofOf?.(client)
+    if (proof !== undefined) packet.proof = proof
     await this.memory.putWill(client, packet)
     this.wills.add(client.id)
     this.options.journal.append({ kind: 'will', clientId: client.id, packet: encodePacket(packet) })

@@ -12,6 +12,8 @@ export interface SessionPacket {
   brokerId?: string | undefined
   brokerCounter?: number | undefined
   clientId?: string
+  /** Of a will: by what who left it was let in. */
+  proof?: unknown
 }
 
 export interface Subscription {
@@ -40,7 +42,18 @@ export interface StoredPacket {
   readonly payload: Uint8Array | null
 }
 
-const FIELDS = ['cmd', 'topic', 'qos', 'retain', 'dup', 'messageId', 'brokerId', 'brokerCounter', 'clientId'] as const
+const FIELDS = [
+  'cmd',
+  'topic',
+  'qos',
+  'retain',
+  'dup',
+  'messageId',
+  'brokerId',
+  'brokerCounter',
+  'clientId',
+  'proof',
+] as const
 
 export function encodePacket(packet: SessionPacket): StoredPacket {
   const fields: Record<string, unknown> = {}

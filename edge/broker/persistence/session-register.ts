@@ -98,6 +98,17 @@ export class SessionRegister {
     return expired
   }
 
+  /** Ends the sessions of an owner who is no more, but for those that are connected; their number. */
+  forgetOwner(owner: string): number {
+    let ended = 0
+    for (const [clientId, session] of [...this.sessions]) {
+      if (session.owner !== owner || session.connected) continue
+      this.forget(clientId)
+      ended++
+    }
+    return ended
+  }
+
   private makeRoom(): void {
     if (this.sessions.size < this.options.sessionsMax) return
     for (const [clientId, session] of this.sessions) {

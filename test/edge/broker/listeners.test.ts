@@ -18,6 +18,8 @@ const TOPIC = 'sites/1/devices/INV-001/telemetry'
 const LOOPBACK = { host: '127.0.0.1', port: 0 }
 let certificates: string
 let tls: { cert: string; key: string }
+/** A certificate that never changes. */
+const fixed = (pair: typeof tls) => ({ load: async () => pair, changed: async () => null })
 
 beforeAll(() => {
   certificates = mkdtempSync(join(tmpdir(), 'busbar-'))
@@ -36,9 +38,9 @@ describe.each(['tcp', 'tls', 'websocket', 'websocket with tls'] as const)('over 
   async function start() {
     const listeners = {
       tcp: { tcp: LOOPBACK },
-      tls: { tls: { ...LOOPBACK, ...tls } },
+      tls: { tls: LOOPBACK, certificate: fixed(tls) },
       websocket: { websocket: LOOPBACK },
-      'websocket with tls': { websocket: { ...LOOPBACK, tls } },
+      'websocket with tls': { websocket: { ...LOOPBACK, tls: true }, certificate: fixed(tls) },
     }[way]
     const site = await startSite({ listeners })
     const kind = way === 'websocket with tls' ? 'websocket' : way
@@ -89,7 +91,7 @@ describe.each(['tcp', 'tls', 'websocket', 'websocket with tls'] as const)('over 
 })
 
 test('TLS below 1.2 is refused', async () => {
-  const site = await startSite({ listeners: { tls: { ...LOOPBACK, ...tls } } })
+  const site = await startSite({ listeners: { tls: LOOPBACK, certificate: fixed(tls) } })
   const port = site.broker.addresses().tls?.port ?? 0
   const outcome = await new Promise<string>((resolve) => {
     const socket = tlsConnect(
@@ -140,6 +142,7 @@ describe('a listener that cannot be', () => {
       insecure: true,
       spool: new MemoryLog(),
       credentials: { file: join(dir, 'credentials.json') },
+      certificates: { authorityDir: join(dir, 'authority'), otherAuthorities: '', required: false },
       sessions: { dir },
       clock: systemClock,
       random: systemRandom,
@@ -159,8 +162,10 @@ describe('a listener that cannot be', () => {
   })
 
   test('because its certificate is none says so', async () => {
-    const broken = { ...LOOPBACK, cert: 'nothing', key: tls.key }
-    await expect(startWith({ tls: broken })).rejects.toThrow(expect.objectContaining({ code: 'TLS_INVALID' }))
+    const broken = fixed({ cert: 'nothing', key: tls.key })
+    await expect(startWith({ tls: LOOPBACK, certificate: broken })).rejects.toThrow(
+      expect.objectContaining({ code: 'TLS_INVALID' }),
+    )
   })
 })
 

@@ -162,6 +162,7 @@ test('clients without a login are never offered beyond this machine', async () =
     insecure: true,
     spool: new MemoryLog(),
     credentials: { file: join(dir, 'credentials.json') },
+    certificates: { authorityDir: join(dir, 'authority'), otherAuthorities: '', required: false },
     sessions: { dir },
     clock: systemClock,
     random: systemRandom,

@@ -96,7 +96,7 @@ describe('a subscriber that does not read', () => {
 })
 
 test('a device that does not read its acknowledgements is no longer read, and cut in the end', async () => {
-  const site = await startSite({ limits: { slowSubscriberMs: 500, unreadPauseBytes: 1024 } })
+  const site = await startSite({ limits: { slowSubscriberMs: 500, unreadPauseBytes: 1024, publishRateMax: 1e9 } })
   const raw = await site.socket()
   raw.send(connectFrame({ clientId: 'deaf' }))
   await until(() => raw.received.length === 4)

@@ -67,12 +67,20 @@ describe('subscribing', () => {
       '+/+/+/+/+',
       'sites/#',
       'sites/+/devices/#',
-      '$SYS/#',
       'sites/+/devices/+/telemetry/#',
       'sites/+/other/+/#',
     ]) {
       expect(maySubscribe(identity, filter)).toBe(false)
     }
+  })
+
+  test('the broker itself is for operators to watch', () => {
+    for (const filter of ['$SYS/#', '$SYS/+/new/clients']) {
+      expect([device, observer, local].some((identity) => maySubscribe(identity, filter))).toBe(false)
+      expect(maySubscribe(operator, filter)).toBe(true)
+    }
+    expect(maySubscribe(operator, '$SYS')).toBe(false)
+    expect(maySubscribe(operator, '$share/g/sites/+/devices/+/telemetry')).toBe(false)
   })
 
   test('a local client sees what is below sites/', () => {

@@ -34,6 +34,7 @@ test('every message acknowledged is in the spool, and survives it, through both 
     insecure: true,
     spool,
     credentials: { file: join(dir, 'credentials.json') },
+    certificates: { authorityDir: join(dir, 'authority'), otherAuthorities: '', required: false },
     sessions: { dir },
     ...tools,
   })

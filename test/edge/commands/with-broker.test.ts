@@ -25,6 +25,7 @@ async function startGateway(dir: string) {
     insecure: true,
     spool,
     credentials: { file: join(dir, 'credentials.json') },
+    certificates: { authorityDir: join(dir, 'authority'), otherAuthorities: '', required: false },
     sessions: { dir: join(dir, 'mqtt') },
     ...tools,
   })

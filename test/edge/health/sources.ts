@@ -68,6 +68,9 @@ export function testSources(): TestSources {
         publishesReceived: 40,
         refused: { 'bad-credentials': 6 },
         dropped: { 'slow-subscriber': 2 },
+        halfOpen: 4,
+        throttled: 5,
+        lockouts: 1,
       }),
     },
     uplink: {

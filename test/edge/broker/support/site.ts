@@ -50,6 +50,7 @@ export async function startSite(options: SiteOptions = {}): Promise<Site> {
     listeners: { tcp: { host: '127.0.0.1', port: 0 } },
     insecure: true,
     credentials: { file },
+    certificates: { authorityDir: join(dir, 'authority'), otherAuthorities: '', required: false },
     sessions: { dir },
     clock: systemClock,
     random: systemRandom,

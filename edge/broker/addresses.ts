@@ -1,0 +1,92 @@
+/** What is counted of each address that connects: how many connections it has, and how fast it makes new ones. Pure. */
+
+import { isIPv4, isIPv6 } from 'node:net'
+import { isLoopback } from '../../shared/loopback.ts'
+
+/** New connections that an address may make at once, in seconds of its rate. */
+const BURST_SECONDS = 10
+
+export interface AddressLimits {
+  readonly connectionsPerAddressMax: number
+  readonly connectRateMax: number
+  /** Beyond it the one idle for longest is forgotten. */
+  readonly addressesMax: number
+}
+
+interface AddressState {
+  connections: number
+  /** Connections it may make now. */
+  credit: number
+  creditAtMs: number
+}
+
+/**
+ * What an address counts as: a loopback address is null, since tools and proxies of this machine share it; an IPv6 address is
+ * its network of 64 bits, which one host may use all of.
+ */
+export function addressKey(address: string | undefined): string | null {
+  if (address === undefined || address === '') return 'unknown'
+  const mapped = address.toLowerCase().replace(/^::ffff:(?=[\d.]+$)/, '')
+  if (isLoopback(mapped)) return null
+  if (isIPv4(mapped) || !isIPv6(mapped)) return mapped
+  const [head = '', tail] = (mapped.split('%')[0] as string).split('::')
+  const groups = head === '' ? [] : head.split(':')
+  if (tail !== undefined) {
+    const rest = tail === '' ? [] : tail.split(':')
+    while (groups.length + rest.length < 8) groups.push('0')
+    groups.push(...rest)
+  }
+  return `${groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, ''))
+    .join(':')}::/64`
+}
+
+export class Addresses {
+  private readonly limits: AddressLimits
+  /** Those that connected last stand last. */
+  private readonly states = new Map<string, AddressState>()
+
+  constructor(limits: AddressLimits) {
+    this.limits = limits
+  }
+
+  get size(): number {
+    return this.states.size
+  }
+
+  /** Null lets the connection in, and counts it until `left`. */
+  arrive(key: string, nowMs: number): 'address-connections' | 'connect-rate' | null {
+    const { connectionsPerAddressMax, connectRateMax } = this.limits
+    const full = connectRateMax * BURST_SECONDS
+    const known = this.states.get(key)
+    const state = known ?? { connections: 0, credit: full, creditAtMs: nowMs }
+    state.credit = Math.min(full, state.credit + ((nowMs - state.creditAtMs) * connectRateMax) / 1000)
+    state.creditAtMs = nowMs
+    this.states.delete(key)
+    if (known === undefined) this.makeRoom()
+    this.states.set(key, state)
+    if (state.connections >= connectionsPerAddressMax) return 'address-connections'
+    if (state.credit < 1) return 'connect-rate'
+    state.credit--
+    state.connections++
+    return null
+  }
+
+  left(key: string): void {
+    const state = this.states.get(key)
+    if (state !== undefined && state.connections > 0) state.connections--
+  }
+
+  private makeRoom(): void {
+    if (this.states.size < this.limits.addressesMax) return
+    let oldest: string | null = null
+    for (const [key, { connections }] of this.states) {
+      oldest ??= key
+      if (connections > 0) continue
+      oldest = key
+      break
+    }
+    if (oldest !== null) this.states.delete(oldest)
+  }
+}

@@ -1,88 +1,157 @@
+import { chmodSync, chownSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { gatewayCredentials } from '../../../edge/identity/uplink-credentials.ts'
 import type { UplinkTls } from '../../../edge/uplink/channel.ts'
-import { type Authority, newAuthority } from '../../support/certificates.ts'
-import { ingestCore } from '../../support/ingest-core.ts'
+import type { UplinkOptions, UplinkTarget } from '../../../edge/uplink/options.ts'
+import { systemClock } from '../../../shared/clock.ts'
+import { DAY_MS } from '../../../shared/durations.ts'
+import { certifyingIngest } from '../../support/certifying-ingest.ts'
+import { CLOUD_NAME } from '../../support/enrolment-cloud.ts'
+import { type Dates, type MadeAuthority, makeAuthority, usualDates } from '../../support/made-certificates.ts'
 import { append, numbered, startSpool } from '../../support/spool.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { until } from '../../support/until.ts'
-import { startUplink, stopUplink } from '../../support/uplink-under-test.ts'
+import { startUplink } from '../../support/uplink-under-test.ts'
 
-async function authority(name?: string): Promise<Authority> {
-  return newAuthority(await tempDir(), name)
-}
+const ENDED: Dates = usualDates(Date.now() - 100 * DAY_MS)
+const TO_COME: Dates = usualDates(Date.now() + 100 * DAY_MS)
 
-async function uplinkTo(port: number, tls: UplinkTls | undefined, address = `localhost:${port}`) {
+async function uplinkTo(port: number, options: Partial<UplinkOptions & UplinkTarget>) {
   const spool = await startSpool(await tempDir())
-  const uplink = await startUplink(spool, port, {
-    address,
-    ...(tls === undefined ? {} : { tls }),
-  })
+  const uplink = await startUplink(spool, port, options)
   await append(spool, numbered(5))
   return { spool, uplink }
 }
 
-describe('over TLS', () => {
-  test('records arrive, by name and by address with the name given', async () => {
-    const { ca, issue } = await authority()
-    const { port } = await ingestCore({
-      dir: await tempDir(),
-      secure: { server: issue('localhost'), own: { certificates: ca }, sites: { 'gw-1': [1] } },
-    })
-    const client = issue('gw-1')
-    const byName = await uplinkTo(port, { ca, ...client })
-    await until(() => byName.uplink.stats().ackedRecords === 5)
-    await stopUplink(byName.uplink)
-    const byAddress = await uplinkTo(port, { ca, ...client, serverName: 'localhost' }, `127.0.0.1:${port}`)
-    await until(() => byAddress.uplink.stats().ackedRecords === 5)
-  })
+/** What the gateway presents and trusts when all is right. */
+async function ours(authority: MadeAuthority, dates?: Dates): Promise<UplinkTls> {
+  return { ca: authority.ca, serverName: CLOUD_NAME, ...(await authority.gateway('gw-1', dates)) }
+}
 
-  test('an address without a name, and certificates that are none, stop the uplink only', async () => {
-    const { ca } = await authority()
-    for (const tls of [{ ca }, { ca: 'no certificate', serverName: 'localhost' }]) {
-      const { uplink, spool } = await uplinkTo(1, tls, '127.0.0.1:1')
-      await until(() => uplink.stats().lastErrorCode === 'UPLINK_TLS_INVALID')
-      expect(spool.stats().lanes.telemetry.records).toBe(5)
+async function told(port: number, tls: UplinkTls, options: Partial<UplinkOptions> = {}) {
+  const { uplink, spool } = await uplinkTo(port, { tls, ...options })
+  await until(() => uplink.stats().lastErrorCode !== null)
+  const { connected, lastErrorCode, lastError } = uplink.stats()
+  expect({ connected, records: spool.stats().lanes.telemetry.records }).toEqual({ connected: false, records: 5 })
+  return { lastErrorCode, lastError }
+}
+
+describe('with certificates on both sides', () => {
+  test('records arrive, by name and by an address whose certificate has the name that was told', async () => {
+    const authority = await makeAuthority()
+    const { port } = await certifyingIngest(authority, { server: await authority.server([CLOUD_NAME, 'localhost']) })
+    const tls = await ours(authority)
+    const { serverName: _, ...unnamed } = tls
+    for (const options of [{ tls }, { address: `localhost:${port}`, tls: unnamed }]) {
+      const { uplink, spool } = await uplinkTo(port, options)
+      await until(() => uplink.stats().ackedRecords === 5 || spool.stats().lanes.telemetry.records === 0)
     }
   })
 
-  test('a cloud that is not trusted gets nothing', async () => {
-    const { ca, issue } = await authority()
-    const stranger = await authority('other-ca')
-    const { port, ingest } = await ingestCore({
-      dir: await tempDir(),
-      secure: { server: issue('localhost'), own: { certificates: ca } },
-    })
-    const { uplink } = await uplinkTo(port, { ca: stranger.ca })
-    await until(() => uplink.stats().lastErrorCode === 'UPLINK_UNTRUSTED')
-    expect(uplink.stats().lastError).toContain('an authority that this gateway does not trust')
-    expect(uplink.stats().connected).toBe(false)
-    expect(ingest.stats().recordsPublished).toBe(0)
+  test.each([
+    ['of another authority', async () => (await makeAuthority('attacker')).server([CLOUD_NAME]), 'UNTRUSTED', 'trust'],
+    ['of another name', async (a: MadeAuthority) => a.server(['elsewhere.example']), 'WRONG_NAME', 'another name'],
+    ['of a gateway', async (a: MadeAuthority) => a.gateway('gw-9'), 'UNTRUSTED', 'not one of a server'],
+    ['that has ended', async (a: MadeAuthority) => a.server([CLOUD_NAME], ENDED), 'DATES', 'the clock says'],
+    ['that begins later', async (a: MadeAuthority) => a.server([CLOUD_NAME], TO_COME), 'DATES', 'the clock says'],
+  ])('whoever answers with a certificate %s gets nothing', async (_what, server, code, said) => {
+    const authority = await makeAuthority()
+    const ingest = await certifyingIngest(authority, { server: await server(authority) })
+    const { lastErrorCode, lastError } = await told(ingest.port, await ours(authority))
+    expect(lastErrorCode).toBe(`UPLINK_${code}`)
+    expect(lastError).toContain(said)
+    expect(ingest.sessions).toEqual([])
+  })
+
+  test('a gateway whose clock says 1970 is told so, with the dates of its certificate, and goes on trying', async () => {
+    const authority = await makeAuthority()
+    const ingest = await certifyingIngest(authority, { server: await authority.server([CLOUD_NAME], TO_COME) })
+    // The certificate of the server lies in the future, as all do for this gateway.
+    const clock = { ...systemClock, wallMs: () => 5_000 }
+    const { lastError } = await told(ingest.port, await ours(authority), { clock })
+    expect(lastError).toMatch(/the clock says 1970-01-01.*valid from 20.* to 20/)
+  })
+
+  test('a certificate of ours that has ended is told with its dates, and what to do', async () => {
+    const authority = await makeAuthority()
+    const ingest = await certifyingIngest(authority)
+    const { lastErrorCode, lastError } = await told(ingest.port, await ours(authority, ENDED))
+    expect(lastErrorCode).toBe('UPLINK_CERTIFICATE_DATES')
+    expect(lastError).toMatch(/valid from .* to /)
+  })
+
+  test('a gateway without a certificate, or with one of another authority, is not let in', async () => {
+    const authority = await makeAuthority()
+    const ingest = await certifyingIngest(authority)
+    const stranger = await makeAuthority('stranger')
+    const { cert, key } = await stranger.gateway('gw-1')
+    await told(ingest.port, { ca: authority.ca, serverName: CLOUD_NAME })
+    await told(ingest.port, { ca: authority.ca, serverName: CLOUD_NAME, cert: cert as string, key: key as string })
+    expect(ingest.sessions).toEqual([])
+  })
+
+  test('a revoked gateway is told what the cloud says, and that it needs a new token', async () => {
+    const authority = await makeAuthority()
+    const ingest = await certifyingIngest(authority)
+    ingest.set.revoked = { has: () => true } as unknown as Set<string>
+    const { lastErrorCode, lastError } = await told(ingest.port, await ours(authority))
+    expect(lastErrorCode).toBe('UPLINK_REFUSED')
+    expect(lastError).toContain('revoked')
+  })
+
+  test('an address without a name, and certificates that are none, stop the uplink only', async () => {
+    const { ca } = await makeAuthority()
+    for (const tls of [{ ca }, { ca: 'no certificate', serverName: 'localhost' }]) {
+      expect(await told(1, tls)).toMatchObject({ lastErrorCode: 'UPLINK_TLS_INVALID' })
+    }
   })
 })
 
-describe('with certificates on both sides', () => {
-  test('the gateway is admitted by its own name only', async () => {
-    const { ca, issue } = await authority()
-    const { port } = await ingestCore({
-      dir: await tempDir(),
-      secure: { server: issue('localhost'), own: { certificates: ca }, sites: { 'gw-1': [1] } },
-    })
-    const right = await uplinkTo(port, { ca, ...issue('gw-1') })
-    await until(() => right.uplink.stats().ackedRecords === 5)
-    const wrong = await uplinkTo(port, { ca, ...issue('gw-2') })
-    await until(() => wrong.uplink.stats().lastErrorCode === 'UPLINK_REFUSED')
-    expect(wrong.uplink.stats().lastError).toContain('gw-2')
-    expect(right.uplink.stats().connected).toBe(true)
+describe('with certificates from elsewhere', () => {
+  async function files(authority: MadeAuthority, dates?: Dates) {
+    const dir = await tempDir()
+    const [caFile, certFile, keyFile] = ['ca.pem', 'own.pem', 'own.key'].map((name) => join(dir, name)) as [
+      string,
+      string,
+      string,
+    ]
+    const write = async (gatewayDates?: Dates): Promise<void> => {
+      const { cert, key } = await authority.gateway('gw-1', gatewayDates)
+      writeFileSync(caFile, authority.ca)
+      writeFileSync(certFile, cert)
+      writeFileSync(keyFile, key, { mode: 0o600 })
+    }
+    await write(dates)
+    const credentials = (port: number) =>
+      gatewayCredentials('gw-1', join(dir, 'identity'), {
+        address: `127.0.0.1:${port}`,
+        insecure: false,
+        tls: { caFile, certFile, keyFile, serverName: CLOUD_NAME },
+      })
+    return { credentials, write, keyFile }
+  }
+
+  test('the files are read at every dial, so that whoever renews them need not tell', async () => {
+    const authority = await makeAuthority()
+    const ingest = await certifyingIngest(authority)
+    const { credentials, write } = await files(authority, ENDED)
+    const { uplink, spool } = await uplinkTo(ingest.port, { credentials: credentials(ingest.port) })
+    await until(() => uplink.stats().lastErrorCode === 'UPLINK_CERTIFICATE_DATES')
+    await write()
+    await until(() => spool.stats().lanes.telemetry.records === 0)
   })
 
-  test('a gateway without a certificate is not let in', async () => {
-    const { ca, issue } = await authority()
-    const { port } = await ingestCore({
-      dir: await tempDir(),
-      secure: { server: issue('localhost'), own: { certificates: ca }, sites: { 'gw-1': [1] } },
-    })
-    const { uplink, spool } = await uplinkTo(port, { ca })
-    await until(() => uplink.stats().lastErrorCode !== null)
-    expect(spool.stats().lanes.telemetry.records).toBe(5)
+  test('a key that others can read is not used until they cannot', async () => {
+    const authority = await makeAuthority()
+    const ingest = await certifyingIngest(authority)
+    const { credentials, keyFile } = await files(authority)
+    if (process.getuid?.() === 0) chownSync(keyFile, 65_534, 65_534)
+    chmodSync(keyFile, 0o644)
+    const { uplink, spool } = await uplinkTo(ingest.port, { credentials: credentials(ingest.port) })
+    await until(() => uplink.stats().lastErrorCode === 'CONFIG_FILE_EXPOSED')
+    expect(ingest.sessions).toEqual([])
+    chmodSync(keyFile, 0o600)
+    await until(() => spool.stats().lanes.telemetry.records === 0)
   })
 })

@@ -53,8 +53,8 @@ export function ruleCreated(
   rules: Rules,
 ): SiteRule<{ readonly body: Pick<NewAlertRule, 'siteId' | 'deviceId'>; readonly caller: Caller }> {
   return {
-    of: ({ body: { siteId = null, deviceId = null }, caller }) => {
-      return wanted(rules, { siteId, deviceId, deviceType: null }, caller)
+    async of({ body: { siteId = null, deviceId = null }, caller }) {
+      return { needs: await wanted(rules, { siteId, deviceId, deviceType: null }, caller), seen: true }
     },
     missing: () => notFound('alert rule', ''),
   }

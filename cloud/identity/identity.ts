@@ -7,7 +7,7 @@ export { type Caller, callerOf, hasRole, LOCAL_CALLER, NOBODY, withinScopes } fr
 export { IdentityError } from './errors.ts'
 export { Identity, type IdentityOptions, type IdentitySettings } from './identity-service.ts'
 export type { Login } from './login-store.ts'
-export type { Logins, LoginTokens } from './logins.ts'
+export type { LoginTokens } from './logins.ts'
 export { MasterKey, openMasterKey } from './master-key.ts'
 export { OidcLogins, type OidcSettings } from './oidc.ts'
 export { type Grant, ROLES, type Role } from './roles.ts'

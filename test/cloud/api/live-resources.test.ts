@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest'
+import type { ApiOptions } from '../../../cloud/api/api.ts'
 import { commandFeed, taskFeed } from '../../../cloud/api/socket/change-feed.ts'
 import { Outbox } from '../../../cloud/bus/outbox.ts'
 import { CommandService } from '../../../cloud/commands/commands.ts'
@@ -13,6 +14,7 @@ import { startApiCore } from '../../support/api-core.ts'
 import { type DatabaseUnderTest, describeOnEveryDatabase } from '../../support/databases.ts'
 import { getJson } from '../../support/json-request.ts'
 import { LiveTestClient } from '../../support/live-client.ts'
+import { TestLogins } from '../../support/test-logins.ts'
 import { until } from '../../support/until.ts'
 
 const SETTINGS = {
@@ -122,6 +124,39 @@ await describeOnEveryDatabase('the live channel of commands', (databases) => {
     expect(one.events[1]?.data).toMatchObject({ state: 'CANCELLING', reason: 'a mistake', tally: { QUEUED: 1 } })
   })
 
+  test('shows who may see some sites what is there and what changes at those, and what they asked for', async () => {
+    const logins = new TestLogins()
+    const { here, there } = await twoCores(databases, { authentication: logins })
+    const atOne = await there.commands.create({ deviceId: 'MTR-001', siteId: 1, name: 'REBOOT' })
+    // More than are shown at first: those of other sites must not take their place.
+    for (let i = 0; i < 101; i++) await there.commands.create({ deviceId: 'MTR-001', siteId: 2, name: 'REBOOT' })
+    await there.commands.create({ deviceId: 'nobody-knows', name: 'x' })
+    const ask = (siteIds: number[], requestedBy: string) => {
+      const devices = siteIds.map((siteId) => ({ siteId, serialNumber: 'MTR-001' }))
+      return Promise.all(
+        devices.map(({ siteId, serialNumber }) =>
+          there.tasks.create({ commandType: 'REBOOT', deviceIds: [serialNumber], siteId, requestedBy }),
+        ),
+      )
+    }
+    const [taskAtOne] = await ask([1], 'bob')
+    const [, asked] = [await ask([2], 'bob'), ...(await ask([2], 'ann'))]
+    const token = logins.add('ann', [{ role: 'viewer', siteId: 1 }])
+    const client = await LiveTestClient.connect(here.webSocketUrl, { token })
+    for (const channel of ['commands', 'tasks']) {
+      await client.ask({ type: 'subscribe', id: channel, channel }, 'subscribed')
+    }
+    const seen = () => client.events.map(({ data }) => data.id ?? data.taskId)
+    await until(() => seen().length === 3)
+    expect(seen().toSorted()).toEqual([atOne.id, taskAtOne?.taskId, asked?.taskId].toSorted())
+    await there.commands.create({ deviceId: 'MTR-001', siteId: 2, name: 'REBOOT' })
+    await ask([2], 'bob')
+    const [later] = await ask([1], 'bob')
+    const last = await there.commands.create({ deviceId: 'MTR-002', siteId: 1, name: 'REBOOT' })
+    await until(() => seen().length === 5)
+    expect(seen().slice(3).toSorted()).toEqual([last.id, later?.taskId].toSorted())
+  })
+
   test('ends with its subscription', async () => {
     const { here, there } = await twoCores(databases)
     const client = await LiveTestClient.connect(here.webSocketUrl)
@@ -157,13 +192,13 @@ test('a filter that a channel does not have, and a channel that a core does not 
 })
 
 /** Two cores of one database: the one that clients are connected to, and one that writes. */
-async function twoCores(databases: DatabaseUnderTest) {
+async function twoCores(databases: DatabaseUnderTest, options: Partial<ApiOptions> = {}) {
   const url = await databases.freshUrl()
   const [ours, theirs] = [await databases.open({ url }), await databases.open({ url })]
   const [readers, writers] = [servicesOn(ours), servicesOn(theirs)]
   const { commands, tasks } = readers
   const feeds = { commands: commandFeed(commands), tasks: taskFeed(tasks) }
-  const here = await startApiCore({ commands, tasks, feeds }, url)
+  const here = await startApiCore({ commands, tasks, feeds, ...options }, url)
   await writers.registry.load('gw-1', [
     { siteId: 1, serialNumber: 'MTR-001' },
     { siteId: 2, serialNumber: 'MTR-001' },

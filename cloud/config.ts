@@ -33,6 +33,18 @@ export const CLOUD_ENV_PREFIX = 'BUSBAR_CLOUD_'
 export const CLOUD_CONFIG_VARIABLE = 'BUSBAR_CLOUD_CONFIG'
 /** Where the commands that ask a running core find it. */
 export const CLOUD_URL_VARIABLE = 'BUSBAR_CLOUD_URL'
+/** By what they trust it, and who they are towards it. */
+export const CLOUD_CA_FILE_VARIABLE = 'BUSBAR_CLOUD_CA_FILE'
+export const CLOUD_TOKEN_FILE_VARIABLE = 'BUSBAR_CLOUD_TOKEN_FILE'
+export const CLOUD_TOKEN_VARIABLE = 'BUSBAR_CLOUD_TOKEN'
+/** Not settings of the core. */
+const COMMAND_LINE_VARIABLES = [
+  CLOUD_CONFIG_VARIABLE,
+  CLOUD_URL_VARIABLE,
+  CLOUD_CA_FILE_VARIABLE,
+  CLOUD_TOKEN_FILE_VARIABLE,
+  CLOUD_TOKEN_VARIABLE,
+]
 
 const ingest = section('Where gateways connect.', {
   host: host('127.0.0.1', 'Address to listen on'),
@@ -239,7 +251,7 @@ function cloudOptions(file: string | undefined, env: Readonly<Record<string, str
     file,
     env,
     envPrefix: CLOUD_ENV_PREFIX,
-    ignoredVariables: [CLOUD_CONFIG_VARIABLE, CLOUD_URL_VARIABLE],
+    ignoredVariables: COMMAND_LINE_VARIABLES,
     check: crossProblems,
   }
 }

@@ -5,10 +5,16 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
 import { retry } from '../../shared/retry.ts'
 import type { ProblemDetails } from '../api/http/problem.ts'
+import { CLOUD_CA_FILE_VARIABLE } from '../config.ts'
+import { type Credentials, refuseInClear } from './credentials.ts'
 
 export interface ApiClientOptions {
   /** Such as http://127.0.0.1:8080. */
   readonly url: string
+  /** PEM of what the core is trusted by; absent for what the system trusts. */
+  readonly ca?: string | undefined
+  /** Who asks; absent for nobody. */
+  readonly credentials?: Credentials
   readonly clock: Clock
   readonly random: Random
 }
@@ -25,6 +31,8 @@ const ANSWER_TIMEOUT_MS = 30_000
 /** A request is sent so many times at most while the core cannot answer. */
 const TRIES_MAX = 4
 const BACKOFF = { baseMs: 200, capMs: 1_000 }
+/** What says that it is not who is asked, or that nobody here vouches for them. */
+const CERTIFICATE_REFUSED = /^(CERT_|ERR_TLS_CERT|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|UNKNOWN_CERTIFICATE)/
 /** Items asked for at once where more are wanted. */
 const PAGE = 500
 
@@ -43,6 +51,11 @@ export class ApiClient {
     return this.ask<T>('GET', path, query, undefined, {})
   }
 
+  /** Where it is, such as https://busbar.example. */
+  get origin(): string {
+    return this.base.origin
+  }
+
   /**
    * Has one effect, however often it must be sent: every try carries the same key.
    * @param key the caller's own, when it may run again.
@@ -53,6 +66,25 @@ export class ApiClient {
       'idempotency-key': key ?? randomHex(this.options.random, 16),
     }
     return this.ask<T>('POST', path, {}, JSON.stringify(body), headers)
+  }
+
+  /** Changes what is there; the same twice has the effect of once. */
+  patch<T>(path: string, body: unknown): Promise<T> {
+    return this.ask<T>('PATCH', path, {}, JSON.stringify(body), { 'content-type': 'application/json' })
+  }
+
+  /** Ends what is there; what is gone already is no error of the second try. */
+  delete<T>(path: string): Promise<T> {
+    return this.ask<T>('DELETE', path, {}, undefined, {})
+  }
+
+  /**
+   * For what takes no key and must not happen twice: once it may have arrived it is not sent again, and nobody is told that
+   * who asks is unknown but by what the core answers.
+   */
+  postOnce<T>(path: string, body: unknown): Promise<T> {
+    const headers = { 'content-type': 'application/json' }
+    return this.ask<T>('POST', path, {}, JSON.stringify(body), headers, 'once')
   }
 
   /** The first `count` items of a listing, over as many pages as that takes. */
@@ -71,63 +103,119 @@ export class ApiClient {
     return { items, nextCursor }
   }
 
-  private ask<T>(
+  private async ask<T>(
     method: string,
     path: string,
     query: Query,
     body: string | undefined,
     headers: Record<string, string>,
+    times: 'once' | 'again' = 'again',
   ): Promise<T> {
     const url = new URL(path, this.base)
     for (const [name, value] of Object.entries(query))
       if (value !== undefined) url.searchParams.set(name, String(value))
+    const { credentials } = this.options
+    const request = { method, headers, ...(body === undefined ? {} : { body }) }
+    const token = (await credentials?.token()) ?? null
+    try {
+      return await this.askAs<T>(token, url, request, times)
+    } catch (error) {
+      // What was refused for who asks had no effect, so it may be asked again under a token that is newer.
+      if (!(error instanceof UnauthenticatedError) || token === null) throw error
+      const newer = (await credentials?.token(token)) ?? null
+      if (newer === null || newer === token) throw error
+      return await this.askAs<T>(newer, url, request, times)
+    }
+  }
+
+  private async askAs<T>(
+    token: string | null,
+    url: URL,
+    request: RequestInit & { readonly headers: Record<string, string> },
+    times: 'once' | 'again',
+  ): Promise<T> {
+    if (token !== null) refuseInClear(this.base)
+    const headers = token === null ? request.headers : { ...request.headers, authorization: `Bearer ${token}` }
     const { clock, random } = this.options
     let tries = 0
-    return retry(() => this.askOnce<T>(url, { method, headers, ...(body === undefined ? {} : { body }) }), {
+    return await retry(() => this.askOnce<T>(url, { ...request, headers }), {
       clock,
       random,
       backoff: BACKOFF,
       signal: new AbortController().signal,
-      isRetryable: (error) => ++tries < TRIES_MAX && error instanceof BusbarError && error.retryable,
+      isRetryable: (error) =>
+        ++tries < TRIES_MAX &&
+        error instanceof BusbarError &&
+        error.retryable &&
+        (times === 'again' || wasNotSent(error)),
     })
   }
 
   private async askOnce<T>(url: URL, request: RequestInit): Promise<T> {
+    const { ca, clock, credentials } = this.options
     const abort = new AbortController()
-    const timer = this.options.clock.after(ANSWER_TIMEOUT_MS, () => abort.abort())
+    const timer = clock.after(ANSWER_TIMEOUT_MS, () => abort.abort())
+    const tls = ca === undefined ? {} : { tls: { ca } }
     let response: Response
     let text: string
     try {
-      response = await fetch(url, { ...request, signal: abort.signal })
+      // A redirect would take the token along to who knows where.
+      response = await fetch(url, { ...request, ...tls, redirect: 'manual', signal: abort.signal })
       text = await response.text()
     } catch (cause) {
-      throw new BusbarError(`no core answers on ${this.base.origin}: ${messageOf(cause)}`, {
-        code: 'API_UNREACHABLE',
-        retryable: true,
-        hint: 'start one with `busbar-cloud serve`, or say where it is with --url or BUSBAR_CLOUD_URL',
-        cause,
-      })
+      throw this.unreachable(cause)
     } finally {
       timer.cancel()
     }
     const answer = parseJson(text)
-    if (response.ok && answer !== undefined) return answer as T
-    if (isProblem(answer)) throw problemError(answer)
+    if (response.ok && (answer !== undefined || text === '')) return answer as T
+    if (isProblem(answer)) throw problemError(answer, credentials)
     throw new BusbarError(`what answers on ${this.base.origin} is no core (HTTP ${response.status})`, {
       code: 'API_ANSWER_UNKNOWN',
       hint: 'set --url or BUSBAR_CLOUD_URL to the address of a core, such as http://127.0.0.1:8080',
     })
   }
+
+  private unreachable(cause: unknown): BusbarError {
+    const { origin } = this.base
+    if (CERTIFICATE_REFUSED.test(codeOf(cause))) {
+      return new BusbarError(`the certificate of ${origin} is not trusted: ${messageOf(cause)}`, {
+        code: 'API_UNTRUSTED',
+        hint: `give the certificate of its authority with --ca-file or ${CLOUD_CA_FILE_VARIABLE}, and the name that it is for`,
+        cause,
+      })
+    }
+    return new BusbarError(`no core answers on ${origin}: ${messageOf(cause)}`, {
+      code: 'API_UNREACHABLE',
+      retryable: true,
+      hint: 'start one with `busbar-cloud serve`, or say where it is with --url or BUSBAR_CLOUD_URL',
+      cause,
+    })
+  }
+}
+
+/** Nobody is logged in, or not as somebody whom the core takes. */
+class UnauthenticatedError extends BusbarError {}
+
+function wasNotSent({ cause }: BusbarError): boolean {
+  return /^(ConnectionRefused|ECONNREFUSED)$/.test(codeOf(cause))
+}
+
+function codeOf(error: unknown): string {
+  return String((error as { code?: unknown } | null | undefined)?.code ?? '')
 }
 
 /** The problem with everything that is said of it: what is wrong where, and the next step. */
-function problemError(problem: ProblemDetails): BusbarError {
+function problemError(problem: ProblemDetails, credentials: Credentials | undefined): BusbarError {
   const { code, status, title, detail, errors = [], hint } = problem
   const listed = errors.map((error) => {
     const value = error.value === undefined ? '' : ` is ${JSON.stringify(error.value)}`
     return `\n  ${error.in} ${error.pointer === '' ? '(all of it)' : error.pointer}${value}: ${error.remedy}`
   })
-  return new BusbarError(`${detail ?? title}${listed.join('')}`, {
+  const message = `${detail ?? title}${listed.join('')}`
+  if (status === 401 && credentials !== undefined)
+    return new UnauthenticatedError(message, { code, hint: credentials.hint })
+  return new BusbarError(message, {
     code,
     retryable: status === 503 || code === 'IDEMPOTENCY_IN_FLIGHT',
     ...(hint === undefined ? {} : { hint }),

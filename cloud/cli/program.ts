@@ -18,12 +18,18 @@ import {
   loadCloudConfig,
   showCloudConfig,
 } from '../config.ts'
+import { addApiKeyCommands } from './api-keys.ts'
 import { apiTools } from './api-options.ts'
+import { addApprovalCommands } from './approvals.ts'
 import { addCommandCommands } from './commands.ts'
 import { addDeadLetterCommands } from './dead-letters.ts'
+import { addGatewayCommands } from './gateways.ts'
+import { addLoginCommands } from './login.ts'
+import { type SecretInput, secretInput } from './secret-input.ts'
 import { addTaskCommands } from './tasks.ts'
 import { ACL_FORMATS, type AclOptions, printAcls } from './topic-acls.ts'
 import { checkTopics, createTopics } from './topics.ts'
+import { addUserCommands } from './users.ts'
 
 interface ConfigOption {
   readonly config?: string
@@ -35,7 +41,11 @@ interface JsonOption {
 const tools = { clock: systemClock, random: systemRandom }
 
 /** @param env of the process: settings, and where the config file is. */
-export function cloudCommandLine(terminal: Terminal, env: Readonly<Record<string, string | undefined>>): CommandLine {
+export function cloudCommandLine(
+  terminal: Terminal,
+  env: Readonly<Record<string, string | undefined>>,
+  input: SecretInput = secretInput(process),
+): CommandLine {
   const line = commandLine('busbar-cloud', 'Cloud core: takes in what gateways send and serves operators', terminal)
   const { program, action } = line
   const configOption = () =>
@@ -90,11 +100,35 @@ export function cloudCommandLine(terminal: Terminal, env: Readonly<Record<string
     .addOption(new Option('--format <format>', 'how to print it').choices(ACL_FORMATS).default('commands'))
     .action(action((options: AclOptions) => printAcls(options, terminal)))
 
-  const asking = apiTools(terminal, tools)
+  const asking = apiTools(terminal, env, tools)
+  addLoginCommands(line, asking, input, env.USER ?? '')
+  addUserCommands(line, asking)
+  addApiKeyCommands(line, asking)
   addTaskCommands(line, asking, env.USER ?? 'busbar-cloud')
   addCommandCommands(line, asking)
+  addApprovalCommands(line, asking)
   addDeadLetterCommands(line, asking)
+  addGatewayCommands(line, asking)
 
+  program
+    .command('setup-link')
+    .description('make a new link by which the first administrator is set up, while there is none')
+    .addOption(configOption())
+    .action(
+      action(async ({ config: file }: ConfigOption) => {
+        const config = loadCloudConfig(file, env)
+        const [{ databaseFromConfig }, { makeSetupLink }] = await Promise.all([
+          import('../database-from-config.ts'),
+          import('./setup-link.ts'),
+        ])
+        const log = commandLog(config)
+        return await makeSetupLink(
+          config,
+          { ...tools, database: databaseFromConfig(config, { ...tools, log }), log },
+          terminal,
+        )
+      }),
+    )
   program
     .command('migrate')
     .description('bring the database to the schema of this program')

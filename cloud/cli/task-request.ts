@@ -11,7 +11,7 @@ export interface StartFlags {
   readonly devicesFile?: string
   readonly site?: number
   readonly deviceType?: string
-  readonly requestedBy: string
+  readonly requestedBy?: string | undefined
   /** Durations are milliseconds. */
   readonly expiresIn?: number
   readonly timeout?: number

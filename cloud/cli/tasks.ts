@@ -22,15 +22,18 @@ interface KeyFlag {
 }
 type DeviceBody = ReturnType<typeof taskDeviceBody>
 
-/** @param user who asks where --requested-by does not say. */
+/** @param user who asks where --requested-by does not say and nobody is logged in. */
 export function addTaskCommands(line: CommandLine, tools: ApiTools, user: string): void {
   const { action } = line
   const task = line.program.command('task').description('commands to many devices')
   const { terminal } = tools
 
-  addStartOptions(addApiOptions(task.command('start').description('send a command to many devices')), user).action(
+  addStartOptions(addApiOptions(task.command('start').description('send a command to many devices'))).action(
     action(async (flags: StartFlags & ApiFlags & WatchFlag & KeyFlag) => {
-      const started = await tools.api(flags).post<TaskBody>('/api/v1/tasks', taskRequest(flags), flags.idempotencyKey)
+      // What somebody does who is logged in is recorded under their own name.
+      const requestedBy = flags.requestedBy ?? (tools.isSomebody(flags) ? undefined : user)
+      const request = taskRequest({ ...flags, requestedBy })
+      const started = await tools.api(flags).post<TaskBody>('/api/v1/tasks', request, flags.idempotencyKey)
       return await afterwards(started, flags, tools)
     }),
   )
@@ -78,7 +81,7 @@ export function addTaskCommands(line: CommandLine, tools: ApiTools, user: string
     )
 }
 
-function addStartOptions(command: Command, user: string): Command {
+function addStartOptions(command: Command): Command {
   return command
     .requiredOption('--type <command>', 'what the devices are to do, such as SET_TOU or REBOOT')
     .addOption(
@@ -92,7 +95,7 @@ function addStartOptions(command: Command, user: string): Command {
       new Option('--site <id>', 'all devices of a site, or where the named ones are').argParser(positiveInteger),
     )
     .option('--device-type <type>', 'all devices of a type, such as METER')
-    .option('--requested-by <name>', 'who asks', user)
+    .option('--requested-by <name>', 'who asks, where nobody logs in')
     .addOption(new Option('--expires-in <time>', 'how long the task may take, such as 2h').argParser(durationMs))
     .addOption(new Option('--timeout <time>', 'how long a device may take to answer').argParser(durationMs))
     .addOption(new Option('--retries <n>', 'further attempts for a device that failed').argParser(wholeNumber))

@@ -14,9 +14,11 @@ export interface CommandOptions {
   /** Added to an environment without any BUSBAR variable. */
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
+  /** Standard input; empty where absent. */
+  readonly input?: string
 }
 
-/** `busbar('edge', ['status'], …)`: standard input is empty, output is no terminal. */
+/** `busbar('edge', ['status'], …)`: neither input nor output is a terminal. */
 export function busbar(
   app: 'edge' | 'cloud',
   args: readonly string[],
@@ -26,8 +28,11 @@ export function busbar(
   const child = spawn(bunPath, [join(projectDir, app, 'main.ts'), ...args], {
     cwd: options.cwd ?? projectDir,
     env: { ...Object.fromEntries(inherited), ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   })
+  // A command that does not read may be gone already.
+  child.stdin.on('error', () => undefined)
+  child.stdin.end(options.input ?? '')
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

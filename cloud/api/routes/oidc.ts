@@ -5,7 +5,7 @@
 
 import { Type } from '@sinclair/typebox'
 import type { Clock } from '../../../shared/clock.ts'
-import type { Logins, OidcLogins } from '../../identity/identity.ts'
+import type { Identity, OidcLogins } from '../../identity/identity.ts'
 import { cookiesOf } from '../http/caller.ts'
 import { loginCookies } from '../http/cookies.ts'
 import { Problem, problemOf } from '../http/problem.ts'
@@ -14,7 +14,7 @@ import { problemPage } from '../pages/account-pages.ts'
 
 export interface OidcRoutesOptions {
   readonly oidc: Pick<OidcLogins, 'begin' | 'finish'>
-  readonly logins: Pick<Logins, 'open'>
+  readonly logins: Pick<Identity['logins'], 'open'>
   /** Under which browsers reach the core, such as https://busbar.example; empty for the host that they ask for. */
   readonly publicUrl: string
   readonly clock: Clock

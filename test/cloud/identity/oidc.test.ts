@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type DatabaseHandle, openDatabase } from '../../../cloud/database/database.ts'
 import { MasterKey, OidcLogins, type OidcSettings, type SecurityEvent } from '../../../cloud/identity/identity.ts'
+import { newAttempt } from '../../../cloud/identity/oidc-attempt.ts'
 import { type Clock, systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
@@ -143,6 +144,21 @@ async function inMemory(): Promise<DatabaseHandle> {
 
 describe('login at an identity provider', () => {
   const open = (settings?: Partial<OidcSettings>, clock?: Clock) => loginsOn(inMemory, settings, clock)
+
+  it('leads nobody elsewhere afterwards', () => {
+    const tools = { clock: systemClock, random: systemRandom }
+    const elsewhere = [
+      '//evil.example',
+      'https://evil.example',
+      '/\\evil.example',
+      '/\t/evil.example',
+      'docs',
+      '',
+      null,
+    ]
+    for (const given of elsewhere) expect(newAttempt(given, tools).returnTo, String(given)).toBe('/docs')
+    expect(newAttempt('/sites/../x?a=//b', tools).returnTo).toBe('/x?a=//b')
+  })
 
   it('makes no user whose name is none, or is one of those that programs have', async () => {
     const { idp, login } = await open()

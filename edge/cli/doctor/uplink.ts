@@ -26,13 +26,12 @@ export async function checkUplink(config: EdgeConfig, clock: Clock): Promise<Fin
     target = gatewayCredentials(gateway.id, dataPaths(config).identityDir, uplink).target()
   } catch (error) {
     if (!(error instanceof BusbarError)) throw error
-    return fail('uplink', `there is nothing to dial with: ${error.message}`, error.hint ?? OFFLINE)
+    // The way there can be looked at all the same.
+    const blocked = uplink.address === '' ? null : await unreachable(uplink.address)
+    return blocked ?? fail('uplink', `there is nothing to dial with: ${error.message}`, error.hint ?? OFFLINE)
   }
-  const refused = await tcpError(target.address)
-  if (refused !== null) {
-    const hint = `check uplink.address, the cable, the firewall and the cloud; ${OFFLINE}`
-    return fail('uplink', `no connection to ${target.address}: ${refused}`, hint)
-  }
+  const blocked = await unreachable(target.address)
+  if (blocked !== null) return blocked
   const failure = await reachGrpc(target, clock)
   if (failure === null) return ok('uplink', `${target.address} answers${target.tls === undefined ? '' : ' over TLS'}`)
   // What is about certificates says so itself; anything else is no gRPC.
@@ -40,6 +39,13 @@ export async function checkUplink(config: EdgeConfig, clock: Clock): Promise<Fin
   const detail = known?.message ?? `${target.address} accepts connections but no gRPC: ${failure.message}`
   const hint = known?.hint ?? `see that ${target.address} is the ingest port and that uplink.tls is as there`
   return fail('uplink', detail, `${hint}; ${OFFLINE}`)
+}
+
+async function unreachable(address: string): Promise<Finding | null> {
+  const refused = await tcpError(address)
+  if (refused === null) return null
+  const hint = `check uplink.address, the cable, the firewall and the cloud; ${OFFLINE}`
+  return fail('uplink', `no connection to ${address}: ${refused}`, hint)
 }
 
 /** Why no TCP connection comes about, or null when one does. */

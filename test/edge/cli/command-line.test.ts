@@ -161,6 +161,7 @@ describe('busbar-edge doctor', () => {
         BUSBAR_EDGE_GATEWAY_DATA_DIR: join(dir, 'data'),
         BUSBAR_EDGE_MQTT_TCP_PORT: '0',
         BUSBAR_EDGE_UPLINK_ADDRESS: `127.0.0.1:${other.port}`,
+        BUSBAR_EDGE_UPLINK_INSECURE: 'true',
       }
       expect((await busbar('edge', ['doctor'], { env })).stdout).toContain('accepts connections but no gRPC')
     } finally {

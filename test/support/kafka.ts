@@ -31,6 +31,8 @@ export interface TestKafka {
   denials(): Promise<readonly string[]>
   /** Runs a shell script with kafka-acls as `$KAFKA_ACLS` and this broker as `$BROKERS`. */
   runAcls(script: string): Promise<void>
+  /** Gives a user of SCRAM-SHA-512 a password, a new user too. */
+  setPassword(name: string, password: string): Promise<void>
   /** kill -9 of one node. */
   kill(node?: number): Promise<void>
   /** Starts a killed node again; resolves when it answers. */
@@ -97,6 +99,7 @@ export async function startKafka(options: { nodes?: number; security?: KafkaSecu
     brokers: nodes.map(({ port }) => `127.0.0.1:${port}`),
     secure,
     denials: async () => (await logOf(nodeAt())).split('\n').filter((line) => line.includes(' is Denied ')),
+    setPassword: (name, password) => setPassword(jars, `127.0.0.1:${nodeAt().port}`, name, password),
     runAcls: (script) => runAcls(jars, dir, `127.0.0.1:${nodeAt().port}`, script),
     kill: async (node) => end(nodeAt(node)),
     restart: async (node) => {
@@ -130,6 +133,7 @@ function running(brokers: string[]): TestKafka {
     secure: null,
     denials: refuse,
     runAcls: refuse,
+    setPassword: refuse,
     kill: refuse,
     restart: refuse,
     freeze: refuse,
@@ -187,6 +191,14 @@ async function runAcls(jars: string, dir: string, brokers: string, script: strin
   const path = join(dir, 'acls.sh')
   await writeFile(path, script)
   await promisify(execFile)('sh', [path], { env: { ...process.env, KAFKA_ACLS: program, BROKERS: brokers } })
+}
+
+async function setPassword(jars: string, brokers: string, name: string, password: string): Promise<void> {
+  const java = ['-Xmx96m', '-XX:TieredStopAtLevel=1', '-cp', `${jars}/*`, 'kafka.admin.ConfigCommand']
+  const user = ['--entity-type', 'users', '--entity-name', name]
+  const added = `SCRAM-SHA-512=[password=${password}]`
+  const args = ['--bootstrap-server', brokers, '--alter', ...user, '--add-config', added]
+  await promisify(execFile)('java', [...java, ...args])
 }
 
 function logOf(node: Node): Promise<string> {

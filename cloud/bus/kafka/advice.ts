@@ -12,6 +12,12 @@ const ADVICE: readonly Advice[] = [
     nextStep: 'Give this user what `busbar-cloud topics acls` prints, and let an administrator make the topics',
   },
   {
+    // A group that one may not read has no coordinator, as far as kafkajs tells.
+    failure: /group coordinator/i,
+    nextStep:
+      'Check that the brokers run, and that this user may READ the group: `busbar-cloud topics acls` prints what it needs',
+  },
+  {
     failure: /sasl|authentication|credential/i,
     nextStep: 'Check kafka.sasl: the mechanism, the username and the password that the brokers have for it',
   },

@@ -54,7 +54,11 @@ export class BrokerClient {
 
   constructor(config: KafkaConfig) {
     this.requestTimeoutMs = config.requestTimeoutMs
-    this.clients = Array.from({ length: CONNECTIONS_PER_BROKER }, () => new Base(clientOptions(config)))
+    this.clients = Array.from({ length: CONNECTIONS_PER_BROKER }, () => {
+      const client = new Base(clientOptions(config))
+      client.connections.on('connecting', ({ connection }) => connection.on('error', alreadyTold))
+      return client
+    })
   }
 
   /**
@@ -153,6 +157,12 @@ export class BrokerClient {
     return this.clients[lane % this.clients.length] as Base
   }
 }
+
+/**
+ * A connection that breaks during a login reports the same failure more than once: to whoever waits for it, and then, when
+ * nobody does any more, as an error that would end the process.
+ */
+function alreadyTold(): void {}
 
 function clientOptions(config: KafkaConfig): ConstructorParameters<typeof Base>[0] {
   const { tls, sasl } = config

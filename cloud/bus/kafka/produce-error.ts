@@ -103,7 +103,8 @@ export function describeFailure(error: unknown): string {
   let innermost: unknown = error
   for (let depth = 0; depth < 5; depth++) {
     // kafkajs has an error of errors of its own.
-    const { errors, cause } = innermost instanceof Error ? (innermost as AggregateError) : { errors: [], cause: undefined }
+    const { errors, cause } =
+      innermost instanceof Error ? (innermost as AggregateError) : { errors: [], cause: undefined }
     const next: unknown = errors?.at(-1) ?? cause
     if (next === undefined || next === null) break
     innermost = next

@@ -9,6 +9,7 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { validityOf } from '../authority/authority-files.ts'
 import { type CertificateName, nameAmong, nameOfUri, uriOf } from '../authority/certificate-name.ts'
 import { knowsTheTime } from '../authority/known-time.ts'
+import type { Revocations } from '../authority/revocations.ts'
 import type { Identity } from './topic-rules.ts'
 
 export type CertificateFault = 'unknown-authority' | 'revoked' | 'expired' | 'not-yet-valid' | 'certificate-unfit'
@@ -40,10 +41,10 @@ const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE---
 
 export class ClientCertificates {
   private readonly authorities: readonly Authority[]
-  private readonly revocations: { has(number: string): boolean }
+  private readonly revocations: Pick<Revocations, 'has' | 'reload'>
 
   /** @throws BusbarError CONFIG_CA_INVALID */
-  constructor(trust: CertificateTrust, revocations: { has(number: string): boolean }) {
+  constructor(trust: CertificateTrust, revocations: Pick<Revocations, 'has' | 'reload'>) {
     this.authorities = [
       ...authoritiesIn(trust.siteAuthority ?? '', true),
       ...authoritiesIn(trust.otherAuthorities, false),
@@ -63,6 +64,8 @@ export class ClientCertificates {
     )
     if (authority === undefined) return 'unknown-authority'
     const number = certificate.serialNumber.toUpperCase()
+    // Looked at for each: whoever was just sent away is not let in for another second.
+    this.revocations.reload()
     if (this.revocations.has(number)) return 'revoked'
     if (knowsTheTime(wallMs)) {
       for (const each of [certificate, authority.certificate]) {

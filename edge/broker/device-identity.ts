@@ -104,7 +104,8 @@ export function loginAuthenticator(options: LoginAuthenticatorOptions): Authenti
   const byCertificate = (certificate: X509Certificate): Authentication => {
     const proof = certificates.judge(certificate, wallMs())
     if (typeof proof === 'string') return { accepted: false, reason: proof }
-    const outcome = recheck(proof)
+    let outcome = recheck(proof)
+    if (!outcome.accepted && proof.username !== null && credentials.reload()) outcome = recheck(proof)
     // A common name that is no username here says nothing.
     return outcome.accepted || outcome.reason !== 'login-removed'
       ? outcome

@@ -14,7 +14,7 @@ const run = promisify(execFile)
 /** What the published examples ask for, as their readers install it. */
 const EXAMPLES = join(projectDir, 'proto/examples/requirements.txt')
 /** What only the tests need besides. */
-const ONLY_TESTS = ['fastavro==1.13.1']
+const ONLY_TESTS = ['fastavro==1.13.1', 'schemathesis==4.32.5', 'cyclonedx-python-lib[json-validation]==11.12.0']
 
 /** Path of a Python that has the packages. @param python3 the one to make the environment with. */
 export async function pythonEnvironment(python3: string): Promise<string> {

@@ -40,9 +40,6 @@ export interface CertificateFacts {
   }
 }
 
-/** Errors of the uplink that say that the certificate is not taken for what it is. */
-const NOT_TAKEN = new Set(['UPLINK_REFUSED'])
-
 export function certificateStatus(facts: CertificateFacts): CertificateStatus {
   const { source, validity, nowMs, lastRenewalError, renewals } = facts
   const state = stateOf(facts)
@@ -60,9 +57,12 @@ export function certificateStatus(facts: CertificateFacts): CertificateStatus {
 
 function stateOf({ validity, renewAtMs, nowMs, renewalRefused, uplink }: CertificateFacts): CertificateState {
   if (validity === null) return 'none'
-  const isTaken = uplink.connected || uplink.lastErrorCode === null || !NOT_TAKEN.has(uplink.lastErrorCode)
-  if (renewalRefused || !isTaken) return 'refused'
+  if (renewalRefused) return 'refused'
   const state = stateAt(validity, renewAtMs ?? Number.POSITIVE_INFINITY, nowMs)
+  // Dates say more than that it is not taken because of them.
+  if (state === 'expired' || state === 'notYetValid') return state
+  const isTaken = uplink.connected || uplink.lastErrorCode !== 'UPLINK_REFUSED'
+  if (!isTaken) return 'refused'
   return state === 'due' ? 'renewing' : state
 }
 
@@ -85,7 +85,9 @@ function adviceFor(state: CertificateState, facts: CertificateFacts): string | n
     }
     case 'refused': {
       const why = lastRenewalError ?? uplink.lastError ?? 'the cloud does not take it'
-      return source === 'files' ? why : `${why}; a new token is needed: busbar-edge enroll --replace`
+      return source === 'files'
+        ? why
+        : `${why}; if the cloud is right, a new token is needed: busbar-edge enroll --replace`
     }
   }
 }

@@ -47,7 +47,11 @@ export function gatewayCredentials(gatewayId: string, dir: string, settings: Tar
       dialled = target()
       return dialled
     },
-    onChanged: (listener) => file?.onChanged(listener),
+    onChanged: (listener) =>
+      file?.onChanged(() => {
+        // A dial may have come first, by the backoff: then there is nothing new.
+        if (certificateIn(file) !== dialled?.tls?.cert) listener()
+      }),
     dialledWith: () => (dialled?.tls?.cert === undefined ? null : validityIn(dialled.tls.cert)),
   }
 }
@@ -69,6 +73,15 @@ function targetByIdentity(identity: EnrolledIdentity, settings: TargetSettings):
     })
   }
   return { address, tls: { ca, cert, key, ...named(settings.tls.serverName || identity.serverName) } }
+}
+
+/** Undefined where there is none, whatever the reason: dialling tells it. */
+function certificateIn(file: IdentityFile): string | undefined {
+  try {
+    return file.read()?.certificate
+  } catch {
+    return undefined
+  }
 }
 
 function named(serverName: string): Pick<UplinkTls, 'serverName'> {

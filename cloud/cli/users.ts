@@ -114,7 +114,7 @@ async function passwordLink(id: string, flags: ApiFlags, { api, terminal }: ApiT
   const client = api(flags)
   const link = await client.postOnce<{ token: string; expiresAt: string }>(`${pathOf(id)}/password-link`, {})
   // Behind the #, which no browser sends: it comes into no log on the way.
-  const url = `${client.origin}/password#${link.token}`
+  const url = `${client.origin}/password#${link.token}&${encodeURIComponent(id)}`
   if (flags.json) writeJson(terminal, { url, expiresAt: link.expiresAt })
   else {
     terminal.out(`${url}\n`)

@@ -16,6 +16,7 @@ const PACKAGES = {
   java: 'default-jre-headless',
   mvn: 'maven',
   python3: 'python3-venv',
+  chromium: 'chromium',
 } as const
 export type RealPart = keyof typeof PACKAGES
 

@@ -6,6 +6,9 @@
 export const ACCOUNT_STYLE_PATH = '/account/page.css'
 export const ACCOUNT_SCRIPT_PATH = '/account/page.js'
 
+/** What every browser asks for by itself: three bars. */
+export const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0b57d0"/><path d="M4 3v10M8 3v10M12 3v10" stroke="#fff" stroke-width="2"/></svg>`
+
 export interface AccountPagesOptions {
   /** Whether people can log in at an identity provider. */
   readonly identityProvider: boolean
@@ -22,11 +25,7 @@ export function loginPage({ identityProvider }: AccountPagesOptions): string {
     title: 'Log in',
     intro: '',
     fields: [
-      field(
-        'userId',
-        'User id',
-        'type="text" autocomplete="username" autocapitalize="none" spellcheck="false" autofocus',
-      ),
+      field('userId', 'User id', 'type="text" autocomplete="username" autocapitalize="none" spellcheck="false"'),
       field('password', 'Password', 'type="password" autocomplete="current-password"'),
     ],
     button: 'Log in',
@@ -43,7 +42,7 @@ export function setupPage({ passwordLengthMin }: AccountPagesOptions): string {
       field(
         'userId',
         'User id',
-        'type="text" autocomplete="username" autocapitalize="none" spellcheck="false" autofocus',
+        'type="text" autocomplete="username" autocapitalize="none" spellcheck="false"',
         'By which you log in; it stays. Letters, digits, dots, hyphens, underscores and @.',
       ),
       field('name', 'Name', 'type="text" autocomplete="name"', 'As others read it; may be left empty.', false),
@@ -58,7 +57,11 @@ export function passwordPage({ passwordLengthMin }: AccountPagesOptions): string
     name: 'password',
     title: 'Choose a password',
     intro: 'The link by which you came here is good once. Wherever you are logged in now, you log in again.',
-    fields: newPassword(passwordLengthMin),
+    // Whose it is, for password managers and for people.
+    fields: [
+      '<p id="whose" hidden></p>\n<input id="userId" name="userId" type="text" autocomplete="username" hidden readonly>',
+      ...newPassword(passwordLengthMin),
+    ],
     button: 'Choose',
   })
 }

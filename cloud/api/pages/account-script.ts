@@ -9,7 +9,7 @@ const page = form.dataset.page
 const query = new URLSearchParams(location.search)
 
 // What makes the link good is behind the #, which no browser sends; it goes from the address as soon as it is read.
-const token = location.hash.slice(1)
+const [token = '', whose = ''] = location.hash.slice(1).split('&')
 if (token !== '') history.replaceState(null, '', location.pathname)
 
 // A page of ours to go on to: nobody is led elsewhere by a link to this one.
@@ -20,6 +20,13 @@ const next = () => {
   return url?.origin === location.origin ? url.pathname + url.search + url.hash : '/docs'
 }
 
+const decoded = (text) => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return ''
+  }
+}
 const paragraph = (text) => Object.assign(document.createElement('p'), { textContent: text })
 const show = (...texts) => {
   problem.replaceChildren(...texts.filter((text) => text).map(paragraph))
@@ -35,7 +42,7 @@ const mark = (name, text) => {
   if (described === '') input.removeAttribute('aria-describedby')
   else input.setAttribute('aria-describedby', described)
 }
-const inputs = [...form.querySelectorAll('input')]
+const inputs = [...form.querySelectorAll('input:not([hidden])')]
 
 // What is wrong with what was typed; the first wrong field gets the focus.
 const check = () => {
@@ -109,6 +116,12 @@ const NOTICES = {
   setup: 'You are the administrator now. Log in to go on.',
   password: 'The password is chosen. Log in with it.',
 }
+if (page === 'password' && /^[\\w.@:%-]{1,400}$/.test(whose)) {
+  const name = decoded(whose)
+  form.elements.userId.value = name
+  Object.assign(document.getElementById('whose'), { textContent: 'For ' + name, hidden: false })
+}
+if (page === 'login' || token !== '') inputs[0].focus()
 if (page === 'login') {
   document.getElementById('notice').textContent = Object.hasOwn(NOTICES, query.get('done')) ? NOTICES[query.get('done')] : ''
   const provider = document.getElementById('provider')

@@ -6,6 +6,7 @@ import {
   ACCOUNT_SCRIPT_PATH,
   ACCOUNT_STYLE_PATH,
   type AccountPagesOptions,
+  ICON,
   loginPage,
   passwordPage,
   setupPage,
@@ -42,6 +43,14 @@ export function pageRoutes(options: AccountPagesOptions): Route[] {
       summary: 'What these pages do',
       text: ACCOUNT_SCRIPT,
       mediaType: 'text/javascript',
+      kept: KEPT,
+    }),
+    file({
+      path: '/favicon.ico',
+      operationId: 'getIcon',
+      summary: 'What browsers show beside the title of every page',
+      text: ICON,
+      mediaType: 'image/svg+xml',
       kept: KEPT,
     }),
   ]

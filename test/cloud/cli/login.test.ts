@@ -157,8 +157,9 @@ describe('busbar-cloud user and api-key', { timeout: 60_000 }, () => {
     expect((await run('user', 'grant', 'ann', 'engineer@2')).stdout).toContain('engineer@2 operator@1 viewer')
     expect((await run('user', 'revoke', 'ann', 'viewer')).stdout).toContain('engineer@2 operator@1\n')
     const chosen = await run('user', 'password-link', 'ann')
-    expect(chosen.stdout).toMatch(new RegExp(`^${url}/password#bbp_[\\w-]{43}\\n$`))
-    await account.identity.passwordLogins.choose(chosen.stdout.trim().split('#')[1] as string, PASSWORD, '192.0.2.1')
+    expect(chosen.stdout).toMatch(new RegExp(`^${url}/password#bbp_[\\w-]{43}&ann\\n$`))
+    const [, chosenBy = ''] = /#(.*)&/.exec(chosen.stdout) ?? []
+    await account.identity.passwordLogins.choose(chosenBy, PASSWORD, '192.0.2.1')
     const listed = await run('user', 'list')
     expect(listed.stdout).toMatch(/^ann\tAnn Lee\tactive\tengineer@2 operator@1\t-\nroot\t-\tactive\tadmin\t/)
     expect(JSON.parse((await run('user', 'logins', 'root', '--json')).stdout)).toMatchObject([{ current: true }])

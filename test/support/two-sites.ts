@@ -5,6 +5,7 @@ import { AlertRules } from '../../cloud/alerts/alerts.ts'
 import type { DatabaseHandle } from '../../cloud/database/database.ts'
 import { Tasks } from '../../cloud/orchestration/orchestration.ts'
 import { systemClock } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import { systemRandom } from '../../shared/random.ts'
 import { COMMAND_SETTINGS, commandCore } from './command-core.ts'
 
@@ -20,6 +21,12 @@ export interface Place {
   readonly taskId: string
   readonly ruleId: string
   readonly alertId: string
+  /** A viewer of the site. */
+  readonly userId: string
+  /** Of `somebody`, as what follows. */
+  readonly apiKeyId: string
+  readonly approvalId: string
+  readonly tokenId: string
 }
 
 export const T0 = Date.UTC(2026, 0, 1)
@@ -51,7 +58,16 @@ export async function seedTwoSites(database: DatabaseHandle): Promise<readonly [
     const condition = { field: 'powerKw', comparison: 'GT', threshold: 1 } as const
     const rule = await rules.create({ name: `Rule of the ${name}`, severity: 'INFO', siteId, ...condition })
     const place = { siteId, siteName, gatewayId, deviceId, serialNumber, commandId: command.id, taskId: task.taskId }
-    places.push({ ...place, ruleId: rule.id, alertId: `alert-${String(siteId).repeat(24)}` })
+    const digits = (count: number) => String(siteId).repeat(count)
+    const found = { ruleId: rule.id, alertId: `alert-${digits(24)}` }
+    const people = {
+      userId: `user-${name}`,
+      apiKeyId: digits(16),
+      approvalId: `apr-${digits(16)}`,
+      tokenId: digits(16),
+    }
+    places.push({ ...place, ...found, ...people })
+    await seedPeople(database, places.at(-1) as Place)
     await seedRows(database, places.at(-1) as Place, JSON.stringify(rule))
   }
   return places as unknown as [Place, Place]
@@ -78,6 +94,43 @@ async function seedRows({ kysely }: DatabaseHandle, place: Place, rule: string):
   const outage = { gateway_id: gatewayId, since_ms: T0, noticed_at_ms: T0 + 1, ended_at_ms: T0 + 2 }
   await kysely.insertInto('gateway_outages').values(outage).execute()
 }
+
+async function seedPeople({ kysely }: DatabaseHandle, place: Place): Promise<void> {
+  const { siteId, gatewayId, userId, apiKeyId, approvalId, tokenId } = place
+  const nowMs = Math.round(systemClock.wallMs())
+  const made = { created_by: 'somebody', created_at_ms: nowMs }
+  const viewer = { role: 'viewer', site_id: siteId }
+  await kysely
+    .insertInto('users')
+    .values({ id: userId, status: 'active', ...times(nowMs) })
+    .execute()
+  await kysely
+    .insertInto('user_grants')
+    .values({ user_id: userId, ...viewer })
+    .execute()
+  const key = { id: apiKeyId, name: 'key', secret_hash: `${siteId}`, scopes: '["*:read"]', ...made }
+  await kysely.insertInto('api_keys').values(key).execute()
+  await kysely
+    .insertInto('api_key_grants')
+    .values({ key_id: apiKeyId, ...viewer })
+    .execute()
+  const token = { id: tokenId, secret_hash: `${siteId}`, gateway_id: gatewayId, ...made, expires_at_ms: nowMs + DAY_MS }
+  await kysely.insertInto('enrolment_tokens').values(token).execute()
+  const certificate = { serial: String(siteId), gateway_id: gatewayId, key_hash: 'k', certificate_pem: '', ...LASTING }
+  await kysely
+    .insertInto('gateway_certificates')
+    .values({ ...certificate, issued_for: 'enrolment' } as never)
+    .execute()
+  const approval = { id: approvalId, kind: 'command', command_type: 'REBOOT', request: '{}', requested_by: 'somebody' }
+  await kysely
+    .insertInto('approvals')
+    .values({ ...approval, requested_at_ms: nowMs, expires_at_ms: nowMs + DAY_MS, state: 'PENDING' })
+    .execute()
+  await kysely.insertInto('approval_sites').values({ approval_id: approvalId, site_id: siteId }).execute()
+}
+
+const LASTING = { issued_at_ms: T0, not_before_ms: T0, not_after_ms: T0 + 3_650 * DAY_MS }
+const times = (nowMs: number) => ({ created_at_ms: nowMs, updated_at_ms: nowMs })
 
 /** Of no site, as all of them are: for engineers over every site. */
 export async function seedDeadLetter({ kysely }: DatabaseHandle): Promise<void> {
@@ -106,6 +159,8 @@ export async function seedNotification({ kysely }: DatabaseHandle, userId: strin
 }
 
 /** What says of an answer that it tells of the place. */
-export function marksOf({ siteName, gatewayId, serialNumber, commandId, taskId, ruleId, alertId }: Place): string[] {
-  return [siteName, gatewayId, serialNumber, commandId, taskId, ruleId, alertId]
+export function marksOf(place: Place): string[] {
+  const { siteName, gatewayId, serialNumber, commandId, taskId, ruleId, alertId } = place
+  const { userId, apiKeyId, approvalId, tokenId } = place
+  return [siteName, gatewayId, serialNumber, commandId, taskId, ruleId, alertId, userId, apiKeyId, approvalId, tokenId]
 }

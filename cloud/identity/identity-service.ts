@@ -122,6 +122,11 @@ export class Identity implements Authentication, Part {
     return new Map([...logins, ...(apiKeys ?? []), ...local])
   }
 
+  /** For who changes what somebody may do past these parts: what is remembered of it here is no longer good. */
+  forgetRights(): void {
+    this.rights.forget()
+  }
+
   /** Since the start. */
   stats(): IdentityStats {
     const { opened, refreshed, reused } = this.logins.stats()

@@ -1,7 +1,7 @@
 /** Identity: who somebody is and what they may do. */
 
 export type { ApiKey } from './api-key.ts'
-export { ApiKeys, type ApiKeysOptions, type NewApiKey } from './api-keys.ts'
+export { ApiKeys, type NewApiKey } from './api-keys.ts'
 export { type Authentication, LOCAL_AUTHENTICATION } from './authentication.ts'
 export { type Caller, callerOf, hasRole, LOCAL_CALLER, NOBODY, withinScopes } from './caller.ts'
 export { IdentityError } from './errors.ts'

@@ -62,7 +62,7 @@ export async function startAccountApi(
       ? []
       : oidcRoutes({
           oidc: new OidcLogins({
-            ...{ settings: oidc, database, masterKey: MASTER_KEY, events, onChange: () => undefined },
+            ...{ settings: oidc, database, masterKey: MASTER_KEY, events, onChange: () => identity.forgetRights() },
             ...tools,
           }),
           logins: identity.logins,

@@ -2,6 +2,8 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { type DatabaseHandle, openDatabase } from '../../../cloud/database/database.ts'
 import { MasterKey, OidcLogins, type OidcSettings, type SecurityEvent } from '../../../cloud/identity/identity.ts'
 import { newAttempt } from '../../../cloud/identity/oidc-attempt.ts'
+import { grantsOfGroups, readRolesByGroup } from '../../../cloud/identity/oidc-claims.ts'
+import { grantText } from '../../../cloud/identity/user.ts'
 import { type Clock, systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
@@ -144,6 +146,17 @@ async function inMemory(): Promise<DatabaseHandle> {
 
 describe('login at an identity provider', () => {
   const open = (settings?: Partial<OidcSettings>, clock?: Clock) => loginsOn(inMemory, settings, clock)
+
+  it('takes roles by group that there are, and says which is none', () => {
+    const roles = readRolesByGroup({ ops: 'operator@1, operator@2', 'all of us': 'viewer' })
+    expect(grantsOfGroups(['ops', 'all of us', 'others'], roles).map(grantText)).toEqual([
+      'operator@1',
+      'operator@2',
+      'viewer',
+    ])
+    for (const wrong of ['boss', 'operator@0', 'operator@x', 'Viewer', ''])
+      expect(() => readRolesByGroup({ ops: `${wrong}` }), wrong).toThrow('the group "ops" cannot have the role')
+  })
 
   it('leads nobody elsewhere afterwards', () => {
     const tools = { clock: systemClock, random: systemRandom }

@@ -1,7 +1,7 @@
 /** Why TLS did not come about, in words for people, from what the library says. */
 
 export interface TlsFailure {
-  readonly code: 'UNTRUSTED' | 'WRONG_NAME' | 'DATES' | 'REFUSED'
+  readonly code: 'UNTRUSTED' | 'WRONG_NAME' | 'DATES' | 'NO_TLS' | 'REFUSED'
   /** Follows the name of who was dialled. */
   readonly said: string
   readonly hint: string
@@ -36,6 +36,12 @@ const KINDS: readonly Kind[] = [
     pattern: /certificate (has expired|is not yet valid)|CERT_HAS_EXPIRED|CERT_NOT_YET_VALID/i,
     said: 'shows a certificate that is not valid by the clock of this machine',
     hint: 'Check the clock first; if it is right, the certificate of the cloud must be renewed.',
+  },
+  {
+    code: 'NO_TLS',
+    pattern: /wrong.version.number|protocol.version|unsupported.protocol|http.request/i,
+    said: 'does not speak TLS 1.2 or newer',
+    hint: 'Nothing was sent. Check the address and its port, and that the cloud listens there with TLS.',
   },
   {
     code: 'REFUSED',

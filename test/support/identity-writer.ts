@@ -2,6 +2,12 @@
 
 import { readFileSync } from 'node:fs'
 import { type EnrolledIdentity, IdentityFile } from '../../edge/identity/identity-file.ts'
+import { bunPath } from './child.ts'
+
+/** @param next file with the identity that is to be in `dir`. */
+export function identityWriter(dir: string, next: string): string[] {
+  return [bunPath, import.meta.filename, dir, next]
+}
 
 if (import.meta.main) {
   const [dir = '', next = ''] = process.argv.slice(2)

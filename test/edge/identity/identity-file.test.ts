@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type EnrolledIdentity, IdentityFile } from '../../../edge/identity/identity-file.ts'
 import { gatewayCredentials } from '../../../edge/identity/uplink-credentials.ts'
-import { bunPath, startChild } from '../../support/child.ts'
+import { startChild } from '../../support/child.ts'
+import { identityWriter } from '../../support/identity-writer.ts'
 import { describeWith } from '../../support/real-parts.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 
@@ -111,8 +112,7 @@ describeWith(['strace'], 'with strace cutting in', () => {
     for (const { call, when } of steps) {
       file.write(identity('old'))
       const strace = ['strace', '-f', '-o', '/dev/null', ...paths, '-e', `inject=${call}:signal=KILL:when=${when}`]
-      const writer = [bunPath, join(import.meta.dirname, '../../support/identity-writer.ts'), dir, next]
-      const child = startChild({ command: [...strace, ...writer] as [string, ...string[]] })
+      const child = startChild({ command: [...strace, ...identityWriter(dir, next)] as [string, ...string[]] })
       await child.exited
       const found = new IdentityFile(dir).read()
       expect([identity('old'), identity('new')]).toContainEqual(found)

@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { gatewayCredentials } from '../../../edge/identity/uplink-credentials.ts'
 import type { UplinkTls } from '../../../edge/uplink/channel.ts'
 import type { UplinkOptions, UplinkTarget } from '../../../edge/uplink/options.ts'
@@ -89,6 +89,13 @@ describe('with certificates on both sides', () => {
     await told(ingest.port, { ca: authority.ca, serverName: CLOUD_NAME })
     await told(ingest.port, { ca: authority.ca, serverName: CLOUD_NAME, cert: cert as string, key: key as string })
     expect(ingest.sessions).toEqual([])
+  })
+
+  test('what speaks no TLS gets nothing', async () => {
+    const authority = await makeAuthority()
+    const plain = Bun.serve({ hostname: '127.0.0.1', port: 0, fetch: () => new Response('hello') })
+    onTestFinished(() => plain.stop(true))
+    expect(await told(plain.port as number, await ours(authority))).toMatchObject({ lastErrorCode: 'UPLINK_NO_TLS' })
   })
 
   test('a revoked gateway is told what the cloud says, and that it needs a new token', async () => {

@@ -64,6 +64,12 @@ export class WebSocketReader {
     while (from + taken < chunk.length) {
       this.header[this.headerLength++] = chunk[from + taken++] as number
       if (this.headerLength < 2) continue
+      // No extension was agreed on, and clients mask.
+      const isSound = ((this.header[0] as number) & 0x70) === 0 && ((this.header[1] as number) & 0x80) !== 0
+      if (!isSound) {
+        this.end(CLOSE.protocolError)
+        break
+      }
       const short = (this.header[1] as number) & 0x7f
       const lengthBytes = short === 127 ? 8 : short === 126 ? 2 : 0
       if (this.headerLength < 6 + lengthBytes) continue
@@ -86,9 +92,9 @@ export class WebSocketReader {
         : lengthBytes === 2
           ? this.header.readUInt16BE(2)
           : short
-    // No extension was agreed on, clients mask, and control frames are short and whole.
-    const isSound = (first & 0x70) === 0 && ((this.header[1] as number) & 0x80) !== 0 && Number.isSafeInteger(length)
-    if (!isSound || (isControl && (!final || length > CONTROL_BYTES_MAX))) return this.end(CLOSE.protocolError)
+    // Control frames are short and whole.
+    if (!Number.isSafeInteger(length) || (isControl && (!final || length > CONTROL_BYTES_MAX)))
+      return this.end(CLOSE.protocolError)
     if (opcode === OPCODE.text) return this.end(CLOSE.unsupportedData)
     const isKnown = isControl ? opcode <= OPCODE.pong : opcode <= OPCODE.binary
     if (!isKnown || (!isControl && (opcode === OPCODE.continuation) !== this.inMessage)) {

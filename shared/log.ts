@@ -7,10 +7,35 @@ export type Logger = pino.Logger
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent'
 export type LogFormat = 'auto' | 'json' | 'pretty'
 
+/** Names under which drivers and libraries keep what nobody may read. */
+const SECRET_NAMES = [
+  ...['password', 'secret', 'clientSecret', 'connectionString', 'privateKey', 'private_key', 'key_pem'],
+  ...['authorization', 'Authorization', 'cookie', 'accessToken', 'refreshToken', 'access_token', 'refresh_token'],
+]
+
+/** At the top of what is logged, and one and two steps down. */
+const redact = {
+  paths: SECRET_NAMES.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]),
+  censor: '(hidden)',
+}
+
+/**
+ * Of an error only what says what happened: those of drivers carry the settings of their connection, password and all. pino
+ * puts an error that is logged by itself under `err`.
+ */
+const serializers = { err: describeThrown, error: describeThrown, cause: describeThrown, reason: describeThrown }
+
+function describeThrown(thrown: unknown): unknown {
+  if (!(thrown instanceof Error)) return thrown
+  const { name, message, stack } = thrown
+  const { code } = thrown as { code?: unknown }
+  return { name, message, ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}), stack }
+}
+
 /** `auto` is pretty when standard error is a terminal. Logs go to standard error; standard output is for results. */
 export function createLogger(options: { level: LogLevel; format: LogFormat; name: string }): Logger {
   const { level, format, name } = options
-  const base = { name, level, timestamp: pino.stdTimeFunctions.isoTime }
+  const base = { name, level, timestamp: pino.stdTimeFunctions.isoTime, redact, serializers }
   // Worker transports fail in a compiled binary, so both forms write in process.
   if (format === 'pretty' || (format === 'auto' && process.stderr.isTTY)) {
     return pino(base, pretty({ sync: true, destination: 2, ignore: 'pid,hostname' }))

@@ -68,12 +68,22 @@ const ingest = section('Where gateways connect.', {
     'Memory for records between decoding and publishing, all gateways together; beyond it blocks wait',
   ),
   gatewaysMax: count(10_000, [1, 1_000_000], 'gateways', 'Gateways connected at one time; further ones are refused'),
+  strangersMax: count(
+    1_000,
+    [10, 1_000_000],
+    'connections',
+    'Connections on which no gateway is admitted at one time; beyond it the oldest is cut',
+  ),
   futureToleranceMs: milliseconds(
     300_000,
     [0, 86_400_000],
     'How far in the future the timestamp of a reading may lie; beyond it the time of receipt is used',
   ),
-  helloTimeoutMs: milliseconds(10_000, [500, 600_000], 'How long a gateway may take to introduce itself'),
+  helloTimeoutMs: milliseconds(
+    10_000,
+    [500, 600_000],
+    'How long a gateway may take to introduce itself, and how long a connection without one is kept',
+  ),
   keepaliveMs: milliseconds(10_000, [500, 600_000], 'Time between keepalives'),
   keepaliveTimeoutMs: milliseconds(20_000, [200, 600_000], 'How long an answer to a keepalive may take'),
   tls: section('TLS of the ingest listener; each gateway needs a certificate.', {

@@ -95,6 +95,7 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
     ...common,
     intake: new IngestReplay({
       registry,
+      ...(config.ingest.insecure ? {} : { gatewaySites: registry.gatewaySites }),
       autoRegister: config.registry.autoRegister,
       futureToleranceMs: config.ingest.futureToleranceMs,
       clock,

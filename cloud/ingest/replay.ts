@@ -19,6 +19,8 @@ import { statusChanges } from './status-changes.ts'
 
 export interface IngestReplayOptions {
   readonly registry: Pick<Registry, 'devices' | 'load' | 'setStatuses'>
+  /** What gateways may speak for at present; absent where every one may speak for any site. */
+  readonly gatewaySites?: Pick<Registry['gatewaySites'], 'given'>
   /** Whether a device that is not registered will be, by the registry's `load`; a dry run only says so. */
   readonly autoRegister: boolean
   /** How far after its receipt a reading's timestamp may lie, milliseconds. Default 300,000, as of ingest. */
@@ -69,8 +71,10 @@ export class IngestReplay implements ReplayIntake {
     if (typeof mqttTopic !== 'string') return mqttTopic
     const topic = parseDeviceTopic(mqttTopic)
     if (topic?.channel === 'commands' || topic?.channel === 'responses') return COMMAND_ANSWER
-    const found = topic === null ? null : await this.deviceOf(origin, topic, dryRun)
-    const source = topic === null ? { topic } : { topic, device: found?.device ?? null }
+    const foreign = topic !== null && (await this.isForeign(origin, topic))
+    const found = topic === null || foreign ? null : await this.deviceOf(origin, topic, dryRun)
+    const ofSite = foreign ? { foreign } : {}
+    const source = topic === null ? { topic } : { topic, device: found?.device ?? null, ...ofSite }
     const { gatewayId, epoch, sequence, receivedAtMs, backfill } = origin
     const { futureToleranceMs = 300_000, clock } = this.options
     const batch = new Batch()
@@ -86,6 +90,12 @@ export class IngestReplay implements ReplayIntake {
     if (batch.statuses.length > 0) return this.statusOf(batch, note)
     const records = batch.topics.get(DEVICE_TELEMETRY) ?? []
     return { records: records.map((record) => replayOf(DEVICE_TELEMETRY, record)), note }
+  }
+
+  /** Of a gateway that was not given the site since, what it said stays given up. */
+  private async isForeign({ gatewayId }: Origin, { siteId }: DeviceTopic): Promise<boolean> {
+    const { gatewaySites } = this.options
+    return gatewaySites !== undefined && !(await gatewaySites.given(gatewayId)).includes(siteId)
   }
 
   private statusOf(batch: Batch, note: string | null): Intake | Refusal {

@@ -124,6 +124,16 @@ await describeOnEveryDatabase('commands on their way to devices', (underTest) =>
       expect(c.changes.filter((change) => change.taskId === 't')).toHaveLength(1_200)
     })
 
+    test('of another gateway than the one that was given the command are not believed', async () => {
+      const c = await core()
+      await bring(c, 'a', 'SENT')
+      await c.record(report('a', 'SUCCEEDED', { gatewayId: 'g2' }))
+      expect(steps(c.changes)).toEqual([])
+      expect((await letters(c.database)).map(({ value }) => value.error.code)).toEqual(['OTHER_GATEWAY'])
+      await c.record(report('a', 'FAILED'))
+      expect(steps(c.changes)).toEqual(['a SENT→FAILED'])
+    })
+
     test('of a command that nobody knows, and of another device’s, are dead letters and change nothing', async () => {
       const c = await core()
       await bring(c, 'a', 'SENT')

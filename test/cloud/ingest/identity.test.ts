@@ -1,7 +1,9 @@
 import { credentials, status } from '@grpc/grpc-js'
 import { describe, expect, test } from 'vitest'
 import { INGEST_SERVER_NAME } from '../../../cloud/authority/authority.ts'
+import { IngestReplay } from '../../../cloud/ingest/replay.ts'
 import { Lane } from '../../../proto/generated/busbar/edge/v1/uplink.ts'
+import { systemClock } from '../../../shared/clock.ts'
 import { type KeyPair, madeAuthority, newAuthority, newRequest } from '../../support/certificates.ts'
 import { type IngestCore, ingestCore, type SecureOptions } from '../../support/ingest-core.ts'
 import { type RawGateway, rawGateway, wireBlock } from '../../support/raw-gateway.ts'
@@ -143,7 +145,7 @@ describe('a stream that is open', () => {
   })
 
   test('ends when its certificate does', async () => {
-    const clock = { ...(await import('../../../shared/clock.ts')).systemClock }
+    const clock = { ...systemClock }
     const cloud = await core({ recheckMs: 100, clock })
     const gateway = dial(cloud, await enrol(cloud, 'gw-1'))
     await gateway.admitted()
@@ -210,6 +212,23 @@ describe('a gateway speaks for its own sites', () => {
     expect(cloud.ingest.stats().deadLettered).toEqual({ SITE_NOT_ALLOWED: 2 })
     expect(await cloud.registry.devices.find([{ siteId: 3, serialNumber: 'INV-1' }])).toEqual([])
     expect(cloud.events).toMatchObject([{ kind: 'site-foreign', subject: 'gw-1' }, { kind: 'site-foreign' }])
+  })
+
+  test('what was given up so is taken in by a replay once the gateway has the site, and no sooner', async () => {
+    const { registry, giveSites } = await core({ sites: { 'gw-1': [1] } })
+    const { gatewaySites } = registry
+    const replay = new IngestReplay({ registry, gatewaySites, autoRegister: true, clock: systemClock })
+    const origin = { gateway: 'gw-1', epoch: 'e', seq: '7', receivedAt: '2026-01-02T03:04:05Z' }
+    const letter = {
+      originalTopic: 'device-telemetry',
+      key: 'INV-1',
+      headers: { ...origin, mqttTopic: 'sites/3/devices/INV-1/telemetry' },
+      payload: Buffer.from('{"n":1}'),
+    }
+    expect(await replay.tryIntake(letter, { dryRun: false })).toMatchObject({ code: 'SITE_NOT_ALLOWED' })
+    expect(await registry.devices.find([{ siteId: 3, serialNumber: 'INV-1' }])).toEqual([])
+    await giveSites('gw-1', [1, 3])
+    expect(await replay.tryIntake(letter, { dryRun: false })).toMatchObject({ records: [{}] })
   })
 
   test('answers for commands of other sites are not believed', async () => {

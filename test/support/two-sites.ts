@@ -158,6 +158,27 @@ export async function seedNotification({ kysely }: DatabaseHandle, userId: strin
   return id
 }
 
+/** The login of a user, of which there is one. */
+export function loginOf(userId: string): string {
+  return createHash('sha256').update(userId).digest('hex').slice(0, 32)
+}
+
+export async function seedLogin({ kysely }: DatabaseHandle, userId: string): Promise<void> {
+  const nowMs = Math.round(systemClock.wallMs())
+  const until = { access_expires_at_ms: nowMs + DAY_MS, expires_at_ms: nowMs + DAY_MS }
+  const login = {
+    id: loginOf(userId),
+    user_id: userId,
+    method: 'password',
+    created_at_ms: nowMs,
+    refreshed_at_ms: nowMs,
+  }
+  await kysely
+    .insertInto('login_sessions')
+    .values({ ...login, ...until })
+    .execute()
+}
+
 /** What says of an answer that it tells of the place. */
 export function marksOf(place: Place): string[] {
   const { siteName, gatewayId, serialNumber, commandId, taskId, ruleId, alertId } = place

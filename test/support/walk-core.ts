@@ -11,7 +11,7 @@ import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
 import { callerNamed, FIXED_CALLERS } from './fixed-callers.ts'
-import { type Place, seedDeadLetter, seedNotification, seedTwoSites } from './two-sites.ts'
+import { type Place, seedDeadLetter, seedLogin, seedNotification, seedTwoSites } from './two-sites.ts'
 
 export interface WalkCore {
   readonly url: string
@@ -31,7 +31,10 @@ export async function startWalkCore(credentials: readonly string[]): Promise<Wal
   const places = await seedTwoSites(database)
   await seedDeadLetter(database)
   const notifications = new Map<string, string>()
-  for (const { id } of credentials.map(callerNamed)) notifications.set(id, await seedNotification(database, id))
+  for (const { id } of credentials.map(callerNamed)) {
+    notifications.set(id, await seedNotification(database, id))
+    await seedLogin(database, id)
+  }
   await database.stop()
   const config = loadCloudConfig(undefined, {
     BUSBAR_CLOUD_API_PORT: '0',

@@ -8,7 +8,7 @@ import type { Registry } from '../../registry/registry.ts'
 import { NO_SITE } from '../../registry/site-scope.ts'
 import { notFound } from '../http/problem.ts'
 import { type Call, defineRoute, type Route, type SiteRule } from '../http/route.ts'
-import { atGateway } from '../http/site-rules.ts'
+import { atGateway, notRegistered } from '../http/site-rules.ts'
 import { closed, GatewayIdSchema } from '../schemas/common.ts'
 import {
   CreatedEnrolmentTokenSchema,
@@ -253,7 +253,8 @@ function withNewSites(
       const { needs, seen } = concern as Exclude<typeof concern, Iterable<number>>
       return { needs: [...needs, ...siteIds], seen }
     },
-    missing: there.missing,
+    // In the words of the handler, which leaves it to the registry.
+    missing: which === 'existing' ? ({ params }) => notRegistered('gateway', params.id) : there.missing,
   }
 }
 

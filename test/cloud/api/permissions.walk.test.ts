@@ -8,7 +8,7 @@ import type { Route } from '../../../cloud/api/http/route.ts'
 import { type Caller, hasRole, type Role, withinScopes } from '../../../cloud/identity/identity.ts'
 import { includesSite } from '../../../cloud/registry/site-scope.ts'
 import { callerNamed } from '../../support/fixed-callers.ts'
-import { DEAD_LETTER, marksOf, type Place, T0 } from '../../support/two-sites.ts'
+import { DEAD_LETTER, loginOf, marksOf, type Place, T0 } from '../../support/two-sites.ts'
 import { startWalkCore, type WalkCore } from '../../support/walk-core.ts'
 
 const ROLES = ['viewer', 'operator', 'engineer', 'admin', 'auditor']
@@ -35,7 +35,12 @@ interface Target {
   readonly seenBy?: Role
 }
 
-const LOGIN = '0'.repeat(32)
+const isProgram = ({ kind }: Caller): boolean => kind === 'api-key'
+
+function ownSite(caller: Caller): number {
+  const sites = caller.sites('engineer')
+  return sites === 'all' ? 1 : ([...sites][0] ?? 1)
+}
 
 /** By the folder of the path and the name of the parameter: IDs of real things at a site, so that a guessed one is tried. */
 const TARGETS: Readonly<Record<string, Target>> = {
@@ -48,7 +53,7 @@ const TARGETS: Readonly<Record<string, Target>> = {
   'alert-rules/:id': { at: ({ ruleId }) => ruleId, missing: `rule-${'0'.repeat(16)}` },
   'dead-letters/:id': { at: () => DEAD_LETTER, missing: 'device-telemetry-dlt.0.7' },
   'users/:userId': { at: ({ userId }) => userId, missing: 'nobody-at-all', seenBy: 'auditor' },
-  'logins/:id': { at: () => LOGIN, missing: LOGIN },
+  'logins/:id': { at: (_, { id }) => loginOf(id), missing: '0'.repeat(32) },
   'api-keys/:id': { at: ({ apiKeyId }) => apiKeyId, missing: '0'.repeat(16), seenBy: 'auditor' },
   'approvals/:id': { at: ({ approvalId }) => approvalId, missing: `apr-${'0'.repeat(16)}` },
   'enrolment-tokens/:tokenId': { at: ({ tokenId }) => tokenId, missing: '0'.repeat(16) },
@@ -57,10 +62,14 @@ const TARGETS: Readonly<Record<string, Target>> = {
 }
 
 interface Sent {
-  readonly body?: (place: Place) => unknown
+  readonly body?: (place: Place, caller: Caller) => unknown
   readonly query?: (place: Place) => string
   /** The answer for what the caller may not see, where no path names it. Default 404. */
   readonly hidden?: number
+  /** Who may not, although the role is theirs: that is 403. */
+  readonly refused?: (caller: Caller) => boolean
+  /** It makes what the path names where there is none: that a name is taken cannot be hidden from who may take it. */
+  readonly names?: true
   /** Made for each request that is allowed, since it is gone afterwards. */
   readonly fresh?: (place: Place) => Promise<Partial<Place>>
 }
@@ -83,8 +92,18 @@ const SENT: Readonly<Record<string, Sent>> = {
   createUser: { body: () => ({ id: 'user-new' }) },
   changeUser: { body: () => ({ name: 'Somebody' }) },
   changeGrants: { body: ({ siteId }) => ({ give: [{ role: 'viewer', siteId }] }) },
-  createApiKey: { body: () => ({ name: 'new', scopes: ['telemetry:read'], grants: [{ role: 'viewer', siteId: 7 }] }) },
-  createEnrolmentToken: { body: () => ({}) },
+  createApiKey: {
+    body: (_, caller) => ({
+      name: 'new',
+      scopes: ['telemetry:read'],
+      grants: [{ role: 'viewer', siteId: ownSite(caller) }],
+    }),
+    refused: isProgram,
+  },
+  approve: { refused: isProgram },
+  rejectApproval: { refused: isProgram },
+  withdrawApproval: { refused: () => true },
+  createEnrolmentToken: { body: () => ({}), names: true },
   changeGatewaySites: { body: ({ siteId }) => ({ siteIds: [siteId] }) },
   getTelemetrySeries: {
     query: ({ deviceId }) => `deviceId=${deviceId}&field=powerKw&from=${from}&to=${to}`,
@@ -132,7 +151,8 @@ test('every route answers every caller as it declares', async () => {
 
 test('what a caller may not see is refused in the words of what does not exist', async () => {
   const wrong: string[] = []
-  for (const route of core.routes.filter(({ sitesRule, path }) => sitesRule === 'of' && path.includes('/:'))) {
+  const named = core.routes.filter(({ sitesRule, path }) => sitesRule === 'of' && path.includes('/:'))
+  for (const route of named.filter(({ operationId }) => SENT[operationId]?.names !== true)) {
     for (const credential of ['admin.2', 'key+admin.2']) {
       const caller = callerNamed(credential)
       const [place] = core.places
@@ -140,8 +160,8 @@ test('what a caller may not see is refused in the words of what does not exist',
       const missing = await ask(route, place, caller, credential, false, true)
       const toAll = await ask(route, place, caller, 'admin.all', false, true)
       const words = (text: string, isMissing: boolean) => {
-        const id = RegExp.escape(String(idOf(route, place, caller, isMissing)))
-        return text.replaceAll(new RegExp(`(?<!\\w)${id}(?!\\w)`, 'g'), '…')
+        const ids = idsOf(route, place, caller, isMissing).map((id) => RegExp.escape(String(id)))
+        return text.replaceAll(new RegExp(`(?<!\\w)(${ids.join('|')})(?!\\w)`, 'g'), '…')
       }
       const [said, expected] = [words(hidden.text, false), words(missing.text, true)]
       if (hidden.status !== 404 || said !== expected || missing.text !== toAll.text) {
@@ -184,10 +204,11 @@ function expectation(route: Route, caller: Caller, { siteId }: Place): Expected 
   if (!hasRole(caller, role)) return 'ROLE_MISSING'
   const sent = SENT[operationId]
   const isOfOne = sent?.hidden !== undefined || targetOf(route) !== undefined
-  if (scope === 'self' || (route.sitesRule === 'listed' && !isOfOne)) return 'passes'
+  const passes = sent?.refused?.(caller) === true ? 403 : 'passes'
+  if (scope === 'self' || (route.sitesRule === 'listed' && !isOfOne)) return passes
   if (!includesSite(caller.sites(seenBy), siteId)) return sent?.hidden ?? 'hidden'
-  if (includesSite(caller.sites(role), siteId)) return 'passes'
-  return 'ROLE_MISSING'
+  if (!includesSite(caller.sites(role), siteId)) return 'ROLE_MISSING'
+  return passes
 }
 
 interface Answer {
@@ -227,7 +248,7 @@ async function ask(
     return `${folder}/${encodeURIComponent(isOwn ? caller.id : isMissing ? missing : at(there, caller))}`
   })
   const query = sent?.query === undefined ? '' : `?${sent.query(there)}`
-  const body = sent?.body === undefined ? null : JSON.stringify(sent.body(there))
+  const body = sent?.body === undefined ? null : JSON.stringify(sent.body(there, caller))
   const response = await fetch(`${core.url}${path}${query}`, {
     method: route.method,
     headers: {
@@ -239,9 +260,9 @@ async function ask(
   return { status: response.status, text: await response.text() }
 }
 
-function idOf(route: Route, place: Place, caller: Caller, isMissing = false): string | number {
-  const { at, missing } = targetOf(route) as Target
-  return isMissing ? missing : at(place, caller)
+function idsOf({ path }: Route, place: Place, caller: Caller, isMissing: boolean): (string | number)[] {
+  const targets = [...path.matchAll(/([^/]+\/:[^/]+)/g)].map(([, key = '']) => TARGETS[key] as Target)
+  return targets.map(({ at, missing }) => (isMissing ? missing : at(place, caller)))
 }
 
 /** What the path names first; the rest of it is within that. */

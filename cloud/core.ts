@@ -7,12 +7,12 @@
  */
 
 import type { Clock } from '../shared/clock.ts'
-import { readTlsFiles } from '../shared/config/pem.ts'
 import { DAY_MS, HOUR_MS } from '../shared/durations.ts'
 import { type Assembly, assemble, sideBySide } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import { type Random, randomHex } from '../shared/random.ts'
 import { VERSION } from '../shared/version.ts'
+import { createAccess } from './access.ts'
 import { Api } from './api/api.ts'
 import { commandFeed, taskFeed } from './api/socket/change-feed.ts'
 import { Outbox } from './bus/outbox.ts'
@@ -25,14 +25,14 @@ import type { CloudConfig } from './config.ts'
 import { databaseFromConfig } from './database-from-config.ts'
 import { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import { DeviceCommands, Gateways } from './gateways/gateways.ts'
-import { type Authentication, LOCAL_AUTHENTICATION } from './identity/identity.ts'
-import type { IngestTls } from './ingest/listener.ts'
+import type { Authentication, Identity } from './identity/identity.ts'
 import { Ingest } from './ingest/server.ts'
 import { createInsight } from './insight.ts'
 import { coreMetrics } from './metrics.ts'
 import { taskNotice } from './notifications/notifications.ts'
 import { TaskOrchestration, Tasks } from './orchestration/orchestration.ts'
 import { Registry } from './registry/registry.ts'
+import { createApprovals } from './second-person.ts'
 
 export interface CoreTools {
   readonly clock: Clock
@@ -42,6 +42,8 @@ export interface CoreTools {
 
 export interface Core extends Assembly {
   readonly api: Api
+  /** Null where nobody is asked to log in. */
+  readonly identity: Identity | null
 }
 
 /** @param authentication in place of what the config says; for who tests what each caller may do. */
@@ -72,9 +74,12 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
   })
   const insight = createInsight(config, { bus, database, outbox, parking, registry, coreId }, tools)
   const { analytics, notifications } = insight
+  const tags = () => new Set(api.routes.map(({ tag }) => tag))
+  const access = createAccess(config, { database, registry, notifications, coreId, tags }, tools, authentication)
   const services = { database, outbox, deviceCommands, registry, ...tools }
   const commands = new CommandService({ ...services, settings: commandSettings })
-  const taskSettings = { ...commandSettings, ...config.tasks }
+  const secondPersonTypes = config.approvals.commandTypes
+  const taskSettings = { ...commandSettings, ...config.tasks, secondPersonTypes }
   const tasks = new Tasks({
     ...services,
     settings: taskSettings,
@@ -86,10 +91,12 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
   })
   const orchestration = new TaskOrchestration({ ...services, tasks, bus, parking, coreId, settings: taskSettings })
 
-  const { tls, ...ingestSettings } = config.ingest
+  const { personBehind } = access
+  const approvals = createApprovals(config, { commands, tasks, database, coreId, personBehind }, tools)
+
   const ingest = new Ingest({
-    ...ingestSettings,
-    ...(tls.certFile !== '' ? { tls: readTlsFiles('ingest.tls', tls) as IngestTls } : {}),
+    ...config.ingest,
+    ...access.ingest,
     bus,
     database,
     registry,
@@ -97,17 +104,20 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
     commands: deviceCommands,
     ...tools,
   })
-  const { bodyBytesMax, tls: apiTls, ...apiSettings } = config.api
-  const api = new Api({
+  const { bodyBytesMax, tls: _, ...apiSettings } = config.api
+  const api: Api = new Api({
     ...apiSettings,
+    ...access.api,
     limits: { ...config.websocket, bodyBytesMax },
     registry,
     latest: analytics,
     commands,
     tasks,
-    routes: insight.routes,
+    approvals,
+    routes: [...insight.routes, ...access.routes],
     feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks), ...insight.feeds },
-    authentication: authentication ?? LOCAL_AUTHENTICATION,
+    authentication: access.authentication,
+    recheckMs: config.identity.recheckMs,
     database,
     bus,
     dependencies: [
@@ -115,7 +125,7 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
       { name: 'bus', health: () => bus.health() },
       { name: 'webhook', health: () => insight.delivery.health() },
     ],
-    metrics: coreMetrics({ ingest, bus, gateways, insight, relay, dispatcher, orchestration }),
+    metrics: coreMetrics({ ingest, bus, gateways, insight, relay, dispatcher, orchestration, access }),
     version: VERSION,
     clock,
     log,
@@ -123,20 +133,22 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
 
   // After a crash a group may take half a minute to let its new member in: they wait for it side by side.
   const consumers = sideBySide('consumers', [orchestration, ...insight.consumers])
+  const accesses = sideBySide('access', access.parts)
   const assembly = assemble({
     // The API comes early: while the bus is awaited its health says so. Consumers come last: gateways need not wait for them.
     startOrder: [
-      ...[database, registry, bus, gateways, api, topics, relay, commands, dispatcher, insight.duties, ingest],
+      ...[database, accesses, registry, bus, gateways, api, topics, relay, commands, approvals, dispatcher],
+      ...[insight.duties, ingest],
       ...[parking, consumers],
     ],
     // Who takes in stops first; the database is last, since everyone before it may still write.
     stopOrder: [
-      ...[ingest, topics, api, consumers, insight.duties, parking, dispatcher, commands, relay],
+      ...[ingest, topics, api, consumers, insight.duties, accesses, parking, dispatcher, approvals, commands, relay],
       ...[gateways, registry, bus, database],
     ],
     stopTimeoutMs: config.shutdown.timeoutMs,
     clock,
     log,
   })
-  return { ...assembly, api }
+  return { ...assembly, api, identity: access.identity }
 }

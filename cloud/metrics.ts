@@ -2,12 +2,14 @@
 
 import { collectDefaultMetrics, Registry as MetricsRegistry } from 'prom-client'
 import { labelled, metricsOf } from '../shared/metrics.ts'
+import type { Access } from './access.ts'
 import type { Bus } from './bus/bus.ts'
 import type { OutboxRelay } from './bus/outbox-relay.ts'
 import type { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import type { Gateways } from './gateways/gateways.ts'
 import type { Ingest } from './ingest/server.ts'
 import type { Insight } from './insight.ts'
+import { accessMetrics } from './metrics-access.ts'
 import { insightMetrics } from './metrics-insight.ts'
 import type { TaskOrchestration } from './orchestration/orchestration.ts'
 
@@ -19,8 +21,9 @@ export function coreMetrics(parts: {
   readonly relay: Pick<OutboxRelay, 'stats'>
   readonly dispatcher: Pick<CommandDispatcher, 'stats'>
   readonly orchestration: Pick<TaskOrchestration, 'stats'>
+  readonly access: Access
 }): MetricsRegistry {
-  const { ingest, bus, gateways, insight, relay, dispatcher, orchestration } = parts
+  const { ingest, bus, gateways, insight, relay, dispatcher, orchestration, access } = parts
   const registry = new MetricsRegistry()
   collectDefaultMetrics({ register: registry })
   const metrics = metricsOf(registry, 'busbar_')
@@ -32,6 +35,19 @@ export function coreMetrics(parts: {
     })
 
   gauge('ingest_gateways', 'Gateways connected to this core', () => ingest.stats().gateways)
+  gauge('ingest_strangers', 'Connections to this core on which no gateway is admitted', () => ingest.stats().strangers)
+  counter(
+    'ingest_dismissed_strangers',
+    'Connections that were cut before a gateway was admitted on them',
+    () => labelled('reason', ingest.stats().strangersDismissed),
+    ['reason'],
+  )
+  counter(
+    'ingest_failed_handshakes',
+    'TLS handshakes of gateways that failed',
+    () => labelled('code', ingest.stats().handshakesFailed),
+    ['code'],
+  )
   gauge('ingest_reserved_bytes', 'Credit given out and block data on the way', () => ingest.stats().reservedBytes)
   gauge('ingest_decoded_bytes', 'Records decoded and not yet published', () => ingest.stats().decodedBytes)
   counter('ingest_blocks', 'Blocks taken in', () => ingest.stats().blocks)
@@ -133,5 +149,6 @@ export function coreMetrics(parts: {
     return orchestration.stats().failedTurns
   })
   insightMetrics(metrics, insight)
+  accessMetrics(metrics, access)
   return registry
 }

@@ -3,7 +3,7 @@
 import { Option } from 'commander'
 import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import { type CommandLine, commandLine } from '../../shared/cli/program.ts'
-import { runUntilSignal } from '../../shared/cli/run-until-signal.ts'
+import { runUntilSignal, type Stoppable } from '../../shared/cli/run-until-signal.ts'
 import type { Terminal } from '../../shared/cli/terminal.ts'
 import { systemClock } from '../../shared/clock.ts'
 import { renderExample } from '../../shared/config/example.ts'
@@ -18,6 +18,7 @@ import {
   loadCloudConfig,
   showCloudConfig,
 } from '../config.ts'
+import type { Core } from '../core.ts'
 import { addApiKeyCommands } from './api-keys.ts'
 import { apiTools } from './api-options.ts'
 import { addApprovalCommands } from './approvals.ts'
@@ -63,7 +64,7 @@ export function cloudCommandLine(
         const log = createLogger({ ...config.log, name: 'busbar-cloud' })
         // Only here, so that the other commands start without loading the core.
         const { createCore } = await import('../core.ts')
-        return await runUntilSignal(createCore(config, { ...tools, log }), log)
+        return await runUntilSignal(serving(createCore(config, { ...tools, log }), config, terminal), log)
       }),
     )
 
@@ -187,4 +188,18 @@ async function openBus(config: CloudConfig) {
 function commandLog(config: CloudConfig): Logger {
   const level = config.log.level === 'silent' || config.log.level === 'error' ? config.log.level : 'warn'
   return createLogger({ level, format: config.log.format, name: 'busbar-cloud' })
+}
+
+/** The core, which prints the link by which the first administrator is made while there is none. */
+function serving(core: Core, config: CloudConfig, terminal: Terminal): Stoppable {
+  return {
+    async start() {
+      await core.start()
+      const link = (await core.identity?.setup.ensureSetupLink()) ?? null
+      if (link === null) return
+      const { publicUrlOf, setupLinkText } = await import('./setup-link.ts')
+      terminal.out(setupLinkText(publicUrlOf(config, core.api.address().port), link))
+    },
+    stop: () => core.stop(),
+  }
 }

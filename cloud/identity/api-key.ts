@@ -27,6 +27,8 @@ export const API_KEY_PREFIX = 'bbk_'
 const TEXT = /^bbk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/
 const SECRET_BYTES = 32
 
+/** What the name of a caller with a key begins with. */
+export const KEY_CALLER = 'api-key:'
 export const API_KEY_ID = /^[0-9a-f]{16}$/
 
 export interface ApiKeyText {
@@ -89,5 +91,5 @@ function sitesOf(role: Grant['role'], siteIds: Iterable<number>): Grant[] {
 
 /** Whoever shows the key, as `grants` and `scopes` let it act. */
 export function callerOfKey(id: string, scopes: readonly string[], grants: readonly Grant[]): Caller {
-  return callerOf({ kind: 'api-key', id: `api-key:${id}`, credentialId: id, scopes: new Set(scopes) }, grants)
+  return callerOf({ kind: 'api-key', id: `${KEY_CALLER}${id}`, credentialId: id, scopes: new Set(scopes) }, grants)
 }

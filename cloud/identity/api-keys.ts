@@ -17,6 +17,7 @@ import {
   apiKeyText,
   callerOfKey,
   grantsBeyond,
+  KEY_CALLER,
   newApiKeyText,
   readApiKey,
   secretMatches,
@@ -116,6 +117,12 @@ export class ApiKeys implements Authentication {
   /** The newest first: those that the caller made, and those whose every site it looks after. */
   async list(request: PageRequest, caller: Caller): Promise<Page<ApiKey>> {
     return await this.store.list(request, { userId: caller.id, sites: caller.sites('auditor') })
+  }
+
+  /** The person who made the key of a caller, such as `api-key:0f1e2d3c4b5a6978`; null when it is no key's. */
+  async makerOf(callerId: string): Promise<string | null> {
+    const id = callerId.startsWith(KEY_CALLER) ? callerId.slice(KEY_CALLER.length) : ''
+    return API_KEY_ID.test(id) ? ((await this.store.get(id))?.createdBy ?? null) : null
   }
 
   /** Null when there is none, or none that the caller may see. */

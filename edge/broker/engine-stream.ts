@@ -61,7 +61,10 @@ export class EngineStream extends Readable {
   }
 
   write(chunk: Uint8Array | string): true {
-    this.owner.send(typeof chunk === 'string' ? Buffer.from(chunk) : chunk)
+    if (typeof chunk === 'string') this.owner.send(Buffer.from(chunk))
+    else if (chunk instanceof Uint8Array) this.owner.send(chunk)
+    // It could not encode its answer to what this client sent: that ends this client, and nothing else.
+    else this.destroy(new Error('the answer cannot be encoded'))
     return true
   }
 

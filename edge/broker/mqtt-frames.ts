@@ -9,6 +9,7 @@ export const CONNECT = 1
 export const PUBLISH = 3
 export const PUBACK = 4
 export const PUBREC = 5
+const PUBREL = 6
 export const PUBCOMP = 7
 /** With its reserved flags [MQTT-3.6.1-1]. */
 const PUBREL_BYTE = 0x62
@@ -20,7 +21,7 @@ const CLIENT_PACKETS: ReadonlySet<number> = new Set([
   PUBLISH,
   PUBACK,
   PUBREC,
-  6,
+  PUBREL,
   PUBCOMP,
   SUBSCRIBE,
   UNSUBSCRIBE,
@@ -88,9 +89,14 @@ export function checkFrame(
   const first = bytes[start] as number
   const type = first >> 4
   if (type === PUBLISH) return checkPublish(bytes, first, body, end, limits)
-  if (type === SUBSCRIBE || type === UNSUBSCRIBE) return checkFilters(bytes, body, end, type === SUBSCRIBE, limits)
   // [MQTT-3.1.0-2], and packets that only a server sends.
-  return CLIENT_PACKETS.has(type) ? null : 'protocol-error'
+  if (!CLIENT_PACKETS.has(type)) return 'protocol-error'
+  // [MQTT-2.2.2-2]: flags are as the packet type says.
+  const flags = type === PUBREL || type === SUBSCRIBE || type === UNSUBSCRIBE ? 2 : 0
+  if ((first & 0x0f) !== flags) return 'malformed-packet'
+  if (type === SUBSCRIBE || type === UNSUBSCRIBE) return checkFilters(bytes, body, end, type === SUBSCRIBE, limits)
+  // The rest have an identifier and nothing else, or nothing at all. The engine takes it for granted.
+  return end - body === (type <= PUBCOMP ? 2 : 0) ? null : 'malformed-packet'
 }
 
 /** Checks the topic filters of a SUBSCRIBE (`withQos`) or UNSUBSCRIBE; null when they are sound. */
@@ -102,11 +108,13 @@ function checkFilters(
   limits: TopicLimits,
 ): FrameFault | null {
   const fields = new FieldReader(bytes, body, end)
-  fields.skip(2)
+  // [MQTT-2.3.1-1]: the identifier is not zero.
+  if (fields.skip(2) && bytes.readUInt16BE(body) === 0) return 'malformed-packet'
   let filters = 0
   do {
     fields.topic(limits)
-    if (withQos) fields.skip(1)
+    // [MQTT-3.8.3-4]: the other bits of the QoS are zero.
+    if (withQos && fields.skip(1) && (bytes[fields.position - 1] as number) > 2) return 'malformed-packet'
     // What it could not hold together it need not ask for together.
     if (++filters > limits.subscriptionsPerClientMax) return 'too-many-subscriptions'
   } while (fields.fault === null && fields.position < end)

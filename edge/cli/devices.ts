@@ -6,6 +6,9 @@ import type { Terminal } from '../../shared/cli/terminal.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
+import { type IssuedCertificate, listIssued } from '../authority/authority-files.ts'
+import { readableName } from '../authority/certificate-name.ts'
+import { listRevoked } from '../authority/revocations.ts'
 import {
   addCredential,
   type CredentialRole,
@@ -66,7 +69,13 @@ export function removeDevice(config: EdgeConfig, username: string, terminal: Ter
       hint: '`busbar-edge device list` shows those there are.',
     })
   }
-  terminal.err(`${username} can log in no more; a connection that is open stays open\n`)
+  terminal.err(`${username} can log in no more; a connection that is open is cut within a second or two\n`)
+  const { authorityDir } = dataPaths(config)
+  const revoked = new Set(listRevoked(authorityDir).map(({ number }) => number))
+  const isLeft = ({ number, name }: IssuedCertificate) => readableName(name) === username && !revoked.has(number)
+  if (listIssued(authorityDir).some(isLeft)) {
+    terminal.err(`it has a certificate, too; \`busbar-edge ca revoke ${username}\` ends that\n`)
+  }
   return EXIT_OK
 }
 

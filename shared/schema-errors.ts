@@ -17,8 +17,12 @@ export const SCHEMA_ERRORS_MAX = 20
 /** Characters of a wrong value that are given back. */
 const VALUE_CHARS_MAX = 120
 
-/** The errors of `value`, one for each pointer, 20 at most. */
+/**
+ * The errors of `value`, one for each pointer, 20 at most. Where the schema has a member that is `writeOnly`, such as a
+ * password, no value is given back: what is wrong may be that a secret stands in the wrong place.
+ */
 export function schemaErrors(compiled: TypeCheck<TSchema>, value: unknown): SchemaError[] {
+  const mayBeRepeated = !takesSecrets(compiled)
   const errors = new Map<string, SchemaError>()
   for (const error of compiled.Errors(value)) {
     if (errors.has(error.path)) continue
@@ -27,13 +31,24 @@ export function schemaErrors(compiled: TypeCheck<TSchema>, value: unknown): Sche
     const missing = error.type === ValueErrorType.ObjectRequiredProperty
     errors.set(error.path, {
       pointer: error.path,
-      ...(missing ? {} : { value: shortened(error.value) }),
+      ...(missing || !mayBeRepeated ? {} : { value: shortened(error.value) }),
       remedy: unexpected
         ? `leave it out; ${knownMembers(error.schema)}`
         : `${missing ? 'required: ' : ''}${allowed(error.schema)}`,
     })
   }
   return [...errors.values()]
+}
+
+const secretTakers = new WeakMap<TypeCheck<TSchema>, boolean>()
+
+function takesSecrets(compiled: TypeCheck<TSchema>): boolean {
+  let takes = secretTakers.get(compiled)
+  if (takes === undefined) {
+    takes = JSON.stringify(compiled.Schema()).includes('"writeOnly":true')
+    secretTakers.set(compiled, takes)
+  }
+  return takes
 }
 
 /** What a value of `schema` may be, in words: "an integer from 1 to 1000". */

@@ -169,16 +169,16 @@ async function askEverything({ apiUrl }: CloudProcess): Promise<void> {
       headers: { 'content-type': 'application/json', origin: apiUrl, ...headers },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     })
-  await post('/auth/login', { username: 'ann', password: loginPassword })
-  await post('/auth/login', { username: 5, password: loginPassword, more: loginPassword })
-  await post('/auth/login', { username: 'ann', password: [loginPassword] })
-  await post('/auth/login', { username: 'ann', password: loginPassword.repeat(100) })
-  await post('/auth/login', `{"username": "ann", "password": "${loginPassword}`)
+  await post('/auth/login', { userId: 'ann', password: loginPassword })
+  await post('/auth/login', { userId: 5, password: loginPassword, more: loginPassword })
+  await post('/auth/login', { userId: 'ann', password: [loginPassword] })
+  await post('/auth/login', { userId: 'ann', password: loginPassword.repeat(100) })
+  await post('/auth/login', `{"userId": "ann", "password": "${loginPassword}`)
   await post('/auth/refresh', { refreshToken })
   await post('/auth/refresh', {}, { cookie: `busbar_refresh=${refreshToken}; busbar_access=${accessToken}` })
-  await post('/auth/setup', { token: setupToken, username: 'ann', password: loginPassword })
+  await post('/auth/setup', { token: setupToken, userId: 'ann', password: loginPassword })
   await post('/auth/password', { token: setupToken, password: [loginPassword] })
-  await post('/users', { username: 'ann', password: loginPassword })
+  await post('/users', { userId: 'ann', password: loginPassword })
   await post('/enrolment', { token: enrolmentToken, csrPem: issued.key })
   await post('/enrolment/renewals', { certificatePem: issued.key, csrPem: '', challenge: '', signature: accessToken })
   for (const token of [accessToken, apiKey, `eyJhbGciOiJub25lIn0.${accessToken}.`]) {

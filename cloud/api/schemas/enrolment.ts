@@ -97,10 +97,11 @@ export const GatewaySitesChangeSchema = Type.Object(
   { ...closed, $id: 'GatewaySitesChange' },
 )
 
-/** Longest texts that are taken from whoever enrols. */
+/** Longest texts that are taken from whoever enrols. None is repeated in an answer: it may be a key by mistake. */
 const PEM_CHARS_MAX = 16_384
-const Pem = (description: string) => Type.String({ minLength: 1, maxLength: PEM_CHARS_MAX, description })
-const Short = (description: string) => Type.String({ minLength: 1, maxLength: 512, description })
+const Pem = (description: string) =>
+  Type.String({ minLength: 1, maxLength: PEM_CHARS_MAX, writeOnly: true, description })
+const Short = (description: string) => Type.String({ minLength: 1, maxLength: 512, writeOnly: true, description })
 
 export const AuthoritySchema = Type.Object(
   { certificatePem: Type.String({ description: 'The certificate whose fingerprint every token carries, PEM' }) },

@@ -16,10 +16,13 @@ import { closed, NameSchema, nullable, TimeSchema, time, timeOrNull } from './co
 import { GrantSchema } from './grant.ts'
 import { UserIdSchema } from './notification.ts'
 
-/** What a link holds, and nobody guesses. */
-const TokenSchema = Type.String({ minLength: 1, maxLength: 200 })
+/** What a link holds, and nobody guesses. Values beside one that is `writeOnly` are not repeated in answers. */
+const TokenSchema = Type.String({ minLength: 1, maxLength: 200, writeOnly: true })
 /** What it may be is checked where nothing of a wrong one is repeated in the answer. */
-const PasswordSchema = Type.String({ description: 'identity.passwordLengthMin characters or more, up to 1,024 bytes' })
+const PasswordSchema = Type.String({
+  writeOnly: true,
+  description: 'identity.passwordLengthMin characters or more, up to 1,024 bytes',
+})
 const EmailSchema = Type.String({ maxLength: 254, pattern: EMAIL_PATTERN.source, description: 'An e-mail address' })
 const StatusSchema = Type.Union(
   USER_STATUSES.map((status) => Type.Literal(status)),
@@ -97,7 +100,7 @@ export const LoginSchema = Type.Object(
 export const CredentialsSchema = Type.Object(
   {
     userId: UserIdSchema,
-    password: Type.String(),
+    password: Type.String({ writeOnly: true }),
     cookies: Type.Optional(
       Type.Boolean({ default: false, description: 'For browsers: the tokens come in cookies that no script can read' }),
     ),
@@ -135,7 +138,9 @@ export const SetupSchema = Type.Object(
 export const NewPasswordSchema = Type.Object(
   {
     token: Type.Optional({ ...TokenSchema, description: 'From a link that an administrator made' }),
-    currentPassword: Type.Optional(Type.String({ description: 'Instead of a token, of whoever is logged in' })),
+    currentPassword: Type.Optional(
+      Type.String({ writeOnly: true, description: 'Instead of a token, of whoever is logged in' }),
+    ),
     password: PasswordSchema,
   },
   { ...closed, $id: 'NewPassword', description: 'Either token or currentPassword' },

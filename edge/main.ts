@@ -3,6 +3,8 @@
 import { processTerminal } from '../shared/cli/terminal.ts'
 import { edgeCommandLine } from './cli/program.ts'
 
+// What it writes is for the user that runs it: databases and spools hold more than anybody on the machine should read.
+process.umask(0o077)
 const line = edgeCommandLine(processTerminal(process.env), process.env)
 // Exits at once: a command may leave connections open that nobody waits for.
 process.exit(await line.run(process.argv))

@@ -1,7 +1,7 @@
 /** `busbar-cloud approval`: what waits for a second person, and their word. */
 
 import { Option } from 'commander'
-import { EXIT_OK } from '../../shared/cli/exit-status.ts'
+import { EXIT_FAILED, EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
 import { writeTable } from '../../shared/cli/table.ts'
 import type { Terminal } from '../../shared/cli/terminal.ts'
@@ -9,7 +9,8 @@ import type { approvalBody } from '../api/schemas/approval.ts'
 import { APPROVAL_STATES } from '../approvals/approval.ts'
 import { type ApiFlags, type ApiTools, addApiOptions, type ListFlags, limitOption, writeJson } from './api-options.ts'
 
-type ApprovalBody = ReturnType<typeof approvalBody>
+/** A request for a second person, as the core answers with one. */
+export type ApprovalBody = ReturnType<typeof approvalBody>
 
 const PATH = '/api/v1/approvals'
 const DECISIONS = {
@@ -54,6 +55,24 @@ export function addApprovalCommands(line: CommandLine, tools: ApiTools): void {
         }),
       )
   }
+}
+
+/** Whether a command or task that was asked for waits for a second person. */
+export function isApproval(answer: object): answer is ApprovalBody {
+  return 'result_id' in answer
+}
+
+/** What is told then. @param followed whether the end was to be waited for; it has not come, so the status says so. */
+export function tellWaiting(
+  approval: ApprovalBody,
+  { json, followed }: { readonly json: boolean; readonly followed: boolean },
+  terminal: Terminal,
+): number {
+  if (json) writeJson(terminal, approval)
+  else terminal.out(`${approval.id}\n`)
+  terminal.err(`${approval.command_type} waits for a second person until ${approval.expires_at}: `)
+  terminal.err(`\`busbar-cloud approval approve ${approval.id}\`\n`)
+  return followed ? EXIT_FAILED : EXIT_OK
 }
 
 function writeApprovals(approvals: readonly ApprovalBody[], terminal: Terminal): void {

@@ -9,6 +9,7 @@ import { sleep } from '../../shared/clock.ts'
 import type { commandBody } from '../api/schemas/command.ts'
 import { COMMAND_STATES, isFinal } from '../gateways/command-state.ts'
 import { type ApiFlags, type ApiTools, addApiOptions, type ListFlags, limitOption, writeJson } from './api-options.ts'
+import { type ApprovalBody, isApproval, tellWaiting } from './approvals.ts'
 import { nameOf, paintOutcome } from './progress.ts'
 import { collected, commandParams, durationMs, positiveInteger } from './values.ts'
 
@@ -86,7 +87,9 @@ async function send(name: string, flags: SendFlags, { api, terminal, clock }: Ap
     timeout_ms: flags.timeout,
   }
   const client = api(flags)
-  let command = await client.post<CommandBody>('/api/v1/commands', request, flags.idempotencyKey)
+  const asked = await client.post<CommandBody | ApprovalBody>('/api/v1/commands', request, flags.idempotencyKey)
+  if (isApproval(asked)) return tellWaiting(asked, { json: flags.json, followed: flags.wait === true }, terminal)
+  let command = asked
   if (command.delivery === null) {
     terminal.err(`${flags.device} is not registered here: only consumers of command.events learn of this command\n`)
   }

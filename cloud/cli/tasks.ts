@@ -9,6 +9,7 @@ import type { Terminal } from '../../shared/cli/terminal.ts'
 import type { taskDeviceBody } from '../api/schemas/task.ts'
 import { COMMAND_STATES } from '../gateways/command-state.ts'
 import { type ApiFlags, type ApiTools, addApiOptions, type ListFlags, limitOption, writeJson } from './api-options.ts'
+import { type ApprovalBody, isApproval, tellWaiting } from './approvals.ts'
 import { doneOf, nameOf, paintOutcome, paintState, type TaskBody } from './progress.ts'
 import { type StartFlags, taskRequest } from './task-request.ts'
 import { watchTask, writeTally } from './task-watch.ts'
@@ -33,7 +34,9 @@ export function addTaskCommands(line: CommandLine, tools: ApiTools, user: string
       // What somebody does who is logged in is recorded under their own name.
       const requestedBy = flags.requestedBy ?? (tools.isSomebody(flags) ? undefined : user)
       const request = taskRequest({ ...flags, requestedBy })
-      const started = await tools.api(flags).post<TaskBody>('/api/v1/tasks', request, flags.idempotencyKey)
+      const started = await tools
+        .api(flags)
+        .post<TaskBody | ApprovalBody>('/api/v1/tasks', request, flags.idempotencyKey)
       return await afterwards(started, flags, tools)
     }),
   )
@@ -75,7 +78,9 @@ export function addTaskCommands(line: CommandLine, tools: ApiTools, user: string
     .option('-w, --watch', 'show the progress to the end')
     .action(
       action(async (id: string, flags: ApiFlags & WatchFlag) => {
-        const again = await tools.api(flags).post<TaskBody>(`/api/v1/tasks/${encodeURIComponent(id)}/retry`, {})
+        const again = await tools
+          .api(flags)
+          .post<TaskBody | ApprovalBody>(`/api/v1/tasks/${encodeURIComponent(id)}/retry`, {})
         return await afterwards(again, flags, tools)
       }),
     )
@@ -118,9 +123,14 @@ function addStartOptions(command: Command): Command {
 }
 
 /** The task that was started or changed: shown, or followed to its end. */
-async function afterwards(task: TaskBody, flags: ApiFlags & WatchFlag, tools: ApiTools): Promise<number> {
-  if (flags.watch) return await watch(task.taskId, flags, tools)
+async function afterwards(
+  task: TaskBody | ApprovalBody,
+  flags: ApiFlags & WatchFlag,
+  tools: ApiTools,
+): Promise<number> {
   const { terminal } = tools
+  if (isApproval(task)) return tellWaiting(task, { json: flags.json, followed: flags.watch === true }, terminal)
+  if (flags.watch) return await watch(task.taskId, flags, tools)
   if (flags.json) {
     writeJson(terminal, task)
     return EXIT_OK

@@ -2,13 +2,11 @@
 
 import { Type } from '@sinclair/typebox'
 import type { EnrolmentToken, IssuedCertificate, StoredCertificate } from '../../authority/authority.ts'
+import { GATEWAY_SITES_MAX } from '../../registry/gateway-sites.ts'
 import { closed, GatewayIdSchema, nullable, SiteIdSchema, TimeSchema, time, timeOrNull } from './common.ts'
 
-/** Sites of one gateway, as the registry takes them. */
-const SITES_MAX = 1_000
-
 const SiteIds = (description: string) =>
-  Type.Array(SiteIdSchema, { minItems: 1, maxItems: SITES_MAX, uniqueItems: true, description })
+  Type.Array(SiteIdSchema, { minItems: 1, maxItems: GATEWAY_SITES_MAX, uniqueItems: true, description })
 
 export const NewEnrolmentTokenSchema = Type.Object(
   {

@@ -5,12 +5,9 @@
 
 export { INGEST_SERVER_NAME } from './certificate.ts'
 export type { StoredCertificate } from './certificate-store.ts'
-export type { Enrolment } from './enrolment.ts'
 export { type CertificateRefusalCode, CertificateRefusedError } from './errors.ts'
-export type { GatewayCertificates } from './gateway-certificates.ts'
 export type { GatewayIdentities, GatewayIdentity } from './gateway-identities.ts'
 export { createGatewayTrust, type GatewayTrust, type GatewayTrustOptions } from './gateway-trust.ts'
 export type { IssuedCertificate } from './issuance.ts'
 export type { RecoveryRequest, Renewals } from './renewal.ts'
-export type { Authority, ListenerTls } from './signing-authority.ts'
 export type { EnrolmentToken } from './token-store.ts'

@@ -58,7 +58,7 @@ export async function issueServerCertificate(
   }
   const names = merged(merged(namesOfMachine(), given), before)
   const { certificate, key, notAfterMs } = await authority.issueServer(names, options.days)
-  const pair = { cert: `${certificate}${authority.certificate}`, key: key ?? '' }
+  const pair = { cert: certificate, key: key ?? '' }
   try {
     writePrivateFile(files.serverKey, pair.key)
     // The certificate last: whoever watches it finds its key beside it.

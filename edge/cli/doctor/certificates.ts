@@ -1,11 +1,13 @@
 /** Do the certificates that the config names exist, match their keys, and last. */
 
 import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { readPrivate } from '../../../shared/config/private-file.ts'
 import { DAY_MS } from '../../../shared/durations.ts'
 import { BusbarError, messageOf } from '../../../shared/errors.ts'
-import type { EdgeConfig } from '../../config.ts'
+import { authorityFiles } from '../../authority/authority-files.ts'
+import { dataPaths, type EdgeConfig } from '../../config.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 
 /** Days left below which renewing is due. */
@@ -15,12 +17,29 @@ export async function checkCertificates(config: EdgeConfig, nowMs: number): Prom
   const findings: Finding[] = []
   const { tls: mqtt } = config.mqtt
   const { tls: uplink } = config.uplink
-  if (mqtt.enabled) findings.push(await checkPair('mqtt.tls', mqtt.certFile, mqtt.keyFile, nowMs))
+  const { websocket } = config.mqtt
+  if (mqtt.enabled || (websocket.enabled && websocket.tls)) {
+    const own = mqtt.certFile !== ''
+    findings.push(await (own ? checkPair('mqtt.tls', mqtt.certFile, mqtt.keyFile, nowMs) : checkSite(config, nowMs)))
+  }
+  if (mqtt.enabled && mqtt.caFile !== '') findings.push(await checkOne('mqtt.tls.caFile', mqtt.caFile, nowMs))
   if (config.uplink.enabled && !config.uplink.insecure) {
     if (uplink.caFile !== '') findings.push(await checkOne('uplink.tls.caFile', uplink.caFile, nowMs))
     if (uplink.certFile !== '') findings.push(await checkPair('uplink.tls', uplink.certFile, uplink.keyFile, nowMs))
   }
   return findings
+}
+
+/** Where no file is named the authority of the site makes the broker's certificate, and renews it. */
+async function checkSite(config: EdgeConfig, nowMs: number): Promise<Finding> {
+  const { certificate } = authorityFiles(dataPaths(config).authorityDir)
+  if (existsSync(certificate)) return checkOne('the authority of the site', certificate, nowMs)
+  const what = 'mqtt.tls has no certificate, and there is no authority of the site'
+  return fail(
+    'certificates',
+    what,
+    'make one with `busbar-edge ca init`, or set mqtt.tls.certFile and mqtt.tls.keyFile',
+  )
 }
 
 async function checkPair(key: string, certFile: string, keyFile: string, nowMs: number): Promise<Finding> {

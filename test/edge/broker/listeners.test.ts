@@ -90,14 +90,14 @@ describe.each(['tcp', 'tls', 'websocket', 'websocket with tls'] as const)('over 
   })
 })
 
-test('TLS below 1.2 is refused', async () => {
+test.each([
+  ['TLS below 1.2', { maxVersion: 'TLSv1.1', minVersion: 'TLSv1' }],
+  ['a cipher without authenticated encryption', { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA' }],
+] as const)('%s is refused', async (_what, client) => {
   const site = await startSite({ listeners: { tls: LOOPBACK, certificate: fixed(tls) } })
   const port = site.broker.addresses().tls?.port ?? 0
   const outcome = await new Promise<string>((resolve) => {
-    const socket = tlsConnect(
-      { port, host: '127.0.0.1', ca: tls.cert, maxVersion: 'TLSv1.1', minVersion: 'TLSv1' },
-      () => resolve('connected'),
-    )
+    const socket = tlsConnect({ port, host: '127.0.0.1', ca: tls.cert, ...client }, () => resolve('connected'))
     socket.on('error', () => resolve('refused'))
     socket.on('close', () => resolve('refused'))
   })

@@ -95,7 +95,7 @@ export class Entrance {
     const { counters, security } = this.options
     counters.handshakeFailed(code)
     if (!isCertificateFault(code)) return
-    const detail = `a TLS handshake failed for the certificate that was shown: ${code}`
+    const detail = `a TLS handshake failed over the certificate: ${code}`
     security?.events.note({ kind: 'gateway-certificate-refused', subject: address, detail, address })
   }
 }

@@ -8,7 +8,7 @@ import type { Authenticator, Proof } from './device-identity.ts'
 import { CONNACK, type EngineClient } from './engine.ts'
 import type { Gate } from './gate.ts'
 import type { SessionRegister } from './persistence/session-register.ts'
-import { type Identity, isOwner, mayPublish, ownerOf } from './topic-rules.ts'
+import { type Identity, mayPublish, ownerOf } from './topic-rules.ts'
 
 export interface AdmissionOptions {
   readonly authenticator: Authenticator
@@ -71,10 +71,11 @@ export class Admission {
     if (request.will !== null && !mayPublish(identity, request.will.topic).allowed) {
       return { code: CONNACK.notAuthorized, reason: 'will-denied' }
     }
-    if (!this.claim(client.id, identity)) return { code: CONNACK.identifierRejected, reason: 'client-id-taken' }
+    const owner = ownerOf(identity)
+    if (!this.claim(client.id, owner)) return { code: CONNACK.identifierRejected, reason: 'client-id-taken' }
     connection.identity = identity
     connection.proof = proof
-    connection.output.sessionPresent = this.options.sessions.open(client.id, ownerOf(identity), client.clean)
+    connection.output.sessionPresent = this.options.sessions.open(client.id, owner, client.clean)
     return null
   }
 
@@ -87,11 +88,11 @@ export class Admission {
   }
 
   /** A client id belongs to who used it first: another one may neither cut its connection nor read its session. */
-  private claim(clientId: string, identity: Identity): boolean {
+  private claim(clientId: string, owner: string): boolean {
     const claim = this.claims.get(clientId)
-    const holder = claim?.owner ?? this.options.sessions.ownerOf(clientId)
-    if (holder !== null && !isOwner(identity, holder)) return false
-    if (claim === undefined) this.claims.set(clientId, { owner: ownerOf(identity), connections: 1 })
+    const holder = claim?.owner ?? this.options.sessions.ownerOf(clientId) ?? owner
+    if (holder !== owner) return false
+    if (claim === undefined) this.claims.set(clientId, { owner, connections: 1 })
     else claim.connections++
     return true
   }

@@ -29,7 +29,7 @@ import { connectionOf, engineHooks } from './engine-hooks.ts'
 import { Gate } from './gate.ts'
 import { LimitedLog } from './limited-log.ts'
 import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
-import { type Listener, type ListenerOptions, openListeners, refuseExposed } from './listeners.ts'
+import { heardInTheClear, type Listener, type ListenerOptions, openListeners, refuseExposed } from './listeners.ts'
 import { ObservedTopics } from './observed-topics.ts'
 import { DurablePersistence } from './persistence/durable-persistence.ts'
 import { loadSessions, sessionsPath } from './persistence/open-sessions.ts'
@@ -141,6 +141,9 @@ export class Broker implements Part {
     const { options, limits, counters, directory, routes } = this
     const { clock, random, log, spool } = options
     if (options.insecure) refuseExposed(options.listeners)
+    for (const where of heardInTheClear(options.listeners)) {
+      log.warn({ where }, 'passwords and readings can be heard on the network; mqtt.tls and websocket.tls end that')
+    }
     const { authorityDir, otherAuthorities, required: certificateRequired } = options.certificates
     const { authenticator, insecure } = options
     const rights = new Rights({
@@ -157,7 +160,9 @@ export class Broker implements Part {
     const gate = new Gate({ limits, clock, counters, warnings })
     const observed = new ObservedTopics()
     const { dir } = options.sessions
-    const image = loadSessions(dir, log)
+    const stored = loadSessions(dir, log)
+    const sessions = stored.sessions.map((each) => ({ ...each, owner: rights.ownerToday(each.owner) }))
+    const image = { ...stored, sessions }
     const { sessionChangesMax: changesMax } = limits
     const unavailable = image.failing
     const journal = new SessionJournal({ path: sessionsPath(dir), changesMax, unavailable, clock, random, log })

@@ -63,6 +63,12 @@ export function refuseExposed({ tcp, tls, websocket }: ListenerOptions): void {
   })
 }
 
+/** Where others than this machine can be reached by who listens on the network. */
+export function heardInTheClear({ tcp, websocket }: ListenerOptions): string[] {
+  const plain = [tcp, websocket?.tls === true ? undefined : websocket]
+  return plain.flatMap((bind) => (bind === undefined || isLoopback(bind.host) ? [] : [`${bind.host}:${bind.port}`]))
+}
+
 /**
  * Opens every listener of `options`, or none.
  * @throws BusbarError LISTEN_FAILED, TLS_INVALID, CONFIG_NO_CERTIFICATE and what else the source of certificates throws

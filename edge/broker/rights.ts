@@ -97,6 +97,12 @@ export class Rights {
     }
   }
 
+  /** The owner of a stored session as it is named today: devices once owned theirs by the username of their login. */
+  ownerToday(owner: string): string {
+    const credential = owner.startsWith('user:') ? this.credentials.find(owner.slice('user:'.length)) : null
+    return credential?.role === 'device' ? ownerOf(identityOf(credential)) : owner
+  }
+
   /** Why someone who was let in as `identity` may not be here any more; null while he may. */
   lost(identity: Identity, proof: Proof): RefusalReason | null {
     const now = this.recheck(proof)

@@ -77,11 +77,6 @@ export function ownerOf(identity: Identity): string {
   }
 }
 
-/** Whether `owner`, as it stands with a session, is `identity`; those of devices once stood there by their username. */
-export function isOwner(identity: Identity, owner: string): boolean {
-  return owner === ownerOf(identity) || (identity.role === 'device' && owner === `user:${identity.username}`)
-}
-
 /** True for `sites/+/devices/+/#` and what is narrower. */
 function matchesOnlyDeviceTopics(filter: string): boolean {
   const [sites, site, devices, serial, channel, ...rest] = filter.split('/')

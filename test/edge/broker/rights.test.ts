@@ -10,6 +10,7 @@ import {
 } from '../../../edge/broker/credentials.ts'
 import { systemClock } from '../../../shared/clock.ts'
 import { systemRandom } from '../../../shared/random.ts'
+import { openSqlite } from '../../../shared/sqlite.ts'
 import { until } from '../../support/until.ts'
 import { MemoryLog } from './support/memory-log.ts'
 import { device, hastyClock } from './support/secure-site.ts'
@@ -218,4 +219,19 @@ describe('a topic that is nearly its own', () => {
     expect(site.log.records.filter(({ lane }) => lane === 'telemetry')).toEqual([])
     expect(site.broker.stats().retainedMessages).toBe(0)
   })
+})
+
+test('a device finds its session again that it had by its username once', async () => {
+  const site = await start()
+  const login = site.login({ ...device('INV-001'), username: 'meter-1' })
+  const other = site.login(device('INV-002'))
+  const client = await site.client({ ...login, clientId: 'meter', clean: false })
+  await client.endAsync()
+  await stopBroker(site.broker)
+  const database = openSqlite(join(site.dir, 'sessions.db'))
+  database.prepare("UPDATE sessions SET owner = 'user:meter-1' WHERE owner = 'device:1/INV-001'").run()
+  database.close()
+  const again = await start({ dir: site.dir })
+  await expect(again.client({ ...other, clientId: 'meter' })).rejects.toThrow(/Identifier rejected/)
+  expect((await again.client({ ...login, clientId: 'meter', clean: false })).connected).toBe(true)
 })

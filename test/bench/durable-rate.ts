@@ -52,6 +52,8 @@ async function runCase(bench: Bench, { clients, inFlight, ratioMin }: Case, mosq
   const edge = await benchEdge(bench, {
     dir: `${bench.dir}/durable-${clients}-${inFlight}`,
     devices: names,
+    // A single client is to show what the broker can do.
+    config: { mqtt: { publishRateMax: 1_000_000 } },
   })
   const ours: Run[] = []
   const theirs: Run[] = []

@@ -145,7 +145,7 @@ export const mqtt = section('The MQTT broker of the devices.', {
     allowedOrigins: list(
       [],
       'Origins of the web pages whose scripts may connect; tools that are no browser send none',
-      'a list of origins such as "https://scada.example.org"',
+      'origins such as "https://scada.example.org"',
       '^https?://[^/]+$',
     ),
   }),

@@ -151,7 +151,10 @@ export class Connections implements ConnectionHost {
   }
 
   congested(connection: Connection, unreadBytes: number): void {
-    if (unreadBytes > this.limits.unreadCutBytes) return connection.refuse('not-reading', { unreadBytes })
+    if (unreadBytes > this.limits.unreadCutBytes) {
+      connection.refuse('not-reading', { unreadBytes })
+      return
+    }
     if (unreadBytes > this.limits.unreadPauseBytes) connection.setPaused(PAUSED.output, true)
     if (this.slow.has(connection)) return
     const takenBytes = connection.output.writtenBytes - connection.transport.unreadBytes

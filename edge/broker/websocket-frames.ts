@@ -92,13 +92,13 @@ export class WebSocketReader {
         : lengthBytes === 2
           ? this.header.readUInt16BE(2)
           : short
-    // Control frames are short and whole.
-    if (!Number.isSafeInteger(length) || (isControl && (!final || length > CONTROL_BYTES_MAX)))
-      return this.end(CLOSE.protocolError)
-    if (opcode === OPCODE.text) return this.end(CLOSE.unsupportedData)
     const isKnown = isControl ? opcode <= OPCODE.pong : opcode <= OPCODE.binary
-    if (!isKnown || (!isControl && (opcode === OPCODE.continuation) !== this.inMessage)) {
-      return this.end(CLOSE.protocolError)
+    const isDue = isControl || (opcode === OPCODE.continuation) === this.inMessage
+    // Control frames are short and whole.
+    const isSound = Number.isSafeInteger(length) && (!isControl || (final && length <= CONTROL_BYTES_MAX))
+    if (opcode === OPCODE.text || !isKnown || !isDue || !isSound) {
+      this.end(opcode === OPCODE.text ? CLOSE.unsupportedData : CLOSE.protocolError)
+      return
     }
     if (!isControl) this.inMessage = !final
     this.opcode = opcode

@@ -99,8 +99,8 @@ describe.each([
     await until(() => site.broker.stats().connections === 1, { what: `all are gone (seed ${seed})` })
 
     const stats = { seed, counted: refusals(site), cut, worstMs: healthy.worstMs }
-    expect(stats.cut, JSON.stringify(stats)).toBeGreaterThan(SEQUENCES / 3)
-    // Every cut has its reason.
+    expect(stats.counted, JSON.stringify(stats)).toBeGreaterThan(SEQUENCES / 3)
+    // Every cut that was seen has its reason; on a busy machine the attacker leaves before most of them.
     expect(stats.counted, JSON.stringify(stats)).toBeGreaterThanOrEqual(cut - farewells)
     expect(site.log.of(HEALTHY), `seed ${seed}`).toEqual(healthy.latenciesMs.map((_, i) => String(i)))
     expect(stats.worstMs, JSON.stringify(stats)).toBeLessThan(2000)

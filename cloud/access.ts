@@ -59,7 +59,10 @@ export function createAccess(
 
   const loginsAsked = !config.api.insecure || authentication !== undefined
   const people = loginsAsked ? createPeople(config, { ...common, events: security, masterKey: masterKey() }) : null
-  const trust = loginsAsked || !config.ingest.insecure ? createTrust(config, { ...common, security, masterKey }) : null
+  const { tls } = config.api
+  const makesOwnCertificate = tls.enabled && tls.certFile === ''
+  const trusting = loginsAsked || !config.ingest.insecure || makesOwnCertificate
+  const trust = trusting ? createTrust(config, { ...common, security, masterKey }) : null
   const publicUrl = config.api.publicUrl === '' ? null : config.api.publicUrl
   const routes: readonly Route[] = [
     ...(people?.routes ?? []),

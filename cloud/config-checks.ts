@@ -28,6 +28,14 @@ export function crossProblems(config: CloudConfig): CrossProblem[] {
   require(kafka.sasl.mechanism === 'none' ||
     kafka.sasl.username !== '', 'kafka.sasl.username', 'is required because kafka.sasl.mechanism is set')
   require(identity.lockoutMs <= identity.lockoutMaxMs, 'identity.lockoutMs', 'must not exceed identity.lockoutMaxMs')
+  const { authority } = config
+  require(authority.keyFile === '' ||
+    authority.certFile !== '', 'authority.certFile', 'is required because authority.keyFile is set')
+  require(authority.certFile === '' ||
+    authority.keyFile !== '' ||
+    ingest.insecure ||
+    ingest.tls.certFile !==
+      '', 'ingest.tls.certFile', 'is required because authority.certFile is set without its key: nothing is signed here')
   const { oidc } = identity
   require(oidc.issuer === '' ||
     oidc.clientId !== '', 'identity.oidc.clientId', 'is required because identity.oidc.issuer is set')

@@ -57,7 +57,8 @@ export async function startCloud(options: CloudProcessOptions = {}): Promise<Clo
   }
   const source = [bunPath, ...(options.runtimeArguments ?? []), join(projectDir, 'cloud', 'main.ts')]
   const program = options.binary === undefined ? source : [options.binary]
-  const apiUrl = `http://127.0.0.1:${apiPort}`
+  const { tls } = (options.config?.api ?? {}) as { readonly tls?: { readonly enabled?: boolean } }
+  const apiUrl = `${tls?.enabled === true ? 'https' : 'http'}://127.0.0.1:${apiPort}`
   const server = await startServer({
     command: [...(options.wrapper ?? []), ...program, 'serve', '--config'] as unknown as [string, ...string[]],
     configPath,

@@ -14,6 +14,8 @@ export interface CommandOptions {
   /** Added to an environment without any BUSBAR variable. */
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
+  /** Path of the compiled program; from the sources where absent. */
+  readonly binary?: string
   /** Standard input; empty where absent. */
   readonly input?: string
 }
@@ -25,7 +27,9 @@ export function busbar(
   options: CommandOptions = {},
 ): Promise<CommandResult> {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('BUSBAR_'))
-  const child = spawn(bunPath, [join(projectDir, app, 'main.ts'), ...args], {
+  const { binary } = options
+  const program = binary === undefined ? [bunPath, join(projectDir, app, 'main.ts')] : [binary]
+  const child = spawn(program[0] as string, [...program.slice(1), ...args], {
     cwd: options.cwd ?? projectDir,
     env: { ...Object.fromEntries(inherited), ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],

@@ -13,6 +13,7 @@ const PACKAGES = {
   strace: 'strace',
   faketime: 'faketime',
   openssl: 'openssl',
+  testssl: 'testssl.sh',
   java: 'default-jre-headless',
   mvn: 'maven',
   python3: 'python3-venv',

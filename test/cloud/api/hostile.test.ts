@@ -39,6 +39,8 @@ async function expectNoFailure(core: ApiCore, what: string): Promise<void> {
   expect(await core.metrics.metrics(), what).not.toMatch(/busbar_api_requests_total\{[^}]*status="5/)
 }
 
+const HALF_OPEN = new URL('../../support/half-open-process.ts', import.meta.url).pathname
+
 test('thousands of connections that say nothing, or half of something, keep nobody out and are cut; so is one that drips', async () => {
   const tls = newAuthority(await tempDir()).issue('busbar')
   const cores = [await startApiCore(), await startApiCore({ authentication: new TestLogins(), tls })]
@@ -48,7 +50,7 @@ test('thousands of connections that say nothing, or half of something, keep nobo
   const said: string[][] = [[], []]
   for (const [i, core] of cores.entries()) {
     const args = [String(core.api.address().port), String(HALF_OPEN_EACH), words[i] as string]
-    const command = [bunPath, 'test/support/half-open-process.ts', ...args] as [string, ...string[]]
+    const command = [bunPath, HALF_OPEN, ...args] as [string, ...string[]]
     const child = startChild({ command, onLine: (line) => said[i]?.push(line) })
     onTestFinished(async () => void (await child.kill('SIGKILL')))
   }

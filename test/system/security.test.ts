@@ -175,9 +175,9 @@ describeWith(['mosquitto_pub', 'testssl', 'python3'], 'a site that nobody else g
     expect((await Promise.all(findings)).flat()).toEqual([])
   })
 
-  it('Schemathesis meets no server error, and no answer that the document does not foretell', {
+  it.concurrent('Schemathesis meets no server error, and no answer that the document does not foretell', {
     timeout: 300_000,
-  }, async () => {
+  }, async ({ expect }) => {
     const python = await pythonEnvironment(programs.python3)
     const scopes = ['*:read', '*:write'].flatMap((scope) => ['--scope', scope])
     const key = (await as('ann', ['api-key', 'create', 'fuzzer', ...scopes, '--grant', 'admin'])).trim()

@@ -48,7 +48,8 @@ await describeOnEveryDatabase('the topics of tasks', (database) => {
   })
 
   it('puts poison aside on both topics, and the partitions go on', async () => {
-    const { bus, core } = await startTaskCore(database)
+    const settings = { secondPersonTypes: ['REMOTE_DISCONNECT'] }
+    const { bus, core } = await startTaskCore(database, { settings })
     await registerMeters(core.registry, 1)
     const letters = [deadLetterTopicOf(TASK_REQUESTED), deadLetterTopicOf(ORCHESTRATOR_RESPONSES)]
     const reader = await readTopics(bus, letters)
@@ -66,6 +67,8 @@ await describeOnEveryDatabase('the topics of tasks', (database) => {
       { key: FOREIGN_ID, value: JSON.stringify({ ...good, command_params: { tou_profile_id: 5 } }) },
       { key: FOREIGN_ID, value: JSON.stringify({ ...good, options: { concurrency: 'many' } }) },
       { key: FOREIGN_ID, value: JSON.stringify({ ...good, options: { expires_at: '2001-01-01T00:00:00Z' } }) },
+      // Nobody gets round the second person.
+      { key: FOREIGN_ID, value: JSON.stringify({ ...good, command_type: 'remote_disconnect', command_params: null }) },
     ]
     for (const record of poison) await bus.publish(TASK_REQUESTED, [record])
     await bus.publish(ORCHESTRATOR_RESPONSES, [
@@ -78,11 +81,12 @@ await describeOnEveryDatabase('the topics of tasks', (database) => {
     ])
     await bus.publish(TASK_REQUESTED, [{ key: FOREIGN_ID, value: JSON.stringify(good) }])
     expect(await ended(core, FOREIGN_ID)).toMatchObject({ tally: { SUCCEEDED: 1 } })
-    await until(() => reader.records.length >= 8)
+    await until(() => reader.records.length >= 9)
     const codes = (topic: string) => reader.values(topic).map(({ error }) => (error as { code: string }).code)
     expect(codes(letters[0] as string).sort()).toEqual([
       'KEY_INVALID',
       'NOT_JSON',
+      'TASK_REFUSED',
       'TASK_REFUSED',
       'TASK_REFUSED',
       'VALUE_INVALID',

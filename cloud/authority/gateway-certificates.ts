@@ -3,11 +3,13 @@
 import type { Clock } from '../../shared/clock.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import type { GatewaySites } from '../registry/gateway-sites.ts'
 import type { CertificateStore, StoredCertificate } from './certificate-store.ts'
 import type { TokenStore } from './token-store.ts'
 
 export interface GatewayCertificatesOptions {
   readonly database: DatabaseHandle
+  readonly gatewaySites: Pick<GatewaySites, 'hold'>
   readonly certificates: CertificateStore
   readonly tokens: TokenStore
   readonly clock: Clock
@@ -37,20 +39,23 @@ export class GatewayCertificates {
    * @returns false when the gateway has no such certificate.
    */
   async revoke(gatewayId: string, serial: string, { reason, by }: Revocation): Promise<boolean> {
-    const { database, certificates, clock, log } = this.options
+    const { database, gatewaySites, certificates, clock, log } = this.options
     const revocation = { atMs: clock.wallMs(), reason, by }
-    const count = await database.transaction((transaction) =>
-      certificates.revoke(gatewayId, serial, revocation, transaction),
-    )
+    const count = await database.transaction(async (transaction) => {
+      // A renewal that is under way is waited for, or finds what is revoked here.
+      await gatewaySites.hold(gatewayId, transaction)
+      return certificates.revoke(gatewayId, serial, revocation, transaction)
+    })
     if (count > 0) log.warn({ gatewayId, serial, reason, by }, 'a certificate was revoked')
     return count > 0
   }
 
   /** All that the gateway has, and the tokens with which it could get more. Resolves with how many certificates it has. */
   async revokeAll(gatewayId: string, { reason, by }: Revocation): Promise<number> {
-    const { database, certificates, tokens, clock, log } = this.options
+    const { database, gatewaySites, certificates, tokens, clock, log } = this.options
     const atMs = Math.round(clock.wallMs())
     const count = await database.transaction(async (transaction) => {
+      await gatewaySites.hold(gatewayId, transaction)
       await tokens.revoke(gatewayId, null, atMs, transaction)
       return certificates.revoke(gatewayId, null, { atMs, reason, by }, transaction)
     })

@@ -125,12 +125,8 @@ export class Renewals {
     if (again !== null) return issuance.answer(again)
     const certificate = await issuance.sign(gatewayId, request, issuedFor)
     await database.transaction(async (transaction) => {
-      // The row of the gateway stands for its renewals: of two at once, on whatever core, the second waits for the first.
-      await transaction
-        .updateTable('gateways')
-        .set({ updated_at_ms: clock.wallMs() })
-        .where('id', '=', gatewayId)
-        .execute()
+      // Of two renewals at once one finds the other's, and no revocation comes between what is asked here and what is noted.
+      await gatewaySites.hold(gatewayId, transaction)
       const now = await certificates.find(old.fingerprint, transaction)
       if (now === null || now.revokedAtMs !== null) throw notRenewable('it was revoked')
       if ((await gatewaySites.given(gatewayId, transaction)).length === 0) {

@@ -53,6 +53,19 @@ export class GatewaySites {
     return rows.map((row) => row.site_id)
   }
 
+  /**
+   * Of those that change what one gateway may, on whatever core, the second waits here until the first's transaction has ended.
+   * @returns false when there is no such gateway.
+   */
+  async hold(gatewayId: string, transaction: Transaction<Database>): Promise<boolean> {
+    const held = await transaction
+      .updateTable('gateways')
+      .set({ updated_at_ms: this.clock.wallMs() })
+      .where('id', '=', gatewayId)
+      .executeTakeFirst()
+    return held.numUpdatedRows > 0n
+  }
+
   /** Registers a gateway that is new, in the caller's transaction. @throws InvalidRegistrationError */
   async register(gatewayId: string, transaction: Transaction<Database>): Promise<void> {
     const invalid = invalidGatewayId(gatewayId)
@@ -76,12 +89,7 @@ export class GatewaySites {
     const invalid = given.flatMap(invalidSiteId)
     if (invalid.length > 0) throw new InvalidRegistrationError(invalid)
     const nowMs = this.clock.wallMs()
-    const gateway = await transaction
-      .updateTable('gateways')
-      .set({ updated_at_ms: nowMs })
-      .where('id', '=', gatewayId)
-      .executeTakeFirst()
-    if (gateway.numUpdatedRows === 0n) throw new NotRegisteredError('gateway', `gateway ${gatewayId}`)
+    if (!(await this.hold(gatewayId, transaction))) throw new NotRegisteredError('gateway', `gateway ${gatewayId}`)
     await transaction.deleteFrom('gateway_sites').where('gateway_id', '=', gatewayId).execute()
     if (given.length > 0) {
       await transaction

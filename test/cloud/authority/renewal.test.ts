@@ -1,6 +1,8 @@
 import { X509Certificate } from 'node:crypto'
+import { sql } from 'kysely'
 import { expect, test } from 'vitest'
 import { sha256Hex } from '../../../cloud/authority/certificate.ts'
+import type { DatabaseHandle } from '../../../cloud/database/database.ts'
 import { newRequest, signedProof } from '../../support/certificates.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { type TrustCore, trustCore } from '../../support/gateway-trust.ts'
@@ -21,6 +23,13 @@ async function recovery(core: TrustCore, gateway: { readonly key: string; readon
   const challenge = core.renewals.challenge()
   const signature = signedProof(gateway.key, challenge, csrDer)
   return { certificatePem: gateway.certificatePem, csrPem, challenge, signature }
+}
+
+/** Until another core waits for what a transaction of this one holds; on SQLite it does so at once. */
+async function waitsForLock({ kysely, dialect }: DatabaseHandle): Promise<void> {
+  if (dialect === 'sqlite') return
+  const waiting = sql`select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
+  while ((await waiting.execute(kysely)).rows.length === 0);
 }
 
 const keyOf = (pem: string) => new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'pem' })
@@ -69,6 +78,29 @@ await describeOnEveryDatabase('renewal', (databases) => {
     await expect(core.renewals.renew(stranger, second.csrDer)).rejects.toThrow('not a new one')
     await core.certificates.revokeAll('gw-1', { reason: 'stolen', by: 'eve' })
     await expect(core.renewals.renew(gateway, csrDer)).rejects.toMatchObject({ code: 'CERTIFICATE_NOT_RENEWABLE' })
+  })
+
+  test('that is under way while its gateway is revoked on another core brings nothing that is still good', async () => {
+    const url = await databases.freshUrl()
+    const database = await databases.open({ url })
+    const other = await trustCore(await databases.open({ url }))
+    const { clock, sites } = other
+    const gatewaySites = Object.create(sites, {
+      given: {
+        // Asked last, when the older certificate was found to be good.
+        value: async (...asked: Parameters<typeof sites.given>) => {
+          revoking ??= other.certificates.revokeAll('gw-1', { reason: 'stolen', by: 'eve' })
+          await Promise.race([revoking, waitsForLock(database)])
+          return sites.given(...asked)
+        },
+      },
+    }) as typeof sites
+    let revoking: Promise<number> | undefined
+    const gateway = await enrolled(other)
+    const one = await trustCore(database, { clock, gatewaySites })
+    await one.renewals.renew(gateway, (await newRequest()).csrDer).catch(() => undefined)
+    await revoking
+    expect((await one.certificates.list('gw-1')).filter(({ revokedAtMs }) => revokedAtMs === null)).toEqual([])
   })
 
   test('of an expired certificate works by its key, within the grace time, from whichever core made the challenge', async () => {

@@ -55,5 +55,7 @@ function ownPath(given: string | null): string | null {
   if (given === null || given.length > RETURN_TO_CHARS_MAX || !/^\/(?![/\\])[\x21-\x7e]*$/.test(given)) return null
   const base = 'http://here.invalid'
   const url = URL.canParse(given, base) ? new URL(given, base) : null
-  return url?.origin === base ? `${url.pathname}${url.search}` : null
+  // Dots within may have stood for nothing: what is left of /.//evil.example names a host.
+  if (url?.origin !== base || url.pathname.startsWith('//')) return null
+  return `${url.pathname}${url.search}`
 }

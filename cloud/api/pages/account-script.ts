@@ -17,7 +17,9 @@ const next = () => {
   const to = query.get('to') ?? ''
   if (!/^\\/(?![\\/\\\\])/.test(to)) return '/docs'
   const url = URL.canParse(to, location.origin) ? new URL(to, location.origin) : null
-  return url?.origin === location.origin ? url.pathname + url.search + url.hash : '/docs'
+  // Dots within may have stood for nothing: what is left of /.//evil.example names a host.
+  if (url?.origin !== location.origin || url.pathname.startsWith('//')) return '/docs'
+  return url.pathname + url.search + url.hash
 }
 
 const decoded = (text) => {

@@ -79,7 +79,7 @@ describeWith(['chromium'], 'the pages in a browser', (paths) => {
     await page.waitForURL(`${url}/login?done=setup`)
     expect(await page.getByRole('status').textContent()).toContain('You are the administrator now')
 
-    await page.goto(`${url}/login?to=${encodeURIComponent('//evil.example/')}`)
+    await page.goto(`${url}/login?to=${encodeURIComponent('/.//evil.example/')}`)
     expect(await fits()).toBe(true)
     await page.keyboard.type('root')
     await page.keyboard.press('Tab')

@@ -166,6 +166,9 @@ describe('login at an identity provider', () => {
       '/\\evil.example',
       '/\t/evil.example',
       'docs',
+      '/.//evil.example',
+      '/x/..//evil.example',
+      '/./\\evil.example',
       '',
       null,
     ]

@@ -115,12 +115,15 @@ export class Lockout {
     if (userId !== null) subjects.push({ subject: `user:${userId}`, policy: this.ofUser })
     const { waitMs, locked } = await this.database.transaction(async (transaction) => {
       const known: { subject: string; policy: Policy; before: Failures | null }[] = []
-      // In one order everywhere, so that no two attempts wait for each other.
-      for (const each of subjects) known.push({ ...each, before: await this.lock(each.subject, transaction) })
-      const waits = known.map(({ before, policy }) => (before === null ? 0 : remainingLockMs(before, nowMs, policy)))
-      const longest = Math.max(...waits)
-      if (longest > 0) return { waitMs: longest, locked: new Map<string, number>() }
       const locked = new Map<string, number>()
+      // In one order everywhere, so that no two attempts wait for each other.
+      for (const each of subjects) {
+        const before = await this.lock(each.subject, transaction)
+        const lockedMs = before === null ? 0 : remainingLockMs(before, nowMs, each.policy)
+        // An address that is locked out comes no further: it would leave a row for every name that it makes up.
+        if (lockedMs > 0) return { waitMs: lockedMs, locked }
+        known.push({ ...each, before })
+      }
       for (const { subject, policy, before } of known) {
         const after = afterFailure(before, nowMs, policy)
         if (after.lockedUntilMs > nowMs) locked.set(subject, after.lockedUntilMs)

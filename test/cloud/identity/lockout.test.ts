@@ -122,6 +122,8 @@ await describeOnEveryDatabase('lockout', (databases) => {
     }
     const next = one.identity.passwordLogins.login('user-51', 'Summer2026!!', attacker)
     await expect(next).rejects.toMatchObject(LOCKED)
+    const counted = await one.database.kysely.selectFrom('login_failures').select('subject').execute()
+    expect(counted.map(({ subject }) => subject)).not.toContain('user:user-51')
     expect(one.events).toMatchObject([{ kind: 'address-locked-out', subject: '2001:db8:0:0::/64' }])
     // A login that he has himself does not free him, nor is he let in.
     await expect(one.identity.passwordLogins.login('ann', PASSWORD, attacker)).rejects.toMatchObject(LOCKED)

@@ -17,6 +17,7 @@ import {
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { GRPC_MESSAGE_BYTES_MAX } from '../../shared/limits.ts'
 import { isLoopback } from '../../shared/loopback.ts'
+import { TLS_VERSION_MIN, TLS12_CIPHERS } from '../../shared/tls.ts'
 
 /** Certificates and keys in PEM. */
 export interface IngestTls {
@@ -49,16 +50,6 @@ export interface Listening {
   /** New connections get this certificate. @throws BusbarError INGEST_TLS_INVALID; the old one stays then. */
   replaceTls(tls: IngestTls): void
 }
-
-/** What TLS 1.2 may use: forward secrecy and authenticated encryption. TLS 1.3 has nothing else. */
-const TLS12_CIPHERS = [
-  'ECDHE-ECDSA-AES128-GCM-SHA256',
-  'ECDHE-RSA-AES128-GCM-SHA256',
-  'ECDHE-ECDSA-AES256-GCM-SHA384',
-  'ECDHE-RSA-AES256-GCM-SHA384',
-  'ECDHE-ECDSA-CHACHA20-POLY1305',
-  'ECDHE-RSA-CHACHA20-POLY1305',
-].join(':')
 
 /** A message that cannot be decoded becomes an empty one, which is refused by name, instead of an internal error. */
 const SERVICE = {
@@ -131,7 +122,7 @@ class MutualTls extends ServerCredentials {
     const rules = {
       requestCert: true,
       rejectUnauthorized: true,
-      minVersion: 'TLSv1.2',
+      minVersion: TLS_VERSION_MIN,
       ciphers: TLS12_CIPHERS,
     } as const
     super({ ...rules, handshakeTimeout: handshakeTimeoutMs }, contextOf(tls))

@@ -6,21 +6,11 @@
 import type { Server } from 'node:net'
 import { createServer, type TLSSocket, Server as TlsServer } from 'node:tls'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { TLS_VERSION_MIN, TLS12_CIPHERS } from '../../shared/tls.ts'
 import type { ServerCertificate } from '../authority/server-certificate.ts'
 import type { Visit } from './gate.ts'
 import type { ListenerTools } from './listeners.ts'
 import type { ListenerKind } from './transport.ts'
-
-const MIN_VERSION = 'TLSv1.2'
-/** Of TLS 1.2: forward secrecy and authenticated encryption only; those of 1.3 are all of that kind. */
-const CIPHERS = [
-  'ECDHE-ECDSA-AES128-GCM-SHA256',
-  'ECDHE-RSA-AES128-GCM-SHA256',
-  'ECDHE-ECDSA-AES256-GCM-SHA384',
-  'ECDHE-RSA-AES256-GCM-SHA384',
-  'ECDHE-ECDSA-CHACHA20-POLY1305',
-  'ECDHE-RSA-CHACHA20-POLY1305',
-].join(':')
 
 /** What a server remembers of how it was made, since a new certificate replaces all of it. */
 const settingsOf = new WeakMap<Server, object>()
@@ -33,8 +23,8 @@ export function createSecureServer(
   take: (socket: TLSSocket, visit: Visit) => void,
 ): Server {
   const settings = {
-    minVersion: MIN_VERSION,
-    ciphers: CIPHERS,
+    minVersion: TLS_VERSION_MIN,
+    ciphers: TLS12_CIPHERS,
     ...(clientAuthorities.length === 0
       ? {}
       : { ca: [...clientAuthorities], requestCert: true, rejectUnauthorized: false }),

@@ -2,6 +2,7 @@
 
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { BusbarError, messageOf } from '../../../shared/errors.ts'
+import { TLS12_CIPHERS } from '../../../shared/tls.ts'
 
 export interface ApiTls {
   /** Certificate with its chain, PEM. */
@@ -10,22 +11,12 @@ export interface ApiTls {
   readonly key: string
 }
 
-/** TLS 1.2, as OpenSSL numbers it; 1.3 is spoken with whoever can. */
+/** TLS 1.2, as OpenSSL numbers it, which is how Bun.serve wants it; 1.3 is spoken with whoever can. */
 const TLS_1_2 = 0x0303
-
-/** Of TLS 1.2 those with forward secrecy and authenticated encryption only; those of 1.3 are all of that kind. */
-const CIPHERS = [
-  'ECDHE-ECDSA-AES128-GCM-SHA256',
-  'ECDHE-RSA-AES128-GCM-SHA256',
-  'ECDHE-ECDSA-AES256-GCM-SHA384',
-  'ECDHE-RSA-AES256-GCM-SHA384',
-  'ECDHE-ECDSA-CHACHA20-POLY1305',
-  'ECDHE-RSA-CHACHA20-POLY1305',
-].join(':')
 
 /** For Bun.serve. */
 export function listenerTls({ cert, key }: ApiTls): object {
-  return { cert, key, minVersion: TLS_1_2, ciphers: CIPHERS }
+  return { cert, key, minVersion: TLS_1_2, ciphers: TLS12_CIPHERS }
 }
 
 /**
@@ -34,7 +25,8 @@ export function listenerTls({ cert, key }: ApiTls): object {
  */
 export function namesOf({ cert, key }: ApiTls): (name: string) => boolean {
   const certificate = readPair(cert, key)
-  return (name) => certificate.checkHost(name) !== undefined
+  // Of what cannot be a name at all, such as none, checkHost throws.
+  return (name) => name !== '' && !name.includes('\0') && certificate.checkHost(name) !== undefined
 }
 
 function readPair(cert: string, key: string): X509Certificate {

@@ -239,6 +239,12 @@ export const CloudConfigSchema = Type.Object({
 })
 export type CloudConfig = Static<typeof CloudConfigSchema>
 
+const RETIRED = {
+  'ingest.tls.enabled':
+    'is no key any more, since TLS is always used: take it out; where no ingest.tls.certFile is set the core makes its ' +
+    'certificate. Only on loopback may gateways come without TLS, by ingest.insecure',
+}
+
 /**
  * @param file path of the TOML file, or undefined for environment and defaults alone.
  * @throws BusbarError CONFIG_INVALID, CONFIG_FILE_UNREADABLE
@@ -262,6 +268,7 @@ function cloudOptions(file: string | undefined, env: Readonly<Record<string, str
     env,
     envPrefix: CLOUD_ENV_PREFIX,
     ignoredVariables: COMMAND_LINE_VARIABLES,
+    retired: RETIRED,
     check: crossProblems,
   }
 }

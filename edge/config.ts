@@ -141,6 +141,12 @@ export const EdgeConfigSchema = Type.Object({
 })
 export type EdgeConfig = Static<typeof EdgeConfigSchema>
 
+const RETIRED = {
+  'uplink.tls.enabled':
+    'is no key any more, since TLS is always used: take it out, and where no uplink.tls.certFile is set enrol this gateway with ' +
+    '`busbar-edge enroll`; only a cloud on this machine may be dialled without TLS, by uplink.insecure',
+}
+
 /**
  * @param file path of the TOML file, or undefined for environment and defaults alone.
  * @throws BusbarError CONFIG_INVALID, CONFIG_FILE_UNREADABLE
@@ -164,6 +170,7 @@ function edgeOptions(file: string | undefined, env: Readonly<Record<string, stri
     env,
     envPrefix: EDGE_ENV_PREFIX,
     ignoredVariables: [EDGE_CONFIG_VARIABLE, ENROLMENT_TOKEN_VARIABLE],
+    retired: RETIRED,
     check: crossProblems,
   }
 }

@@ -8,7 +8,14 @@ import { Value } from '@sinclair/typebox/value'
 import { expectation, type Field, fieldsOf, isRequired } from './fields.ts'
 import { type CheckedFile, readChecked } from './private-file.ts'
 import { type ConfigProblem, configError, unreadableFile } from './problems.ts'
-import { type Setting, type Settings, settingsOfEnvironment, settingsOfFile, settleSecrets } from './settings.ts'
+import {
+  type RetiredKeys,
+  type Setting,
+  type Settings,
+  settingsOfEnvironment,
+  settingsOfFile,
+  settleSecrets,
+} from './settings.ts'
 
 export interface LoadOptions<T extends TObject> {
   readonly schema: T
@@ -21,6 +28,7 @@ export interface LoadOptions<T extends TObject> {
   readonly envPrefix: string
   /** Variables with the prefix that are not keys. */
   readonly ignoredVariables?: readonly string[]
+  readonly retired?: RetiredKeys
   /** What must hold between keys; called with every key in range, or at a stand-in when it is not. */
   readonly check?: (config: Static<T>) => readonly CrossProblem[]
 }
@@ -50,14 +58,14 @@ export function loadConfig<T extends TObject>(options: LoadOptions<T>): Static<T
 
 /** As `loadConfig`. */
 export function readConfig<T extends TObject>(options: LoadOptions<T>): ReadConfig<T> {
-  const { schema, envPrefix, env, ignoredVariables = [] } = options
+  const { schema, envPrefix, env, ignoredVariables = [], retired = {} } = options
   const fields = fieldsOf(schema, envPrefix)
   const problems: ConfigProblem[] = []
   const settings: Settings = new Map()
 
   const { text, exposure } = readSource(options)
-  settingsOfFile(text, options.file, fields, settings, problems)
-  settingsOfEnvironment(env, envPrefix, ignoredVariables, fields, settings, problems)
+  settingsOfFile(text, options.file, fields, retired, settings, problems)
+  settingsOfEnvironment(env, envPrefix, ignoredVariables, fields, retired, settings, problems)
   settleSecrets(fields, settings, exposure, problems)
 
   const config: Record<string, unknown> = {}

@@ -2,7 +2,7 @@
 
 import { messageOf } from '../errors.ts'
 import { fromText, ownVariables } from './environment.ts'
-import { type Field, isSecret } from './fields.ts'
+import { type Field, isSecret, variableSuffix } from './fields.ts'
 import { nearest } from './nearest.ts'
 import { type Exposure, readChecked } from './private-file.ts'
 import { type ConfigProblem, syntaxError } from './problems.ts'
@@ -24,11 +24,15 @@ export interface Setting {
 
 export type Settings = Map<Field, Setting>
 
+/** Keys of earlier versions: what to do instead, in words that follow the key. */
+export type RetiredKeys = Readonly<Record<string, string>>
+
 /** Takes the keys of `text`, which is that of `file`. @throws ConfigError when it is not TOML. */
 export function settingsOfFile(
   text: string,
   file: string | undefined,
   fields: readonly Field[],
+  retired: RetiredKeys,
   settings: Settings,
   problems: ConfigProblem[],
 ): void {
@@ -45,7 +49,7 @@ export function settingsOfFile(
     const field = fields.find((candidate) => isWithin(path, candidate))
     if (field === undefined) {
       const key = path.join('.')
-      problems.push({ key, line, message: unknown('key', nearest(key, known)) })
+      problems.push({ key, line, message: retired[key] ?? unknown('key', nearest(key, known)) })
     } else if (field.kind === 'table' && path.length > field.path.length) {
       const table = (settings.get(field)?.value ?? {}) as Record<string, unknown>
       settings.set(field, { value: { ...table, [path.slice(field.path.length).join('.')]: value }, line })
@@ -67,6 +71,7 @@ export function settingsOfEnvironment(
   envPrefix: string,
   ignored: readonly string[],
   fields: readonly Field[],
+  retired: RetiredKeys,
   settings: Settings,
   problems: ConfigProblem[],
 ): void {
@@ -74,8 +79,9 @@ export function settingsOfEnvironment(
   for (const [variable, text] of ownVariables(env, envPrefix, ignored)) {
     const field = fields.find((candidate) => candidate.variable === variable)
     if (field === undefined) {
-      const near = nearest(variable, variables)
-      problems.push({ key: variable, variable, message: unknown('variable', near) })
+      const key = Object.keys(retired).find((each) => envPrefix + variableSuffix(each.split('.')) === variable)
+      const message = key === undefined ? unknown('variable', nearest(variable, variables)) : retired[key]
+      problems.push({ key: variable, variable, message: message as string })
     } else {
       settings.set(field, { value: fromText(field, text), variable })
     }

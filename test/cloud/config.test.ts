@@ -22,6 +22,7 @@ describe('the config of the cloud', () => {
   })
 
   it('takes gateways without TLS on loopback only', () => {
+    expect(problems({ BUSBAR_CLOUD_INGEST_TLS_ENABLED: 'true' })).toEqual([expect.stringMatching(/take it out/)])
     const insecure = { BUSBAR_CLOUD_INGEST_INSECURE: 'true' }
     expect(problems(insecure)).toEqual([])
     expect(problems({ BUSBAR_CLOUD_INGEST_HOST: '0.0.0.0' })).toEqual([])

@@ -1,6 +1,9 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { dataPaths, loadEdgeConfig } from '../../edge/config.ts'
 import type { ConfigError } from '../../shared/config/problems.ts'
+import { tempDir } from '../support/temp-dir.ts'
 
 const id = { BUSBAR_EDGE_GATEWAY_ID: 'gateway-1' }
 
@@ -21,6 +24,14 @@ describe('the config of the edge', () => {
     expect(config.mqtt.insecure).toBe(false)
     expect(config.uplink).toMatchObject({ order: 'live-first', backfillShare: 0.3 })
     expect(config.health).toEqual({ enabled: true, host: '127.0.0.1', port: 9464 })
+  })
+
+  it('says what to do instead of a key of an earlier version, in the file or the environment', async () => {
+    const advice = expect.stringMatching(/^BUSBAR_EDGE_UPLINK_TLS_ENABLED .*take it out.*busbar-edge enroll/)
+    expect(problems({ ...id, BUSBAR_EDGE_UPLINK_TLS_ENABLED: 'true' })).toEqual([advice])
+    const file = join(await tempDir(), 'edge.toml')
+    writeFileSync(file, '[gateway]\nid = "gateway-1"\n[uplink.tls]\nenabled = true\n')
+    expect(() => loadEdgeConfig(file, {})).toThrow(/line 4: uplink\.tls\.enabled .*take it out.*busbar-edge enroll/)
   })
 
   it('keeps everything below the data directory', () => {

@@ -69,6 +69,8 @@ test('names of the certificate may be asked for, others not', async () => {
       .status
   expect(await asked('localhost')).toBe(200)
   expect(await asked('other.example')).toBe(421)
+  // What is no name at all, which the certificate cannot be asked about.
+  for (const host of ['', ':443']) expect(await asked(host), host).toBe(421)
 })
 
 test('a certificate that cannot be used is told with the next step', async () => {

@@ -44,10 +44,10 @@ export const mqtt = section('The MQTT broker of the devices.', {
     'Connections that have not logged in yet; one more ends the oldest of them',
   ),
   connectionsPerAddressMax: count(
-    1_000,
+    5_000,
     [1, 100_000],
     'connections',
-    'Connections from one address, or one IPv6 network of 64 bits, but not from this machine',
+    'Connections from one address, or one IPv6 network of 64 bits, but not from this machine; those that broke without a word count until their keepalive is over',
   ),
   connectRateMax: count(
     100,
@@ -55,7 +55,11 @@ export const mqtt = section('The MQTT broker of the devices.', {
     'connections a second',
     'New connections from one address on average; ten seconds of them may come at once',
   ),
-  handshakeTimeoutMs: milliseconds(5_000, [500, 120_000], 'How long a TLS handshake may take'),
+  handshakeTimeoutMs: milliseconds(
+    15_000,
+    [500, 120_000],
+    'How long a TLS handshake may take; a slow gateway needs seconds for a thousand at once',
+  ),
   connectTimeoutMs: milliseconds(
     10_000,
     [500, 120_000],

@@ -11,6 +11,9 @@ import type { BrokerLimits } from './limits.ts'
 export const PAUSED = { login: 1, engine: 2, output: 4, spool: 8, leaving: 16, rate: 32 } as const
 export type PauseReason = (typeof PAUSED)[keyof typeof PAUSED]
 
+/** How long a client may take to read the last bytes of a connection that ends, milliseconds. */
+export const CLOSE_GRACE_MS = 1000
+
 export interface ConnectionHost {
   readonly limits: BrokerLimits
   wallMs(): number

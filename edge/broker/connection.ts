@@ -11,7 +11,7 @@ import type { Timer } from '../../shared/clock.ts'
 import type { BusbarError } from '../../shared/errors.ts'
 import { ClientOutput } from './client-output.ts'
 import type { CommandLine } from './command-line.ts'
-import { type ConnectionHost, PAUSED, type PauseReason } from './connection-host.ts'
+import { CLOSE_GRACE_MS, type ConnectionHost, PAUSED, type PauseReason } from './connection-host.ts'
 import type { RefusalReason } from './counters.ts'
 import type { DeviceRecord } from './device-directory.ts'
 import type { Proof } from './device-identity.ts'
@@ -23,9 +23,6 @@ import { CONNECT, type ConnectRequest, checkFrame, DISCONNECT, PUBLISH, readConn
 import type { PublishRoute } from './publish-intake.ts'
 import type { Identity } from './topic-rules.ts'
 import type { Transport, TransportEvents } from './transport.ts'
-
-/** How long a client may take to read the last bytes of a connection that ends, milliseconds. */
-const CLOSE_GRACE_MS = 1000
 
 export class Connection implements TransportEvents, EngineStreamOwner, CommitListener {
   readonly host: ConnectionHost
@@ -97,6 +94,11 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
   }
 
   closed(): void {
+    // What it sent too fast before it left was received all the same: it is late, not lost.
+    if (this.paused === PAUSED.rate && this.refusal === null && !this.isEnding()) {
+      this.credit = Number.POSITIVE_INFINITY
+      this.setPaused(PAUSED.rate, false)
+    }
     if (this.state === 'closed') return
     if (this.transport.fault !== null) this.noteRefusal(this.transport.fault)
     this.state = 'closed'
@@ -218,10 +220,9 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
       if (!isAcknowledgement(type) && --this.credit <= 0) this.setPaused(PAUSED.rate, true)
     }
     this.working = false
-    const { violation } = this.guard
-    if (violation !== null && !this.isEnding()) {
-      this.refuse(violation, { declaredBytes: this.guard.declaredBytes, limitBytes: this.guard.limitBytes })
-    } else if (this.direct) {
+    const { violation, declaredBytes, limitBytes } = this.guard
+    if (violation !== null && !this.isEnding()) this.refuse(violation, { declaredBytes, limitBytes })
+    else if (this.direct) {
       // The engine does not see these packets, so its timer has to be told once per chunk.
       this.direct = false
       this.refreshKeepalive()
@@ -280,9 +281,8 @@ export class Connection implements TransportEvents, EngineStreamOwner, CommitLis
     const before = this.paused
     this.paused = on ? before | reason : before & ~reason
     if (before === this.paused || this.isEnding()) return
-    if (before === 0) {
-      this.transport.pause()
-    } else if (this.paused === 0) {
+    if (before === 0) this.transport.pause()
+    else if (this.paused === 0) {
       this.work()
       if (this.paused === 0 && !this.isEnding()) this.transport.resume()
     }

@@ -75,10 +75,11 @@ export interface BrokerLimits {
 export const BROKER_LIMITS: BrokerLimits = {
   connectionsMax: 10_000,
   halfOpenMax: 2_000,
-  connectionsPerAddressMax: 1_000,
+  // Behind one address may be a whole fleet, twice for a while: once as connections that the network cut in silence.
+  connectionsPerAddressMax: 5_000,
   connectRateMax: 100,
   addressesMax: 20_000,
-  handshakeTimeoutMs: 5_000,
+  handshakeTimeoutMs: 15_000,
   loginFailuresMax: 10,
   loginFailuresPerAddressMax: 100,
   lockoutMs: 30_000,

@@ -71,6 +71,22 @@ describe('an address', () => {
     expect(arrive(HERE)).not.toBeNull()
   })
 
+  test('may stand for a fleet of two thousand, also when the network cut all of them in silence', () => {
+    const { clock, arrive } = newGate()
+    const insideInAMinute = (): number => {
+      let inside = 0
+      for (let second = 0; second < 60 && inside < 2000; second++, clock.advance(1000)) {
+        for (let visit = arrive(HERE); visit !== null && inside < 2000; visit = arrive(HERE)) {
+          visit.known()
+          inside++
+        }
+      }
+      return inside
+    }
+    expect(insideInAMinute()).toBe(2000)
+    expect(insideInAMinute()).toBe(2000)
+  })
+
   test('connects so fast and no faster', () => {
     const { clock, counters, arrive } = newGate({ connectRateMax: 1 })
     for (let i = 0; i < 10; i++) expect(arrive(HERE)).not.toBeNull()

@@ -2,7 +2,15 @@ import { networkInterfaces } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { type Clock, systemClock } from '../../../shared/clock.ts'
 import { until } from '../../support/until.ts'
-import { connectFrame, framesOf, PINGREQ, pubackIds, publishFrame, subscribeFrame } from './support/frames.ts'
+import {
+  connectFrame,
+  DISCONNECT,
+  framesOf,
+  PINGREQ,
+  pubackIds,
+  publishFrame,
+  subscribeFrame,
+} from './support/frames.ts'
 import { device } from './support/secure-site.ts'
 import { mqttClient, type RawClient, type Site, startSite } from './support/site.ts'
 
@@ -34,6 +42,21 @@ describe('a client that sends too fast', () => {
     expect(site.log.of(TOPIC)).toHaveLength(count)
     expect(site.broker.stats().throttled).toBeGreaterThan(0)
     expect(raw.closed).toBe(false)
+  })
+
+  test('loses nothing either when it leaves at once, and is not taken for one that was lost', async () => {
+    const site = await startSite({ limits: { publishRateMax: 100 } })
+    const raw = await site.socket()
+    raw.send(connectFrame({ clientId: 'hasty', will: { topic: 'sites/1/devices/INV-001/status', payload: 'OFFLINE' } }))
+    await until(() => raw.received.length >= 4)
+    const count = 300
+    raw.send(
+      Buffer.concat([...Array.from({ length: count }, (_, i) => publishFrame(TOPIC, `${i}`, { qos: 0 })), DISCONNECT]),
+    )
+    raw.socket.end()
+    await until(() => raw.closed)
+    await until(() => site.log.of(TOPIC).length === count)
+    expect(site.log.of('sites/1/devices/INV-001/status')).not.toContain('OFFLINE')
   })
 
   test('delays nobody else, and may do so by anything it sends', async () => {

@@ -62,6 +62,7 @@ export interface OneTimeLinksTable {
   /** `setup` makes the first administrator, `password` lets a user choose one. */
   purpose: Immutable<string>
   user_id: Immutable<string | null>
+  made_by: Immutable<string | null>
   created_at_ms: Immutable<number>
   expires_at_ms: number
   used_at_ms: number | null

@@ -3,10 +3,12 @@
  * refresh token that comes twice was stolen from one of the two who sent it: nobody can tell which, so the login ends.
  */
 
+import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import { DAY_MS } from '../../shared/durations.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import type { Database } from '../database/schema.ts'
 import { storableReason } from '../database/stored-text.ts'
 import type { Page, PageRequest } from '../registry/page.ts'
 import type { AccessTokens } from './access-token.ts'
@@ -73,9 +75,15 @@ export class Logins {
 
   /**
    * Opens a login of a user who has just proven who they are.
+   * @param prove rejects when what they have shown is no longer good; the user is kept from changing meanwhile.
    * @throws IdentityError UNAUTHENTICATED when there is no such user, or none that may log in.
    */
-  async open(userId: string, method: LoginMethod, client: LoginClient): Promise<LoginTokens> {
+  async open(
+    userId: string,
+    method: LoginMethod,
+    client: LoginClient,
+    prove?: (transaction: Transaction<Database>) => Promise<void>,
+  ): Promise<LoginTokens> {
     const { database, random } = this.options
     const nowMs = this.nowMs()
     const refreshToken = newSecret(REFRESH_PREFIX, random)
@@ -84,6 +92,7 @@ export class Logins {
     const user = await database.transaction(async (transaction) => {
       const found = await this.users.lock(userId, transaction)
       if (found === null || found.status !== 'active') throw loginOver()
+      await prove?.(transaction)
       const login: Login = {
         ...{ id: loginId, userId, method, address: client.address, userAgent: storableReason(client.userAgent) },
         ...{ createdAtMs: nowMs, refreshedAtMs: nowMs, expiresAtMs: times.expiresAtMs },

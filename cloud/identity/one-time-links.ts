@@ -40,7 +40,11 @@ export class OneTimeLinks {
   }
 
   /** A new one. Of a user the one before is void; of set-up links, those beyond as many as cores may print. */
-  async make(purpose: LinkPurpose, userId: string | null, transaction: Transaction<Database>): Promise<OneTimeLink> {
+  async make(
+    purpose: LinkPurpose,
+    { userId, madeBy }: { readonly userId: string | null; readonly madeBy: string | null },
+    transaction: Transaction<Database>,
+  ): Promise<OneTimeLink> {
     const nowMs = this.nowMs()
     const token = newSecret(PREFIXES[purpose], this.random)
     const expiresAtMs = nowMs + this.lifetimeMs
@@ -49,7 +53,7 @@ export class OneTimeLinks {
     await transaction
       .insertInto('one_time_links')
       .values({
-        ...{ secret_hash: secretHash(token), purpose, user_id: userId },
+        ...{ secret_hash: secretHash(token), purpose, user_id: userId, made_by: madeBy },
         ...{ created_at_ms: nowMs, expires_at_ms: expiresAtMs, used_at_ms: null },
       })
       .execute()
@@ -68,6 +72,12 @@ export class OneTimeLinks {
       .where('expires_at_ms', '>', this.nowMs())
       .executeTakeFirst()
     return row?.user_id
+  }
+
+  /** Who made it; null for nobody who is a user. */
+  async madeBy(token: string, transaction: Transaction<Database>): Promise<string | null> {
+    const link = transaction.selectFrom('one_time_links').select('made_by').where('secret_hash', '=', secretHash(token))
+    return (await link.executeTakeFirst())?.made_by ?? null
   }
 
   /**

@@ -12,7 +12,9 @@ import { LoginStore } from './login-store.ts'
 import type { LoginClient, Logins, LoginTokens } from './logins.ts'
 import type { OneTimeLinks } from './one-time-links.ts'
 import type { Passwords } from './passwords.ts'
+import { sitesWith } from './roles.ts'
 import type { SecurityNotes } from './security-events.ts'
+import { seesUser, type User } from './user.ts'
 import { UserStore } from './user-store.ts'
 
 export interface PasswordLoginsOptions {
@@ -45,8 +47,11 @@ export class PasswordLogins {
    * @throws IdentityError UNAUTHENTICATED, TOO_MANY_REQUESTS
    */
   async login(userId: string, password: string, client: LoginClient): Promise<LoginTokens> {
-    if (!(await this.isPasswordOf(userId, password, client.address ?? ''))) throw loginFailed()
-    return await this.options.logins.open(userId, 'password', client)
+    const hash = await this.provenHash(userId, password, client.address ?? '')
+    if (hash === null) throw loginFailed()
+    return await this.options.logins.open(userId, 'password', client, async (transaction) => {
+      if (!(await this.isStill(hash, userId, transaction))) throw loginFailed()
+    })
   }
 
   /**
@@ -56,14 +61,12 @@ export class PasswordLogins {
   async change(caller: Caller, current: string, password: string, address: string): Promise<void> {
     const { passwords } = this.options
     passwords.checkNew(password, caller.id)
-    if (!(await this.isPasswordOf(caller.id, current, address))) {
-      throw new IdentityError('FORBIDDEN', 'The current password is another one.', {
-        code: 'PASSWORD_WRONG',
-        hint: 'Who has forgotten the password asks an administrator for a link.',
-      })
-    }
+    const before = await this.provenHash(caller.id, current, address)
+    if (before === null) throw passwordWrong()
     const hash = await passwords.hash(password)
     await this.options.database.transaction(async (transaction) => {
+      await this.users.lock(caller.id, transaction)
+      if (!(await this.isStill(before, caller.id, transaction))) throw passwordWrong()
       await this.storePassword(caller.id, hash, caller.credentialId, transaction)
     })
     this.changed(caller.id)
@@ -86,6 +89,7 @@ export class PasswordLogins {
     const chosen = await database.transaction(async (transaction) => {
       const user = await this.users.lock(userId, transaction)
       if (user === null || user.status !== 'active') return false
+      if (!(await this.isStillGiven(token, user, transaction))) return false
       if (!(await links.use('password', token, transaction))) return false
       await this.storePassword(userId, hash, null, transaction)
       await lockout.forgive(userId, transaction)
@@ -101,7 +105,16 @@ export class PasswordLogins {
     return { failures: this.failures }
   }
 
-  private async isPasswordOf(userId: string, password: string, address: string): Promise<boolean> {
+  /** Who made the link could make it now: a link is worth no more than who answers for it. */
+  private async isStillGiven(token: string, user: User, transaction: Transaction<Database>): Promise<boolean> {
+    const madeBy = await this.options.links.madeBy(token, transaction)
+    if (madeBy === null) return true
+    const maker = await this.users.get(madeBy, transaction)
+    return maker?.status === 'active' && seesUser(sitesWith(maker.grants, 'admin'), user.grants)
+  }
+
+  /** What stands for the password, if it is the user's; null otherwise. */
+  private async provenHash(userId: string, password: string, address: string): Promise<string | null> {
     const { lockout, passwords } = this.options
     const attempt = await lockout.attempt(userId, address)
     const stored = await this.users.passwordOf(userId)
@@ -113,11 +126,18 @@ export class PasswordLogins {
     if (!matches || hash === null) {
       this.failures++
       attempt.failed()
-      return false
+      return null
     }
     await attempt.succeeded()
-    if (passwords.isOutdated(hash)) await this.users.rehash(userId, hash, await passwords.hash(password))
-    return true
+    if (!passwords.isOutdated(hash)) return hash
+    const renewed = await passwords.hash(password)
+    await this.users.rehash(userId, hash, renewed)
+    return renewed
+  }
+
+  /** Another one may have been chosen while this one was being looked at: that ended what the old one opened. */
+  private async isStill(hash: string, userId: string, transaction: Transaction<Database>): Promise<boolean> {
+    return (await this.users.passwordOf(userId, transaction))?.hash === hash
   }
 
   private async storePassword(
@@ -146,6 +166,13 @@ export class PasswordLogins {
       hint: 'Ask an administrator for a new one: busbar-cloud user password-link.',
     })
   }
+}
+
+function passwordWrong(): IdentityError {
+  return new IdentityError('FORBIDDEN', 'The current password is another one.', {
+    code: 'PASSWORD_WRONG',
+    hint: 'Who has forgotten the password asks an administrator for a link.',
+  })
 }
 
 function loginFailed(): IdentityError {

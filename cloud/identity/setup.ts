@@ -49,7 +49,7 @@ export class Setup {
     const { database, links } = this.options
     return await database.transaction(async (transaction) => {
       if ((await this.users.countAdministrators(transaction)) > 0) return null
-      return await links.make('setup', null, transaction)
+      return await links.make('setup', { userId: null, madeBy: null }, transaction)
     })
   }
 

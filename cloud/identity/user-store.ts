@@ -135,8 +135,11 @@ export class UserStore {
   }
 
   /** What stands for the password, and whether the user may log in; null when there is no such user. */
-  async passwordOf(id: string): Promise<{ readonly hash: string | null; readonly active: boolean } | null> {
-    const row = await this.kysely
+  async passwordOf(
+    id: string,
+    queries: Queries = this.kysely,
+  ): Promise<{ readonly hash: string | null; readonly active: boolean } | null> {
+    const row = await queries
       .selectFrom('users')
       .select(['password_hash', 'status'])
       .where('id', '=', id)

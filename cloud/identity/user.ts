@@ -2,10 +2,10 @@
 
 import { USER_ID_PATTERN } from '../notifications/notifications.ts'
 import { type InvalidField, InvalidRegistrationError } from '../registry/errors.ts'
-import { includesSite } from '../registry/site-scope.ts'
+import { includesSite, type SiteScope } from '../registry/site-scope.ts'
 import type { Caller } from './caller.ts'
 import { IdentityError } from './errors.ts'
-import type { Grant, Role } from './roles.ts'
+import type { Grant } from './roles.ts'
 
 export const USER_STATUSES = ['active', 'disabled'] as const
 export type UserStatus = (typeof USER_STATUSES)[number]
@@ -70,11 +70,10 @@ export function checkChanges({ name, email, grants }: UserChanges): void {
 }
 
 /**
- * Whether `caller` sees a user by having `role`: somebody with it everywhere sees all of them, others those whose every role
- * is at one of their sites. A user without roles is nobody's of a site: what is given to him later could be anything.
+ * Whether somebody with a role at `sites` sees a user by it: with it everywhere all of them, otherwise those whose every role
+ * is at one of these. A user without roles is nobody's of a site: what is given to him later could be anything.
  */
-export function seesUser(caller: Caller, role: Role, grants: readonly Grant[]): boolean {
-  const sites = caller.sites(role)
+export function seesUser(sites: SiteScope, grants: readonly Grant[]): boolean {
   if (sites === 'all') return true
   return grants.length > 0 && grants.every(({ siteId }) => siteId !== 'all' && includesSite(sites, siteId))
 }

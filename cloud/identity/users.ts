@@ -67,7 +67,7 @@ export class Users {
   /** Null when there is none, or none that the caller sees by having `role`. */
   async get(id: string, caller: Caller, role: 'auditor' | 'admin' = 'auditor'): Promise<User | null> {
     const user = await this.store.get(id)
-    return user !== null && seesUser(caller, role, user.grants) ? user : null
+    return user !== null && seesUser(caller.sites(role), user.grants) ? user : null
   }
 
   /**
@@ -129,12 +129,13 @@ export class Users {
   }
 
   /**
-   * A link by which the user chooses a password; the one before is void.
+   * A link by which the user chooses a password, while its maker administers that user; the one before is void.
    * @returns null when there is no such user, or none that the caller administers.
-   * @throws IdentityError CONFLICT for a user who is disabled.
+   * @throws IdentityError FORBIDDEN for a program; CONFLICT for a user who is disabled.
    */
   async passwordLink(id: string, caller: Caller): Promise<OneTimeLink | null> {
     const { database, links, log } = this.options
+    requireNoProgram(caller)
     const link = await database.transaction(async (transaction) => {
       const user = await this.lockVisible(id, caller, transaction)
       if (user === null) return null
@@ -144,7 +145,11 @@ export class Users {
           hint: 'Enable the user first.',
         })
       }
-      return await links.make('password', id, transaction)
+      return await links.make(
+        'password',
+        { userId: id, madeBy: caller.kind === 'user' ? caller.id : null },
+        transaction,
+      )
     })
     if (link !== null) log.info({ user: id, by: caller.id }, 'link to choose a password made')
     return link
@@ -192,7 +197,7 @@ export class Users {
 
   private async lockVisible(id: string, caller: Caller, transaction: Transaction<Database>): Promise<User | null> {
     const user = await this.store.lock(id, transaction)
-    return user !== null && seesUser(caller, 'admin', user.grants) ? user : null
+    return user !== null && seesUser(caller.sites('admin'), user.grants) ? user : null
   }
 
   private changed(what: string, user: User, before: readonly Grant[], caller: Caller): void {
@@ -207,6 +212,15 @@ export class Users {
   private nowMs(): number {
     return Math.round(this.options.clock.wallMs())
   }
+}
+
+/** A key that could make links would become whom it likes: without its scopes, and beyond its end. */
+function requireNoProgram({ kind }: Caller): void {
+  if (kind !== 'api-key') return
+  throw new IdentityError('FORBIDDEN', 'Only a person can let somebody choose a password.', {
+    code: 'PERSON_REQUIRED',
+    hint: 'Log in as a user: busbar-cloud login.',
+  })
 }
 
 function lastAdministrator(id: string): IdentityError {

@@ -180,14 +180,14 @@ function changeRoutes({ users }: Pick<Identity, 'users'>): Route[] {
         summary: 'A link by which the user chooses a password, once',
         description:
           'The answer is the only one that holds it, so it takes no idempotency key; the link before is void. Hand it over in ' +
-          'person: whoever has it becomes that user.',
+          'person: whoever has it becomes that user. For people, not for API keys; it is good while you administer the user.',
         permission: ADMIN,
         sites: atUser({ users }),
         params: UserParams,
         body: NoBody,
         bodyOptional: true,
         responses: { 201: { description: 'The link', schema: PasswordLinkSchema } },
-        problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
+        problems: ['NOT_FOUND', 'FORBIDDEN', 'CONFLICT', 'UNAVAILABLE'],
       },
       async ({ params: { userId }, caller }) => {
         const { token, expiresAtMs } = found(await users.passwordLink(userId, caller), userId)

@@ -75,6 +75,8 @@ async function createPeople(schema: SchemaModule): Promise<void> {
     // `setup` makes the first administrator, `password` lets a user choose one.
     .addColumn('purpose', 'text', (column) => column.notNull())
     .addColumn('user_id', 'text')
+    // Who must still administer the user when it is used; null where nobody needs to.
+    .addColumn('made_by', 'text')
     .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('expires_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('used_at_ms', 'bigint')

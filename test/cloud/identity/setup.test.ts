@@ -71,7 +71,8 @@ await describeOnEveryDatabase('set-up', (databases) => {
       const links = [one, other].map(({ database }) => {
         return new OneTimeLinks({ database, clock, random: systemRandom, lifetimeMs: HOUR_MS })
       }) as [OneTimeLinks, OneTimeLinks]
-      const { token } = await one.database.transaction((transaction) => links[0].make('password', 'ann', transaction))
+      const of = { userId: 'ann', madeBy: null }
+      const { token } = await one.database.transaction((transaction) => links[0].make('password', of, transaction))
       const uses = [one, other, one, other].map(({ database }, i) =>
         database.transaction((transaction) => (links[i % 2] as OneTimeLinks).use('password', token, transaction)),
       )

@@ -1,13 +1,32 @@
 import { beforeEach, expect, test } from 'vitest'
 import { type Caller, callerOf, type Grant, LOCAL_CALLER, type User } from '../../../cloud/identity/identity.ts'
+import { Lockout } from '../../../cloud/identity/lockout.ts'
+import { OneTimeLinks } from '../../../cloud/identity/one-time-links.ts'
+import { PasswordLogins } from '../../../cloud/identity/password-logins.ts'
+import { Passwords } from '../../../cloud/identity/passwords.ts'
+import { systemClock } from '../../../shared/clock.ts'
+import { HOUR_MS } from '../../../shared/durations.ts'
+import { silentLogger } from '../../../shared/log.ts'
+import { systemRandom } from '../../../shared/random.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
-import { CLIENT, type IdentityCore, identityCore, PASSWORD } from '../../support/identity-core.ts'
+import { CLIENT, IDENTITY_SETTINGS, type IdentityCore, identityCore, PASSWORD } from '../../support/identity-core.ts'
 
 const EVERYTHING: Grant = { role: 'admin', siteId: 'all' }
 const at = (role: Grant['role'], ...siteIds: number[]): Grant[] => siteIds.map((siteId) => ({ role, siteId }))
 
 function callerWith(id: string, grants: readonly Grant[]): Caller {
   return callerOf({ kind: 'user', id, credentialId: 'x', scopes: null }, grants)
+}
+
+/** Logging in on a core whose passwords are looked at by `passwords`. */
+function slowLogins({ database, identity }: IdentityCore, passwords: Passwords): PasswordLogins {
+  const common = { database, clock: systemClock, random: systemRandom, log: silentLogger, settings: IDENTITY_SETTINGS }
+  const events = { note: () => undefined }
+  return new PasswordLogins({
+    ...{ ...common, events, passwords, logins: identity.logins, onChange: () => undefined },
+    lockout: new Lockout({ ...common, events }),
+    links: new OneTimeLinks({ ...common, lifetimeMs: HOUR_MS }),
+  })
 }
 
 await describeOnEveryDatabase('users', (databases) => {
@@ -209,6 +228,61 @@ await describeOnEveryDatabase('users', (databases) => {
     await users.change('ann', { status: 'active' }, LOCAL_CALLER)
     const chosen = one.identity.passwordLogins.choose(link?.token ?? '', 'correct horse battery', CLIENT.address)
     await expect(chosen).rejects.toMatchObject({ code: 'LINK_INVALID' })
+  })
+
+  test('a link is good while who made it administers its user', async () => {
+    const { users, passwordLogins } = one.identity
+    await one.addUser('eve', at('admin', 1))
+    await users.create({ id: 'ann', grants: at('viewer', 1) }, LOCAL_CALLER)
+    const eve = callerWith('eve', at('admin', 1))
+    const link = await users.passwordLink('ann', eve)
+    const choose = () => other.identity.passwordLogins.choose(link?.token ?? '', PASSWORD, CLIENT.address)
+    const invalid = { refusal: 'UNAUTHENTICATED', code: 'LINK_INVALID' }
+    await users.grant('ann', { give: at('viewer', 2), take: [] }, LOCAL_CALLER)
+    await expect(choose()).rejects.toMatchObject(invalid)
+    await users.grant('ann', { give: [], take: at('viewer', 2) }, LOCAL_CALLER)
+    await users.change('eve', { status: 'disabled' }, LOCAL_CALLER)
+    await expect(choose()).rejects.toMatchObject(invalid)
+    await users.change('eve', { status: 'active' }, LOCAL_CALLER)
+    await expect(choose()).resolves.toBe('ann')
+    await expect(passwordLogins.login('ann', PASSWORD, CLIENT)).resolves.toBeDefined()
+  })
+
+  test('no program becomes a person by a link', async () => {
+    await one.addUser('ann', at('viewer', 1), null)
+    const who = { kind: 'api-key', id: 'api-key:0f1e2d3c4b5a6978', credentialId: 'x', scopes: new Set(['users:write']) }
+    const program = callerOf(who as Parameters<typeof callerOf>[0], [EVERYTHING])
+    for (const id of ['ann', 'nobody']) {
+      await expect(one.identity.users.passwordLink(id, program)).rejects.toMatchObject({
+        refusal: 'FORBIDDEN',
+        code: 'PERSON_REQUIRED',
+      })
+    }
+  })
+
+  test('a password that is replaced while it is looked at opens nothing, and replaces nothing', async () => {
+    const { users } = one.identity
+    await one.addUser('ann', at('viewer', 1))
+    const thief = await one.identity.authenticate((await one.logIn('ann')).accessToken)
+    let meanwhile = async () => {}
+    class Interrupted extends Passwords {
+      override async verify(password: string, hash: string | null): Promise<boolean> {
+        const matches = await super.verify(password, hash)
+        await meanwhile()
+        return matches
+      }
+    }
+    const slow = slowLogins(one, new Interrupted(IDENTITY_SETTINGS))
+    const replacing = (password: string) => async () => {
+      const link = await users.passwordLink('ann', LOCAL_CALLER)
+      await other.identity.passwordLogins.choose(link?.token ?? '', password, CLIENT.address)
+    }
+    meanwhile = replacing('another good one')
+    await expect(slow.login('ann', PASSWORD, CLIENT)).rejects.toMatchObject({ code: 'LOGIN_FAILED' })
+    meanwhile = replacing('a third good one')
+    const change = slow.change(thief, 'another good one', 'what the thief likes', CLIENT.address)
+    await expect(change).rejects.toMatchObject({ code: 'PASSWORD_WRONG' })
+    await expect(one.logIn('ann', 'a third good one')).resolves.toBeDefined()
   })
 
   test('a password hashed with older settings is hashed anew when it is next used', async () => {

@@ -75,7 +75,7 @@ export const mqtt = section('The MQTT broker of the devices.', {
     100,
     [1, 1_000_000],
     'failures',
-    'Failed logins from one address within ten minutes, before all of it is locked out; this machine never is',
+    'Failed logins within ten minutes from an address that nobody is logged in from, before all of it is locked out; this machine never is',
   ),
   lockoutMs: milliseconds(30_000, [100, 3_600_000], 'How long a lockout lasts; the next one lasts twice as long'),
   lockoutMaxMs: milliseconds(900_000, [100, 86_400_000], 'How long a lockout lasts at most'),

@@ -15,6 +15,8 @@ export interface AddressLimits {
 
 interface AddressState {
   connections: number
+  /** Of those, the ones that logged in. */
+  known: number
   /** Connections it may make now. */
   credit: number
   creditAtMs: number
@@ -59,12 +61,12 @@ export class Addresses {
   arrive(key: string, nowMs: number): 'address-connections' | 'connect-rate' | null {
     const { connectionsPerAddressMax, connectRateMax } = this.limits
     const full = connectRateMax * BURST_SECONDS
-    const known = this.states.get(key)
-    const state = known ?? { connections: 0, credit: full, creditAtMs: nowMs }
+    const found = this.states.get(key)
+    const state = found ?? { connections: 0, known: 0, credit: full, creditAtMs: nowMs }
     state.credit = Math.min(full, state.credit + ((nowMs - state.creditAtMs) * connectRateMax) / 1000)
     state.creditAtMs = nowMs
     this.states.delete(key)
-    if (known === undefined) this.makeRoom()
+    if (found === undefined) this.makeRoom()
     this.states.set(key, state)
     if (state.connections >= connectionsPerAddressMax) return 'address-connections'
     if (state.credit < 1) return 'connect-rate'
@@ -73,9 +75,22 @@ export class Addresses {
     return null
   }
 
-  left(key: string): void {
+  /** A connection of it logged in. */
+  loggedIn(key: string): void {
     const state = this.states.get(key)
-    if (state !== undefined && state.connections > 0) state.connections--
+    if (state !== undefined) state.known++
+  }
+
+  /** Whether someone is logged in from there. */
+  isHome(key: string): boolean {
+    return (this.states.get(key)?.known ?? 0) > 0
+  }
+
+  left(key: string, wasLoggedIn: boolean): void {
+    const state = this.states.get(key)
+    if (state === undefined || state.connections === 0) return
+    state.connections--
+    if (wasLoggedIn && state.known > 0) state.known--
   }
 
   private makeRoom(): void {

@@ -75,20 +75,26 @@ export class Gate {
       if (reason !== null) return this.refuse(reason, remoteAddress)
     }
     if (this.count >= limits.connectionsMax && !this.cutOldest()) {
-      if (key !== null) this.addresses.left(key)
+      if (key !== null) this.addresses.left(key, false)
       return this.refuse('too-many-connections', remoteAddress)
     }
     if (this.halfOpen.size >= limits.halfOpenMax) this.cutOldest()
     let over = false
+    let loggedIn = false
     const visit: Visit = {
       remoteAddress: remoteAddress ?? 'unknown',
-      known: () => void this.halfOpen.delete(visit),
+      known: () => {
+        if (over || loggedIn) return
+        loggedIn = true
+        this.halfOpen.delete(visit)
+        if (key !== null) this.addresses.loggedIn(key)
+      },
       left: () => {
         if (over) return
         over = true
         this.count--
         this.halfOpen.delete(visit)
-        if (key !== null) this.addresses.left(key)
+        if (key !== null) this.addresses.left(key, loggedIn)
       },
     }
     this.count++
@@ -106,15 +112,15 @@ export class Gate {
   }
 
   /**
-   * A login failed. What fails under one name soon counts for that name alone, so that one device with a wrong password does
-   * not lock out all those behind the same address.
+   * A login failed. It counts for the name at the address, and for the address as long as nobody is logged in from there: a
+   * few devices with wrong passwords do not lock out the fleet behind the same address. Secrets cannot be guessed anyway.
    */
   loginFailed(remoteAddress: string, who: string): void {
     const { clock, counters, warnings } = this.options
     const now = clock.monotonicMs()
     const key = addressKey(remoteAddress)
     const nameLocked = this.lockedNames.failed(nameKey(key, who), now)
-    const addressLocked = key !== null && this.lockedAddresses.failed(key, now)
+    const addressLocked = key !== null && !this.addresses.isHome(key) && this.lockedAddresses.failed(key, now)
     if (!nameLocked && !addressLocked) return
     counters.lockouts++
     const what = addressLocked

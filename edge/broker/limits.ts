@@ -17,7 +17,7 @@ export interface BrokerLimits {
   readonly handshakeTimeoutMs: number
   /** Failures of one username at one address, leaking away within ten minutes, at which it is locked out there. */
   readonly loginFailuresMax: number
-  /** The same for all failures at one address but loopback. */
+  /** The same for all failures at one address from which nobody is logged in; loopback is never locked out. */
   readonly loginFailuresPerAddressMax: number
   /** How long the first lockout lasts, milliseconds; each one that follows soon lasts twice as long as the one before. */
   readonly lockoutMs: number

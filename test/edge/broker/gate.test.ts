@@ -149,6 +149,23 @@ describe('a lockout', () => {
     expect(arrive(HERE)).not.toBeNull()
   })
 
+  test('is not of an address that others are logged in from, whatever a few devices there have for passwords', () => {
+    const { gate, counters, arrive } = newGate()
+    const healthy = arrive(HERE)
+    healthy?.known()
+    const failing = (): void => {
+      for (let i = 0; i < 200; i++) gate.loginFailed(HERE, `INV-${i % 20}`)
+    }
+    failing()
+    expect(gate.isLocked(HERE, 'INV-7')).toBe(true)
+    expect(gate.isLocked(HERE, 'INV-100')).toBe(false)
+    expect(arrive(HERE)).not.toBeNull()
+    expect(counters.lockouts).toBe(20)
+    healthy?.left()
+    failing()
+    expect(arrive(HERE)).toBeNull()
+  })
+
   test('is never of all that this machine runs', () => {
     const { gate, arrive } = newGate(limits)
     for (let i = 0; i < 50; i++) gate.loginFailed('127.0.0.1', `guess-${i % 10}`)

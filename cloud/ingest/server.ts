@@ -48,8 +48,8 @@ export class Ingest implements Part {
   private readonly current = new Map<string, UplinkCall>()
   /** The uplink session of each call that was admitted. */
   private readonly sessions = new Map<UplinkCall, { readonly id: string; readonly downlink: GatewayDownlink }>()
-  /** Calls that had their Welcome. */
-  private readonly admitted = new Set<UplinkCall>()
+  /** Calls that said Hello. */
+  private readonly introduced = new Set<UplinkCall>()
   private readonly farewells = new Set<Promise<void>>()
   private starting: Promise<void> | null = null
   private stopping: Promise<void> | null = null
@@ -146,6 +146,7 @@ export class Ingest implements Part {
   private async admit(hello: Hello, grpcCall: ServerCall, call: UplinkCall): Promise<GatewayStream> {
     const { gatewayId, epoch, softwareVersion, bootId } = hello
     const { clock, gateways, random, log, gatewaysMax = 10_000, security } = this.options
+    this.introduce(call)
     // Before anything else: nobody ends the stream of a gateway by saying its name.
     const dialling = { certificate: certificateOf(grpcCall), claimedId: gatewayId, address: addressOf(call.peer) }
     const sites = await this.guard.admit(call, dialling)
@@ -211,12 +212,20 @@ export class Ingest implements Part {
     stream.start()
     const strictOrder = needsStrictOrder(received)
     log.info({ gatewayId, epoch, softwareVersion, clockOffsetMs, strictOrder }, 'gateway connected')
-    this.entrance.strangers.admitted(call.peer)
-    this.admitted.add(call)
     call.send(welcomeMessage(received, credit.available, Math.round(clock.wallMs())))
     // The Welcome is on its way, so commands may follow.
     gateways.opened(gatewayId, sessionId, downlink)
     return stream
+  }
+
+  /** Those who wait to be let in are bounded too. @throws RefusalError */
+  private introduce(call: UplinkCall): void {
+    const { gatewaysMax = 10_000, strangersMax = 1_000 } = this.options
+    if (this.introduced.size >= gatewaysMax + strangersMax) {
+      throw new RefusalError({ code: status.RESOURCE_EXHAUSTED, details: 'too many gateways dial at once' })
+    }
+    this.introduced.add(call)
+    this.entrance.strangers.introduced(call.peer)
   }
 
   private receipted(receipts: CommandReceipts, call: UplinkCall): void {
@@ -251,7 +260,7 @@ export class Ingest implements Part {
     const { log } = this.options
     this.calls.delete(call)
     this.guard.left(call)
-    if (this.admitted.delete(call)) this.entrance.strangers.left(call.peer)
+    if (this.introduced.delete(call)) this.entrance.strangers.left(call.peer)
     const name = refusal === null ? 'OK' : (status[refusal.code] ?? String(refusal.code))
     this.counters.ended(name)
     const gatewayId = call.gatewayId

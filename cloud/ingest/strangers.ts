@@ -1,7 +1,8 @@
 /**
- * Connections on which no gateway is admitted: half open, in the middle of a handshake, without a stream, or with one that was
- * refused. There may be so many of them and each for so long; at the limit the oldest goes, since who means it is through in a
- * moment, and so nobody keeps gateways out by holding connections.
+ * Connections on which no gateway has introduced itself: half open, in the middle of a handshake, without a stream, or with one
+ * that was refused. There may be so many of them and each for so long; at the limit the oldest goes, since who means it is through
+ * in a moment, and so nobody keeps gateways out by holding connections. Whoever says Hello has shown a certificate and is no
+ * stranger any more: were those to go who wait for a slow database, a fleet that dials all at once would never get in.
  */
 
 import type { Clock, Timer } from '../../shared/clock.ts'
@@ -33,7 +34,7 @@ export class Strangers {
   private readonly sockets = new Map<string, StrangerSocket>()
   /** In the order in which they became strangers. */
   private readonly since = new Map<string, number>()
-  /** Streams that are admitted, on connections that have any. */
+  /** Streams with a Hello, on connections that have any. */
   private readonly streams = new Map<string, number>()
   private timer: Timer | null = null
 
@@ -67,13 +68,13 @@ export class Strangers {
     this.add(peer)
   }
 
-  /** A gateway is admitted on it. @param peer `address:port`, as gRPC names it. */
-  admitted(peer: string): void {
+  /** A gateway said Hello on it. @param peer `address:port`, as gRPC names it. */
+  introduced(peer: string): void {
     this.since.delete(peer)
     this.streams.set(peer, (this.streams.get(peer) ?? 0) + 1)
   }
 
-  /** A stream that was admitted on it has ended; another one may follow. */
+  /** A stream with a Hello on it has ended; another one may follow. */
   left(peer: string): void {
     const streams = (this.streams.get(peer) ?? 0) - 1
     if (streams > 0) this.streams.set(peer, streams)

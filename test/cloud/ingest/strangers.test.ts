@@ -22,9 +22,9 @@ function silent(port: number, bytes?: Uint8Array): Socket {
   return socket
 }
 
-async function admittedOver(core: IngestCore): Promise<ReturnType<typeof rawGateway>> {
-  const { trust, port } = core
-  const { token } = await trust.enrolment.createToken({ gatewayId: 'gw-1', siteIds: [1], createdBy: 'eve' })
+/** Enrolled, with its Hello on the way. */
+async function helloOver({ trust, port }: IngestCore, gatewayId: string): Promise<ReturnType<typeof rawGateway>> {
+  const { token } = await trust.enrolment.createToken({ gatewayId, siteIds: [1], createdBy: 'eve' })
   const { key, csrPem } = await newRequest()
   const { certificatePem, authorityPem } = await trust.enrolment.redeem({ token, csrPem }, 'here')
   const pems = [authorityPem, key, certificatePem].map((pem) => Buffer.from(pem)) as [Buffer, Buffer, Buffer]
@@ -32,7 +32,7 @@ async function admittedOver(core: IngestCore): Promise<ReturnType<typeof rawGate
     credentials: credentials.createSsl(...pems),
     channel: { 'grpc.ssl_target_name_override': INGEST_SERVER_NAME },
   })
-  await gateway.admitted()
+  gateway.hello({ gatewayId })
   return gateway
 }
 
@@ -49,11 +49,36 @@ describe('connections on which nobody introduces himself', () => {
     const sockets = Array.from({ length: 400 }, (_, i) => silent(core.port, i % 2 === 0 ? HALF_A_HANDSHAKE : undefined))
     await until(() => (core.ingest.stats().strangersDismissed['limit'] ?? 0) >= 350)
     expect(core.ingest.stats().strangers).toBeLessThanOrEqual(50)
-    const gateway = await admittedOver(core)
+    const gateway = await helloOver(core, 'gw-1')
     await until(() => sockets.every(({ destroyed }) => destroyed))
     expect(core.ingest.stats().strangers).toBe(0)
     gateway.block(wireBlock(1, ['{}']))
     await until(() => gateway.acknowledged().length === 1)
+  })
+
+  test('are not those who wait for a slow database: of many that dial at once all are let in', async () => {
+    const core = await ingestCore({
+      dir: await tempDir(),
+      secure: {},
+      ingest: { strangersMax: 2 },
+    })
+    const { identities } = core.trust
+    const admit = identities.admit.bind(identities)
+    const asked: string[] = []
+    const answer = Promise.withResolvers<void>()
+    identities.admit = async (dialling) => {
+      asked.push(dialling.claimedId)
+      await answer.promise
+      return admit(dialling)
+    }
+    const gateways: ReturnType<typeof rawGateway>[] = []
+    for (const gatewayId of ['gw-1', 'gw-2', 'gw-3', 'gw-4', 'gw-5']) {
+      gateways.push(await helloOver(core, gatewayId))
+      await until(() => asked.length === gateways.length)
+    }
+    answer.resolve()
+    await until(() => core.ingest.stats().gateways === 5 && gateways.every(({ responses }) => responses.length > 0))
+    expect(core.ingest.stats().strangersDismissed['limit'] ?? 0).toBe(0)
   })
 
   test('count as such again once the stream on them ended, and not while another is open', () => {
@@ -69,8 +94,8 @@ describe('connections on which nobody introduces himself', () => {
     })
     strangers.start()
     for (const port of [1, 2]) strangers.arrived(socket(port))
-    strangers.admitted('::1:1')
-    strangers.admitted('::1:1')
+    strangers.introduced('::1:1')
+    strangers.introduced('::1:1')
     strangers.left('::1:1')
     expect(strangers.count).toBe(1)
     strangers.left('::1:1')

@@ -53,15 +53,22 @@ export class ApiKeyStore {
     await transaction.insertInto('api_key_grants').values(grants).execute()
   }
 
-  /** Keys that are neither revoked nor expired. */
-  async countLiving(nowMs: number, transaction: Transaction<Database>): Promise<number> {
-    const { keys } = await transaction
+  /** Keys that are neither revoked nor expired, of everybody and of `userId`. */
+  async countLiving(
+    nowMs: number,
+    userId: string,
+    transaction: Transaction<Database>,
+  ): Promise<{ readonly all: number; readonly own: number }> {
+    const { all, own } = await transaction
       .selectFrom('api_keys')
-      .select(({ fn }) => fn.countAll<number | string>().as('keys'))
+      .select(({ fn }) => [
+        fn.countAll<number | string>().as('all'),
+        fn.countAll<number | string>().filterWhere('created_by', '=', userId).as('own'),
+      ])
       .where('revoked_at_ms', 'is', null)
       .where(({ or, eb }) => or([eb('expires_at_ms', 'is', null), eb('expires_at_ms', '>', nowMs)]))
       .executeTakeFirstOrThrow()
-    return Number(keys)
+    return { all: Number(all), own: Number(own) }
   }
 
   /** Forgets keys that were over before `beforeMs`. */

@@ -52,8 +52,9 @@ export interface NewApiKey {
   readonly expiresAtMs: number | null
 }
 
-/** Keys that are good at one time; another is refused. */
+/** Keys that are good at one time, of everybody and of one maker; another is refused. */
 const KEYS_MAX = 1_000
+const KEYS_OF_ONE_MAX = 100
 /** Keys kept in memory; beyond it the one that was read first is read again. */
 const CACHED_MAX = 2_000
 /** How long it can be seen that a key was there once it is over. */
@@ -102,12 +103,9 @@ export class ApiKeys implements Authentication {
     }
     await database.transaction(async (transaction) => {
       await this.store.purge(nowMs - KEPT_MS, transaction)
-      if ((await this.store.countLiving(nowMs, transaction)) >= KEYS_MAX) {
-        throw new IdentityError('CONFLICT', `There are ${KEYS_MAX} API keys, and no more can be made.`, {
-          code: 'API_KEYS_LIMIT',
-          hint: 'Revoke those that are no longer used: busbar-cloud api-key list shows when each was used last.',
-        })
-      }
+      const living = await this.store.countLiving(nowMs, caller.id, transaction)
+      if (living.own >= KEYS_OF_ONE_MAX) throw tooMany(`You have ${KEYS_OF_ONE_MAX} API keys`)
+      if (living.all >= KEYS_MAX) throw tooMany(`There are ${KEYS_MAX} API keys`)
       await this.store.insert(key, secretHash(secret.secret), transaction)
     })
     log.info({ key: key.id, name: key.name, by: caller.id }, 'API key made')
@@ -267,6 +265,13 @@ function requirePerson(caller: Caller): void {
       caller.kind === 'local'
         ? 'This core asks nobody to log in (api.insecure), so programs need no key.'
         : 'Log in as a user: busbar-cloud login.',
+  })
+}
+
+function tooMany(what: string): IdentityError {
+  return new IdentityError('CONFLICT', `${what}, and no more can be made.`, {
+    code: 'API_KEYS_LIMIT',
+    hint: 'Revoke those that are no longer used: busbar-cloud api-key list shows when each was used last.',
   })
 }
 

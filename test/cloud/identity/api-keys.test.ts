@@ -66,6 +66,19 @@ await describeOnEveryDatabase('API keys', (database) => {
     expect(JSON.stringify([stored, await keys.list({}, engineer)])).not.toContain(secret)
   })
 
+  it('leaves keys to make for others, however many one person makes', async () => {
+    const { handle, keys, engineer } = await open()
+    const bob = await person(handle, 'bob', [{ role: 'engineer', siteId: 1 }])
+    const key = { scopes: '[]', created_by: 'ann', created_at_ms: 0, expires_at_ms: null, last_used_at_ms: null }
+    const rows = Array.from({ length: 100 }, (_, i) => {
+      return { ...key, id: `${i}`, name: 'many', secret_hash: `${i}`, revoked_at_ms: i === 0 ? clock.wallMs() : null }
+    })
+    await handle.kysely.insertInto('api_keys').values(rows).execute()
+    await keys.create(WANTED, engineer)
+    await refused(keys.create(WANTED, engineer), 'API_KEYS_LIMIT')
+    await expect(keys.create(WANTED, bob)).resolves.toBeDefined()
+  })
+
   it('refuses made-up, altered, foreign and malformed ones alike', async () => {
     const { keys, engineer } = await open()
     const { text } = await keys.create(WANTED, engineer)

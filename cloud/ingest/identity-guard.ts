@@ -56,7 +56,16 @@ interface Held {
   readonly sites: CurrentSites
   /** A certificate is being made for it. */
   renewing: boolean
+  /** Requests for one since then. */
+  asked: { count: number; readonly sinceMs: number }
 }
+
+/**
+ * Requests for a certificate on one stream: each is answered, and whoever sends thousands and reads no answer would fill the
+ * memory. A gateway that renews needs one, and asks again after a minute.
+ */
+const REQUESTS_MAX = 20
+const REQUESTS_PERIOD_MS = 60_000
 
 export class IdentityGuard {
   private readonly options: IdentityGuardOptions
@@ -86,11 +95,11 @@ export class IdentityGuard {
     call: GuardedCall,
     dialling: { readonly certificate: Uint8Array | null; readonly claimedId: string; readonly address: string },
   ): Promise<AllowedSites> {
-    const { security } = this.options
+    const { security, clock } = this.options
     if (security === null) return ANY_SITE
     const identity = await security.identities.admit(dialling)
     const sites = new CurrentSites(identity.sites)
-    this.held.set(call, { identity, sites, renewing: false })
+    this.held.set(call, { identity, sites, renewing: false, asked: { count: 0, sinceMs: clock.monotonicMs() } })
     return sites
   }
 
@@ -103,6 +112,11 @@ export class IdentityGuard {
     const { security, log } = this.options
     const held = this.held.get(call)
     if (security === null || held === undefined) return refused('this cloud takes gateways without certificates')
+    if (this.asksTooOften(held)) {
+      const details = `more than ${REQUESTS_MAX} requests for a certificate in ${REQUESTS_PERIOD_MS} ms`
+      call.end({ code: status.RESOURCE_EXHAUSTED, details })
+      return refused(details)
+    }
     if (held.renewing) return refused('a certificate is being made already: wait for it')
     held.renewing = true
     try {
@@ -115,6 +129,12 @@ export class IdentityGuard {
     } finally {
       held.renewing = false
     }
+  }
+
+  private asksTooOften(held: Held): boolean {
+    const nowMs = this.options.clock.monotonicMs()
+    if (nowMs - held.asked.sinceMs >= REQUESTS_PERIOD_MS) held.asked = { count: 0, sinceMs: nowMs }
+    return ++held.asked.count > REQUESTS_MAX
   }
 
   /** Looks at all streams at once. Never rejects: while nobody can tell, streams go on and are looked at again. */

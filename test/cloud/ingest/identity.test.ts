@@ -186,6 +186,16 @@ describe('a stream that is open', () => {
     await dial(cloud, { cert: given[0]?.certificatePem ?? '', key: next.key }).admitted()
   })
 
+  test('ends when it asks for certificates without end', async () => {
+    const cloud = await core()
+    const gateway = dial(cloud, await enrol(cloud, 'gw-1'))
+    await gateway.admitted()
+    for (let i = 0; i < 500; i++) gateway.send({ $case: 'certificateRequest', value: { csrDer: Buffer.from('x') } })
+    await until(() => gateway.ended)
+    expect(gateway.ended).toMatchObject({ code: status.RESOURCE_EXHAUSTED })
+    expect(gateway.responses.length).toBeLessThan(50)
+  })
+
   test('gets no certificate where gateways need none', async () => {
     const { port } = await ingestCore({ dir: await tempDir() })
     const gateway = rawGateway(port)

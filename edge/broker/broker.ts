@@ -29,7 +29,7 @@ import { connectionOf, engineHooks } from './engine-hooks.ts'
 import { Gate } from './gate.ts'
 import { LimitedLog } from './limited-log.ts'
 import { BROKER_LIMITS, type BrokerLimits } from './limits.ts'
-import { heardInTheClear, type Listener, type ListenerOptions, openListeners, refuseExposed } from './listeners.ts'
+import { type Listener, type ListenerOptions, openListeners, refuseExposed, warnOfReach } from './listeners.ts'
 import { ObservedTopics } from './observed-topics.ts'
 import { DurablePersistence } from './persistence/durable-persistence.ts'
 import { loadSessions, sessionsPath } from './persistence/open-sessions.ts'
@@ -141,9 +141,7 @@ export class Broker implements Part {
     const { options, limits, counters, directory, routes } = this
     const { clock, random, log, spool } = options
     if (options.insecure) refuseExposed(options.listeners)
-    for (const where of heardInTheClear(options.listeners)) {
-      log.warn({ where }, 'passwords and readings can be heard on the network; mqtt.tls and websocket.tls end that')
-    }
+    warnOfReach(options.listeners, options.insecure, log)
     const { authorityDir, otherAuthorities, required: certificateRequired } = options.certificates
     const { authenticator, insecure } = options
     const rights = new Rights({

@@ -5,6 +5,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
 import { isLoopback } from '../../shared/loopback.ts'
 import type { ServerCertificate, ServerCertificateSource } from '../authority/server-certificate.ts'
 import type { Gate, Visit } from './gate.ts'
@@ -63,10 +64,16 @@ export function refuseExposed({ tcp, tls, websocket }: ListenerOptions): void {
   })
 }
 
-/** Where others than this machine can be reached by who listens on the network. */
-export function heardInTheClear({ tcp, websocket }: ListenerOptions): string[] {
-  const plain = [tcp, websocket?.tls === true ? undefined : websocket]
-  return plain.flatMap((bind) => (bind === undefined || isLoopback(bind.host) ? [] : [`${bind.host}:${bind.port}`]))
+/** Says what whoever set the listeners up may not have meant: that others can listen in, or that nobody else gets here. */
+export function warnOfReach({ tcp, tls, websocket }: ListenerOptions, insecure: boolean, log: Logger): void {
+  const exposed = (bind: Bind | undefined) => bind !== undefined && !isLoopback(bind.host)
+  for (const bind of [tcp, websocket?.tls === true ? undefined : websocket]) {
+    if (bind === undefined || !exposed(bind)) continue
+    const where = `${bind.host}:${bind.port}`
+    log.warn({ where }, 'passwords and readings can be heard on the network; mqtt.tls and websocket.tls end that')
+  }
+  if (insecure || [tcp, tls, websocket].some(exposed)) return
+  log.warn('only this machine can connect by MQTT: devices elsewhere need mqtt.tls.enabled, or mqtt.tcp.host "0.0.0.0"')
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { connect, createServer } from 'node:net'
 import type { Clock } from '../../../shared/clock.ts'
+import { isLoopback } from '../../../shared/loopback.ts'
 import type { EdgeConfig } from '../../config.ts'
 import { readStatus } from '../status-client.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
@@ -26,7 +27,7 @@ export async function checkPorts(config: EdgeConfig, clock: Clock): Promise<Find
     { check: 'mqtt-websocket', key: 'mqtt.websocket', plain: false, ...config.mqtt.websocket },
     { check: 'health-port', key: 'health', plain: false, ...config.health },
   ]
-  const findings: Finding[] = []
+  const findings: Finding[] = checkReach(config)
   for (const { check, key, plain, enabled, host, port } of listeners) {
     if (!enabled) continue
     const where = `${host}:${port}`
@@ -47,6 +48,14 @@ export async function checkPorts(config: EdgeConfig, clock: Clock): Promise<Find
     }
   }
   return findings
+}
+
+/** Can a device that is not this machine reach the broker. */
+function checkReach({ mqtt }: EdgeConfig): Finding[] {
+  const listens = [mqtt.tcp, mqtt.tls, mqtt.websocket].filter(({ enabled }) => enabled)
+  if (mqtt.insecure || listens.some(({ host }) => !isLoopback(host))) return []
+  const hint = 'set mqtt.tls.enabled to true; or mqtt.tcp.host to "0.0.0.0", where nobody else can listen in'
+  return [warn('mqtt-reach', 'only this machine can connect by MQTT', hint)]
 }
 
 /** The error code of listening there, or null when it is possible. */

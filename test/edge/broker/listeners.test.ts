@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { connect as tlsConnect } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Broker } from '../../../edge/broker/broker.ts'
+import { warnOfReach } from '../../../edge/broker/listeners.ts'
 import { systemClock } from '../../../shared/clock.ts'
-import { silentLogger } from '../../../shared/log.ts'
+import { type Logger, silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { until } from '../../support/until.ts'
@@ -18,6 +19,7 @@ const TOPIC = 'sites/1/devices/INV-001/telemetry'
 const LOOPBACK = { host: '127.0.0.1', port: 0 }
 let certificates: string
 let tls: { cert: string; key: string }
+const ANYWHERE = { host: '0.0.0.0', port: 1883 }
 /** A certificate that never changes. */
 const fixed = (pair: typeof tls) => ({ load: async () => pair, changed: async () => null })
 
@@ -102,6 +104,19 @@ test.each([
     socket.on('close', () => resolve('refused'))
   })
   expect(outcome).toBe('refused')
+})
+
+test.each([
+  ['in the clear for all', { tcp: ANYWHERE }, false, /can be heard/],
+  ['in the clear for all, by WebSocket', { tls: ANYWHERE, websocket: ANYWHERE }, false, /can be heard/],
+  ['to this machine alone', { tcp: LOOPBACK, websocket: LOOPBACK }, false, /only this machine/],
+  ['to this machine alone, on a workbench', { tcp: LOOPBACK }, true, null],
+  ['with TLS for others', { tcp: LOOPBACK, tls: ANYWHERE, websocket: { ...ANYWHERE, tls: true } }, false, null],
+])('a broker that listens %s says so where it may not be meant', (_how, listeners, insecure, said) => {
+  const warnings: string[] = []
+  const warn = (...words: unknown[]) => void warnings.push(String(words.at(-1)))
+  warnOfReach(listeners, insecure, { warn } as unknown as Logger)
+  expect(warnings).toEqual(said === null ? [] : [expect.stringMatching(said)])
 })
 
 describe('a WebSocket', () => {

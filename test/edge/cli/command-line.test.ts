@@ -119,6 +119,7 @@ describe('busbar-edge doctor', () => {
       'data-dir': 'ok',
       fsync: 'ok',
       credentials: 'warn',
+      'mqtt-reach': 'warn',
       'mqtt-tcp': 'ok',
       'health-port': 'ok',
       uplink: 'fail',

@@ -22,9 +22,7 @@ test('are found without reading all the others', { timeout: 60_000 }, async () =
     const store = new CommandStore(database)
     // What every list costs, whatever it reads.
     await store.list({ limit: 100 })
-    const scanBegan = performance.now()
-    await sql`select count(*) from commands where name = 'Y'`.execute(database.kysely)
-    const scanMs = performance.now() - scanBegan
+    const scanMs = await fastest(() => sql`select count(*) from commands where name = 'Y'`.execute(database.kysely))
     const rare = [
       { status: 'pending' },
       { siteId: 77 },
@@ -33,9 +31,10 @@ test('are found without reading all the others', { timeout: 60_000 }, async () =
       { siteId: 77, status: 'pending' },
     ] as const
     for (const filter of rare) {
-      const began = performance.now()
-      expect((await store.list(filter)).items, JSON.stringify(filter)).toEqual([])
-      expect(performance.now() - began, JSON.stringify(filter)).toBeLessThan(scanMs / 2)
+      const listMs = await fastest(async () => {
+        expect((await store.list(filter)).items, JSON.stringify(filter)).toEqual([])
+      })
+      expect(listMs, JSON.stringify(filter)).toBeLessThan(scanMs / 2)
     }
     const walks: [string, () => Promise<{ length: number }>, number][] = [
       ['the latest changes', () => store.changedSince(COMMANDS - 4, 500, ''), 5],
@@ -43,14 +42,24 @@ test('are found without reading all the others', { timeout: 60_000 }, async () =
       ['the last page', async () => (await store.list({ cursor: cursorOf('51/cmd-00000033'), limit: 100 })).items, 50],
     ]
     for (const [what, walk, count] of walks) {
-      const began = performance.now()
-      expect(await walk(), what).toHaveLength(count)
-      expect(performance.now() - began, what).toBeLessThan(scanMs / 2)
+      const walkMs = await fastest(async () => expect(await walk(), what).toHaveLength(count))
+      expect(walkMs, what).toBeLessThan(scanMs / 2)
     }
   } finally {
     await database.stop()
   }
 })
+
+/** Milliseconds of the quickest of some tries: what the machine does besides is no part of it. */
+async function fastest(work: () => Promise<unknown>): Promise<number> {
+  let bestMs = Number.POSITIVE_INFINITY
+  for (let i = 0; i < 5; i++) {
+    const began = performance.now()
+    await work()
+    bestMs = Math.min(bestMs, performance.now() - began)
+  }
+  return bestMs
+}
 
 /** As `next` of the page before would be. */
 function cursorOf(key: string): string {

@@ -87,7 +87,8 @@ export function apiKeyRoutes({ apiKeys }: ApiKeyRoutesOptions): Route[] {
         description:
           'For whoever made it, and for administrators of all its sites. Open WebSockets of the key are closed, and other ' +
           'cores refuse it, within identity.recheckMs. A key that is revoked already stays so.',
-        permission: { role: 'engineer', scope: 'site' },
+        // Who was an engineer when making it can end it still.
+        permission: { role: 'viewer', scope: 'site' },
         sites: 'listed',
         params: KeyParams,
         responses: { 200: { description: 'The key as it is now', schema: ApiKeySchema } },

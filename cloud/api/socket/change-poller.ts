@@ -18,6 +18,13 @@ export interface SeenChange extends Change {
   readonly text: string
 }
 
+/** A subscription that waits for its turn. */
+export interface Joining {
+  /** False when it has gone meanwhile. */
+  isWanted(): boolean
+  admit(present: readonly SeenChange[]): void
+}
+
 export interface ChangePollerOptions {
   readonly feed: ChangeFeed
   /** Must not reject. */
@@ -62,18 +69,15 @@ export class ChangePoller {
   }
 
   /**
-   * Calls `admit` with the present state of what `filter` names and `viewer` may see, at a moment at which no change is being handed out: what
-   * changes from then on comes after it. Rejects when the service cannot answer.
+   * Calls `admit` with the present state of what `filter` names and `viewer` may see, at a moment at which no change is being
+   * handed out: what changes from then on comes after it. Rejects when the service cannot answer.
    */
-  async join(
-    filter: Filter,
-    limit: number,
-    viewer: Viewer,
-    admit: (present: readonly SeenChange[]) => void,
-  ): Promise<void> {
+  async join(filter: Filter, limit: number, viewer: Viewer, { isWanted, admit }: Joining): Promise<void> {
     if (this.stopped) throw new Error('the server is stopping')
     this.polling ??= this.options.clock.every(POLL_MS, () => this.beginLook())
     await this.inTurn(async () => {
+      // Who subscribes and leaves on and on would have everybody wait for what nobody wants.
+      if (!isWanted()) return
       // Whoever is the first to come is not told what changed before.
       if (!this.isPrimed) await this.look(async () => undefined)
       admit((await this.options.feed.present(filter, limit, viewer)).map(withText))

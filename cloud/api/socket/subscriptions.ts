@@ -189,18 +189,21 @@ export class Subscriptions {
   ): Promise<void> {
     const poller = this.pollers.get(channel)
     if (poller === undefined) throw new Error(`this core has no ${channel}`)
-    await poller.join(subscribed.filter, PRESENT_MAX, client.viewerOf(channel), (present) => {
-      if (!this.admit(client, id, subscribed)) return
-      // What the caller may see may have changed while the service was asked.
-      const visible = present.filter((change) => maySee(client.viewerOf(channel), change))
-      const frames = visible.map((change) => changeFrame(channel, change))
-      this.options.fanOut.sendTo(client, channel, frames)
+    await poller.join(subscribed.filter, PRESENT_MAX, client.viewerOf(channel), {
+      isWanted: () => isOpen(client, id, subscribed),
+      admit: (present) => {
+        if (!this.admit(client, id, subscribed)) return
+        // What the caller may see may have changed while the service was asked.
+        const visible = present.filter((change) => maySee(client.viewerOf(channel), change))
+        const frames = visible.map((change) => changeFrame(channel, change))
+        this.options.fanOut.sendTo(client, channel, frames)
+      },
     })
   }
 
   /** False when it has unsubscribed or gone while its source was being joined. */
   private admit(client: LiveClient, id: string, subscribed: Subscribed): boolean {
-    if (client.closed || client.subscriptions.get(id) !== subscribed) return false
+    if (!isOpen(client, id, subscribed)) return false
     subscribed.placement = placementOf(client.caller, subscribed)
     this.options.index.add(subscribed.channel, subscribed.placement, client)
     client.reply({ type: 'subscribed', id })
@@ -218,6 +221,11 @@ export class Subscriptions {
     const onBus = [...this.counts].some(([name, count]) => !isResourceChannel(name) && count > 0)
     if (!onBus) this.tail.rest()
   }
+}
+
+/** The client has neither unsubscribed nor gone. */
+function isOpen(client: LiveClient, id: string, subscribed: Subscribed): boolean {
+  return !client.closed && client.subscriptions.get(id) === subscribed
 }
 
 function refusalOf(error: unknown): { readonly code: string; readonly message: string; readonly hint: string } {

@@ -13,6 +13,7 @@ function watched() {
   const clock = new ManualClock()
   const rows = new Map<string, Change>()
   let asked = 0
+  let shown = 0
   let failing = false
   const feed: ChangeFeed = {
     async changedSince(sinceMs, limit, afterId) {
@@ -24,6 +25,7 @@ function watched() {
         .slice(0, limit)
     },
     async present(filter: Filter) {
+      shown++
       if (failing) throw new Error('the database is away')
       return [...rows.values()].filter(({ keys }) => keys.includes(filterKey(filter)))
     },
@@ -40,6 +42,7 @@ function watched() {
     poller,
     seen,
     asked: () => asked,
+    shown: () => shown,
     fail: (value: boolean) => {
       failing = value
     },
@@ -48,11 +51,12 @@ function watched() {
       const changedAtMs = clock.wallMs() - behindMs
       rows.set(id, { id, changedAtMs, keys: keysOf({ commandId: id }), sites: [1], askedBy: null, body: { state } })
     },
-    join: async (filter: Filter = {}) => {
+    join: async (filter: Filter = {}, isWanted = () => true) => {
       const present: string[] = []
-      await poller.join(filter, 100, EVERYWHERE, (changes) =>
-        present.push(...changes.map(({ id, text }) => `${id} ${text}`)),
-      )
+      await poller.join(filter, 100, EVERYWHERE, {
+        isWanted,
+        admit: (changes) => void present.push(...changes.map(({ id, text }) => `${id} ${text}`)),
+      })
       return present
     },
     /** Lets looks happen for so long. */
@@ -141,6 +145,13 @@ test('nothing is missed while the service cannot answer, however long that is', 
   fail(false)
   await pass(300)
   expect(seen).toEqual(['a {"state":"SENT"}'])
+})
+
+test('who left before its turn came costs the service nothing', async () => {
+  const { join, shown, asked } = watched()
+  const gone = Array.from({ length: 100 }, () => join({}, () => false))
+  await Promise.all([...gone, join()])
+  expect([shown(), asked()]).toEqual([1, 1])
 })
 
 test('nobody is asked while nobody is subscribed', async () => {

@@ -63,10 +63,10 @@ export function askedBack(row: CommandRow, sessionId: string, nowMs: number): Co
 }
 
 /**
- * Its device is behind another gateway now. What was handed over stays with the gateway that got it: were it there after
+ * Its device is behind another gateway now, or behind none that is known. What was handed over stays with the gateway that got it: were it there after
  * all, another one would hand it to the device a second time.
  */
-export function rerouted(row: CommandRow, gatewayId: string): CommandStep | null {
+export function rerouted(row: CommandRow, gatewayId: string | null): CommandStep | null {
   return row.state === 'QUEUED' && row.gateway_id !== gatewayId ? silent({ ...row, gateway_id: gatewayId }) : null
 }
 
@@ -129,7 +129,7 @@ function changeOf(row: CommandRow, to: CommandState, atMs: number): CommandChang
 
 function expiryReason(row: CommandRow): string {
   if (row.state === 'SENT') return `gateway ${row.gateway_id} did not take it before it expired`
-  if (row.gateway_id === null) return 'no gateway has sent anything for the device, so nobody could be given it'
+  if (row.gateway_id === null) return 'no gateway is known to have the device, so nobody could be given it'
   return `gateway ${row.gateway_id} was not connected, or had too many commands before it, until it expired`
 }
 

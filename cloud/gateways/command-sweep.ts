@@ -65,9 +65,10 @@ export class CommandSweep {
     const { database, commands, isolation } = this.options
     const routes = await selectRoutes(database.kysely, this.routedThrough, ROUTES_A_SWEEP)
     this.routedThrough = routes.length < ROUTES_A_SWEEP ? '' : (routes.at(-1)?.command_id ?? '')
-    const moved = new Map<string, string>()
+    // Null: the site was taken from the gateway, which is not to have its commands, and no other has spoken for the device yet.
+    const moved = new Map<string, string | null>()
     for (const { command_id: commandId, gateway_id: gatewayId, there } of routes) {
-      if (there !== null && there !== gatewayId) moved.set(commandId, there)
+      if (there !== gatewayId) moved.set(commandId, there)
     }
     await isolation.each(
       [...moved],
@@ -75,7 +76,7 @@ export class CommandSweep {
       async (group) => {
         const ids = group.map(([commandId]) => commandId)
         await database.transaction((transaction) =>
-          commands.step(ids, (row) => rerouted(row, moved.get(row.command_id) as string), transaction),
+          commands.step(ids, (row) => rerouted(row, moved.get(row.command_id) as string | null), transaction),
         )
       },
     )

@@ -224,6 +224,17 @@ await describeOnEveryDatabase('the dispatcher of commands', (underTest) => {
     })
   })
 
+  test('what waits is not for a gateway that lost the site meanwhile', async () => {
+    const [core] = await cores(1)
+    await core.issue(newCommand('waits'))
+    await core.database.kysely.updateTable('devices').set({ gateway_id: null }).where('id', '=', 1).execute()
+    await until(async () => (await core.row('waits')).gateway_id === null)
+    const session = await core.connect('g1')
+    await someTurns()
+    expect(session.downlink.ids).toEqual([])
+    expect(await core.stateOf('waits')).toBe('QUEUED')
+  })
+
   describe('asks back', () => {
     test('what a gateway has, again after it reconnected, until it has ended', async () => {
       const [core] = await cores(1, { cancelRepeatMs: 200 })
@@ -434,7 +445,9 @@ await describeOnEveryDatabase('the dispatcher of commands', (underTest) => {
     for (const state of ['DELIVERED', 'SUCCEEDED'] as const) {
       for (let start = 0; start < ids.length; start += 500) {
         const group = ids.slice(start, start + 500)
-        await core.record(...group.map((id, i) => report(id, state, { deviceId: start + i + 1, gatewayId: `g${(start + i) % 10}` })))
+        await core.record(
+          ...group.map((id, i) => report(id, state, { deviceId: start + i + 1, gatewayId: `g${(start + i) % 10}` })),
+        )
       }
     }
     const ended = performance.now()

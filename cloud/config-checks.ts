@@ -4,7 +4,7 @@ import type { CrossProblem } from '../shared/config/load.ts'
 import { BusbarError } from '../shared/errors.ts'
 import { isLoopback } from '../shared/loopback.ts'
 import type { CloudConfig } from './config.ts'
-import { tlsContradiction } from './database/url.ts'
+import { databaseUrlFault } from './database/url.ts'
 import { readRolesByGroup } from './identity/oidc-claims.ts'
 
 type Require = (holds: boolean, key: string, message: string) => void
@@ -77,8 +77,8 @@ function checkListeners({ api, ingest, approvals }: CloudConfig, require: Requir
 function checkConnections({ database, kafka }: CloudConfig, require: Require): void {
   const { tls } = database
   require(!tls.enabled || /^postgres(ql)?:/.test(database.url), 'database.tls.enabled', 'is for PostgreSQL only')
-  const contradiction = tlsContradiction(database.url, tls.enabled)
-  require(contradiction === null, 'database.url', contradiction ?? '')
+  const fault = databaseUrlFault(database.url, tls.enabled)
+  require(fault === null, 'database.url', fault ?? '')
   const local = kafka.brokers.every((broker) => isLoopback(broker.replace(/:[0-9]+$/, '')))
   require(kafka.sasl.mechanism !== 'plain' ||
     kafka.tls.enabled ||

@@ -61,8 +61,8 @@ export const bus = section('The embedded bus.', {
   bytesMax: bytes(10 * GiB, [16 * MiB, 2 ** 50], 'Size of all topics; beyond it the oldest records go'),
 })
 
-/** A URL without a password may be seen by anyone. */
-const DATABASE_URL_SECRET = '://[^/?#]*:[^/?#]*@|[?&][^=&]*password='
+/** A URL without a password may be seen by anyone; one that somebody forgot to encode has a password all the same. */
+const DATABASE_URL_SECRET = '://[^@]*:[^@]*@|[?&][^=&]*password='
 
 export const database = section('The database.', {
   url: secretText(

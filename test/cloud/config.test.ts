@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { loadCloudConfig } from '../../cloud/config.ts'
+import { loadCloudConfig, showCloudConfig } from '../../cloud/config.ts'
 import type { ConfigError } from '../../shared/config/problems.ts'
 
 function problems(env: Record<string, string>): string[] {
@@ -85,5 +85,14 @@ describe('the config of the cloud', () => {
   it('never prints the URL of the database or the password of Kafka', () => {
     const found = problems({ BUSBAR_CLOUD_DATABASE_URL: 'mysql://root:hunter2@db/x' })
     expect(found).toEqual([expect.stringContaining('database.url is (hidden), must be "sqlite:<path>", "memory:" or')])
+    for (const password of ['hun/ter2', 'hun#ter2', 'hun?ter2', 'h:u/n@ter2']) {
+      expect(problems({ BUSBAR_CLOUD_DATABASE_URL: `postgres://busbar:${password}@db/x` })).toEqual([
+        expect.stringMatching(/^database\.url is not a well-formed URL; in a password, \/ is %2F/),
+      ])
+    }
+    const shown = (url: string) => showCloudConfig(undefined, { BUSBAR_CLOUD_DATABASE_URL: url })
+    // This one reads as a port and a path.
+    expect(shown('postgres://busbar:1234/hunter2@db/x')).not.toContain('hunter2')
+    expect(shown('postgres://db:5432/x')).toContain('url = "postgres://db:5432/x"')
   })
 })

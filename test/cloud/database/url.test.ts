@@ -59,7 +59,7 @@ describe('database URLs', () => {
   ])('"%s" is refused: %s', (url, reason) => {
     const parse = () => parseDatabaseUrl(url)
     expect(parse).toThrow(reason)
-    expect(parse).toThrow(`"${url}"`)
+    expect(parse).toThrow(`"${redactDatabaseUrl(url)}"`)
     expect(parse).toThrow(
       expect.objectContaining({ code: 'DATABASE_URL_INVALID', hint: expect.stringContaining('sqlite:/') }),
     )
@@ -69,6 +69,9 @@ describe('database URLs', () => {
     expect(redactDatabaseUrl('postgres://user:s3cr:e@t@db/busbar')).toBe('postgres://user:***@db/busbar')
     expect(redactDatabaseUrl('postgres://db/busbar?user=u&password=x&sslmode=require')).not.toContain('=x')
     expect(redactDatabaseUrl('postgres:user:s3cret@db/busbar')).not.toContain('s3cret')
+    for (const url of [' postgres://user:secret@db/x', '"postgres://user:secret@db/x"', 'host=db password=secret']) {
+      expect(redactDatabaseUrl(url)).toBe('***')
+    }
     expect(() => parseDatabaseUrl('postgres://user:secret@db')).not.toThrow('secret')
   })
 })

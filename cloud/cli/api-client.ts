@@ -181,7 +181,9 @@ export class ApiClient {
     if (CERTIFICATE_REFUSED.test(codeOf(cause))) {
       return new BusbarError(`the certificate of ${origin} is not trusted: ${messageOf(cause)}`, {
         code: 'API_UNTRUSTED',
-        hint: `give the certificate of its authority with --ca-file or ${CLOUD_CA_FILE_VARIABLE}, and the name that it is for`,
+        hint:
+          `give the certificate of its authority with --ca-file or ${CLOUD_CA_FILE_VARIABLE}, and the name that it is for; ` +
+          'where api.tls has no certFile that is certificatePem at /api/v1/enrolment/authority, to be fetched on the machine of the core',
         cause,
       })
     }

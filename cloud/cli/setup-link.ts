@@ -3,6 +3,7 @@
  * `busbar-cloud setup-link` for whoever has lost it. It goes to standard output and never into a log.
  */
 
+import { existsSync } from 'node:fs'
 import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { Terminal } from '../../shared/cli/terminal.ts'
 import type { Clock } from '../../shared/clock.ts'
@@ -12,6 +13,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import type { CloudConfig } from '../config.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import { parseDatabaseUrl } from '../database/url.ts'
 import { Lockout } from '../identity/lockout.ts'
 import { type OneTimeLink, OneTimeLinks } from '../identity/one-time-links.ts'
 import { Passwords } from '../identity/passwords.ts'
@@ -35,7 +37,10 @@ until ${new Date(expiresAtMs).toISOString()}:
 `
 }
 
-/** A new link; those before stay good until one is used. @throws BusbarError SETUP_DONE when there is an administrator. */
+/**
+ * A new link; those before stay good until one is used.
+ * @throws BusbarError SETUP_DONE when there is an administrator, DATABASE_MISSING when no core has made the database yet.
+ */
 export async function makeSetupLink(
   config: CloudConfig,
   tools: {
@@ -48,6 +53,7 @@ export async function makeSetupLink(
 ): Promise<number> {
   const { database, clock, random, log } = tools
   const settings = config.identity
+  requireDatabase(config.database)
   const events = { note: () => undefined }
   const links = new OneTimeLinks({ database, clock, random, lifetimeMs: settings.setupLinkHours * HOUR_MS })
   const lockout = new Lockout({ database, clock, events, settings })
@@ -67,4 +73,14 @@ export async function makeSetupLink(
   } finally {
     await database.stop()
   }
+}
+
+/** A link that is written into a file of its own, as from another directory than the core's, would be good nowhere. */
+function requireDatabase({ url, tls }: CloudConfig['database']): void {
+  const parsed = parseDatabaseUrl(url, tls.enabled)
+  if (parsed.dialect !== 'sqlite' || existsSync(parsed.path)) return
+  throw new BusbarError(`there is no database ${url} here, so a link would be good nowhere`, {
+    code: 'DATABASE_MISSING',
+    hint: 'run it in the directory where the core runs, with its config; a core that starts makes the database and prints a link',
+  })
 }

@@ -141,6 +141,11 @@ describe('busbar-cloud user and api-key', { timeout: 60_000 }, () => {
     const env = { BUSBAR_CLOUD_DATABASE_URL: databaseUrl, BUSBAR_CLOUD_API_PUBLIC_URL: 'https://busbar.example' }
     const link = await busbar('cloud', ['setup-link'], { env })
     expect(link.stdout).toMatch(/^https:\/\/busbar\.example\/setup#bbs_[\w-]{43}\n$/)
+    const elsewhere = join(dir, 'elsewhere', 'busbar.db')
+    const dead = await busbar('cloud', ['setup-link'], { env: { BUSBAR_CLOUD_DATABASE_URL: `sqlite:${elsewhere}` } })
+    expect(dead).toMatchObject({ code: 1, stdout: '' })
+    expect(dead.stderr).toMatch(/^error DATABASE_MISSING: .*\nnext: .*where the core runs/)
+    expect(existsSync(elsewhere)).toBe(false)
     const token = link.stdout.trim().split('#')[1] as string
     await account.identity.setup.setUp({ token, userId: 'root', password: PASSWORD }, '192.0.2.1')
     const again = await busbar('cloud', ['setup-link'], { env })

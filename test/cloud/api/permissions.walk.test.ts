@@ -100,6 +100,8 @@ const SENT: Readonly<Record<string, Sent>> = {
     }),
     refused: isProgram,
   },
+  makePasswordLink: { refused: isProgram },
+  revokeApiKey: { refused: (caller) => !hasRole(caller, 'admin') },
   approve: { refused: isProgram },
   rejectApproval: { refused: isProgram },
   withdrawApproval: { refused: () => true },

@@ -109,7 +109,7 @@ export const mqtt = section('The MQTT broker of the devices.', {
     10_000,
     [1, 1_000_000],
     'sessions',
-    'Durable sessions; one more ends the one that is away for longest',
+    'Durable sessions; one more ends the one that is away for longest, of the same login if it has any',
   ),
   sessionExpiryDays: count(30, [1, 3_650], 'days', 'A durable session that stays away for so long ends'),
   sessionQueueMax: count(

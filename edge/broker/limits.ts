@@ -55,7 +55,7 @@ export interface BrokerLimits {
   readonly localTopicsMax: number
   /** Devices remembered for last seen and status; beyond it the one not seen for longest is forgotten. */
   readonly devicesMax: number
-  /** Durable sessions; one more evicts the one that is away for longest. */
+  /** Durable sessions; one more evicts the one that is away for longest, of the same owner if it has any. */
   readonly sessionsMax: number
   /** A durable session that does not return for this long is removed, days. */
   readonly sessionExpiryDays: number

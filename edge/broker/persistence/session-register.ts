@@ -63,7 +63,7 @@ export class SessionRegister {
     }
     const name = found?.name ?? randomHex(this.options.random, NAME_BYTES)
     if (found === undefined) {
-      this.makeRoom()
+      this.makeRoom(owner)
       this.options.journal.append({ kind: 'session', clientId, owner, awayMs: 0, name })
     }
     this.sessions.delete(clientId)
@@ -109,14 +109,20 @@ export class SessionRegister {
     return ended
   }
 
-  private makeRoom(): void {
+  /** Ends the session that is away for longest: of the same owner if it has one, so that nobody drives out all others. */
+  private makeRoom(owner: string): void {
     if (this.sessions.size < this.options.sessionsMax) return
+    let longest: string | null = null
     for (const [clientId, session] of this.sessions) {
       if (session.connected) continue
-      this.forget(clientId)
-      this.options.evicted()
-      return
+      longest ??= clientId
+      if (session.owner !== owner) continue
+      longest = clientId
+      break
     }
+    if (longest === null) return
+    this.forget(longest)
+    this.options.evicted()
   }
 
   private forget(clientId: string): void {

@@ -119,6 +119,23 @@ describe('the register of sessions', () => {
     await journal.close()
   })
 
+  test('makes room at the cost of who wants it: no device drives out the sessions of others', async () => {
+    const journal = journalIn(await tempDir())
+    const forgotten: string[] = []
+    const forget = (id: string) => forgotten.push(id)
+    const register = new SessionRegister({ journal, random: systemRandom, sessionsMax: 3, forget, evicted: () => {} })
+    const openAndLeave = (clientId: string, owner: string): void => {
+      register.open(clientId, owner, false)
+      register.close(clientId)
+    }
+    openAndLeave('screen', 'user:scada')
+    for (let i = 1; i <= 5; i++) openAndLeave(`boot-${i}`, 'device:1/INV-001')
+    expect(forgotten).toEqual(['boot-1', 'boot-2', 'boot-3'])
+    openAndLeave('other', 'device:1/INV-002')
+    expect(forgotten.slice(3)).toEqual(['screen'])
+    await journal.close()
+  })
+
   test('keeps the name of a session over restarts, and never gives it to another one', async () => {
     const dir = await tempDir()
     const journal = journalIn(dir)

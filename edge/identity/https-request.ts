@@ -36,6 +36,11 @@ export interface ApiAnswer {
 
 const ANSWER_TIMEOUT_MS = 15_000
 const ANSWER_BYTES_MAX = 256 * 1024
+/** Nothing here shows a certificate; what is there for gateways that have one is mistaken for the API easily. */
+const WANTS_CERTIFICATE = {
+  said: 'takes nobody without a certificate, as the ingest does, and the API does not',
+  hint: 'Give the address of the API, which listens on another port than the ingest. The token is still good.',
+}
 
 /** The base of an API that secrets may be sent to. @throws BusbarError ENROLMENT_URL_INVALID */
 export function apiUrl(text: string): URL {
@@ -144,10 +149,11 @@ function unreachable(url: URL, error: unknown): BusbarError {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   const failure = tlsFailureIn(`${code} ${messageOf(error)}`)
   if (failure !== null) {
-    return new BusbarError(`what answers at ${url.origin} ${failure.said}`, {
+    const { said, hint } = failure.code === 'REFUSED' ? WANTS_CERTIFICATE : failure
+    return new BusbarError(`what answers at ${url.origin} ${said}`, {
       code: `ENROLMENT_TLS_${failure.code}`,
       retryable: true,
-      hint: failure.hint,
+      hint,
       cause: error,
     })
   }

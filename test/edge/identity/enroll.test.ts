@@ -1,6 +1,8 @@
 import { existsSync, statSync } from 'node:fs'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { enrollGateway } from '../../../edge/identity/enroll.ts'
 import { IdentityFile } from '../../../edge/identity/identity-file.ts'
 import { gatewayCredentials } from '../../../edge/identity/uplink-credentials.ts'
@@ -178,6 +180,19 @@ describe('the API', () => {
     await expect(enroll(cloud, { url: 'https://127.0.0.1:1' })).rejects.toMatchObject({
       code: 'ENROLMENT_UNREACHABLE',
       hint: expect.stringContaining('still good'),
+    })
+  })
+
+  test('that is mistaken for the ingest is told apart from a gateway that was revoked', async () => {
+    const cloud = await enrolmentCloud()
+    const pair = await cloud.authority.server(['127.0.0.1'])
+    const ingest = createServer({ ...pair, ca: cloud.authority.ca, requestCert: true })
+    await new Promise<void>((listening) => ingest.listen(0, '127.0.0.1', listening))
+    onTestFinished(() => void ingest.close())
+    const { port } = ingest.address() as AddressInfo
+    await expect(enroll(cloud, { url: `https://127.0.0.1:${port}` })).rejects.toMatchObject({
+      code: 'ENROLMENT_TLS_REFUSED',
+      hint: expect.stringContaining('another port than the ingest'),
     })
   })
 })

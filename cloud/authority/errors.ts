@@ -55,6 +55,15 @@ export function requestRefused(reason: string): IdentityError {
   })
 }
 
+/** The last one was given a moment ago: whoever lost it with its key is to wait, and is not at fault. */
+export function renewedJustNow(periodMs: number): IdentityError {
+  const seconds = Math.ceil(periodMs / 1_000)
+  return new IdentityError('TOO_MANY_REQUESTS', `The gateway was given another certificate within ${seconds} s.`, {
+    hint: 'Wait as long as Retry-After says.',
+    retryAfter: seconds,
+  })
+}
+
 /** Proof of the old key that proves nothing. */
 export function proofInvalid(): IdentityError {
   return new IdentityError('FORBIDDEN', 'The certificate, the challenge or the signature is not valid.', {

@@ -18,7 +18,7 @@ import { sha256Hex } from './certificate.ts'
 import { type CheckedRequest, checkRequest, requestOfPem } from './certificate-request.ts'
 import type { CertificateStore, StoredCertificate } from './certificate-store.ts'
 import type { Challenges } from './challenge.ts'
-import { notRenewable, proofInvalid, requestRefused } from './errors.ts'
+import { notRenewable, proofInvalid, renewedJustNow, requestRefused } from './errors.ts'
 import type { Issuance, IssuedCertificate } from './issuance.ts'
 import type { Authority } from './signing-authority.ts'
 
@@ -59,7 +59,7 @@ export class Renewals {
 
   /**
    * The certificate that follows the one of a session.
-   * @throws IdentityError CERTIFICATE_REQUEST_REFUSED, CERTIFICATE_NOT_RENEWABLE, AUTHORITY_CANNOT_ISSUE
+   * @throws IdentityError CERTIFICATE_REQUEST_REFUSED, CERTIFICATE_NOT_RENEWABLE, AUTHORITY_CANNOT_ISSUE, TOO_MANY_REQUESTS
    */
   async renew(session: { readonly fingerprint: string }, csrDer: Uint8Array): Promise<IssuedCertificate> {
     const { authority, certificates } = this.options
@@ -135,7 +135,7 @@ export class Renewals {
       const lastMs = await certificates.lastRenewalMs(gatewayId, transaction)
       // Two-sided: a clock that was set back must not hold renewals up until it has caught up.
       if (lastMs !== null && Math.abs(clock.wallMs() - lastMs) < PERIOD_MS) {
-        throw requestRefused('the gateway was given another one less than a minute ago')
+        throw renewedJustNow(PERIOD_MS)
       }
       await issuance.note(certificate, transaction)
     })

@@ -15,7 +15,7 @@ import {
   type GatewayIdentity,
   type Renewals,
 } from '../authority/authority.ts'
-import type { SecurityNotes } from '../identity/identity.ts'
+import { IdentityError, type SecurityNotes } from '../identity/identity.ts'
 import { includesSite, type SiteScope } from '../registry/site-scope.ts'
 import type { IngestTls } from './listener.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
@@ -117,7 +117,7 @@ export class IdentityGuard {
       call.end({ code: status.RESOURCE_EXHAUSTED, details })
       return refused(details)
     }
-    if (held.renewing) return refused('a certificate is being made already: wait for it')
+    if (held.renewing) return NOT_NOW
     held.renewing = true
     try {
       const { certificatePem, authorityPem } = await security.renewals.renew(held.identity, csrDer)
@@ -125,7 +125,7 @@ export class IdentityGuard {
     } catch (error) {
       const { gatewayId } = held.identity
       log.warn({ gatewayId, error: messageOf(error) }, 'a certificate is not renewed')
-      return refused(error instanceof BusbarError ? refusalOf(error).details : 'the cloud failed: its log says why')
+      return mayPass(error) ? NOT_NOW : refused(refusalOf(error).details)
     } finally {
       held.renewing = false
     }
@@ -182,6 +182,15 @@ export function isCertificateFault(code: string): boolean {
 }
 
 export const STOPPING: Refusal = { code: status.UNAVAILABLE, details: 'the cloud is stopping' }
+
+/** Nothing is wrong with the gateway, so it need not tell its people. */
+const NOT_NOW: CertificateAnswer = { certificatePem: '', authorityPem: '', refusal: '' }
+
+/** Whether asking again soon may bring a certificate: the database is away, say. */
+function mayPass(error: unknown): boolean {
+  if (error instanceof IdentityError) return error.retryAfter !== undefined
+  return !(error instanceof BusbarError) || error.retryable
+}
 
 function refused(refusal: string): CertificateAnswer {
   return { certificatePem: '', authorityPem: '', refusal }

@@ -11,11 +11,12 @@ export interface CertifiedAnswer {
   readonly authority: string
 }
 
-const REASONS: Readonly<Record<NoCertificate, string>> = {
+const REASONS: Readonly<Record<NoCertificate | 'notNow', string>> = {
   notConnected: 'there is no connection to the cloud',
   underWay: 'another request is under way',
   sessionEnded: 'the connection ended before the answer',
   timeout: 'the cloud did not answer in time',
+  notNow: 'the cloud cannot make one at present; its log says why',
 }
 
 export class CertificateRequests {
@@ -34,7 +35,7 @@ export class CertificateRequests {
     const { waiting } = this
     this.waiting = null
     if (certificatePem !== '') waiting?.resolve({ certificate: certificatePem, authority: authorityPem })
-    else waiting?.reject(refused(refusal))
+    else waiting?.reject(refusal === '' ? unanswered('notNow') : refused(refusal))
   }
 
   unanswered(reason: NoCertificate): void {
@@ -45,13 +46,13 @@ export class CertificateRequests {
 }
 
 function refused(refusal: string): BusbarError {
-  return new BusbarError(`the cloud gives this gateway no new certificate: ${refusal || 'it does not say why'}`, {
+  return new BusbarError(`the cloud gives this gateway no new certificate: ${refusal}`, {
     code: 'CERTIFICATE_REFUSED',
     hint: 'Look into the log of the cloud; when the certificate ends, a new enrolment token is needed.',
   })
 }
 
-function unanswered(reason: NoCertificate): BusbarError {
+function unanswered(reason: NoCertificate | 'notNow'): BusbarError {
   return new BusbarError(`no new certificate yet: ${REASONS[reason]}`, {
     code: 'CERTIFICATE_UNANSWERED',
     retryable: true,

@@ -4,6 +4,7 @@ import { INGEST_SERVER_NAME } from '../../../cloud/authority/authority.ts'
 import { IngestReplay } from '../../../cloud/ingest/replay.ts'
 import { Lane } from '../../../proto/generated/busbar/edge/v1/uplink.ts'
 import { systemClock } from '../../../shared/clock.ts'
+import { BusbarError } from '../../../shared/errors.ts'
 import { type KeyPair, madeAuthority, newAuthority, newRequest } from '../../support/certificates.ts'
 import { type IngestCore, ingestCore, type SecureOptions } from '../../support/ingest-core.ts'
 import { type RawGateway, rawGateway, wireBlock } from '../../support/raw-gateway.ts'
@@ -32,6 +33,8 @@ function dial({ port, trust }: IngestCore, certificate: KeyPair | null): RawGate
     channel: { 'grpc.ssl_target_name_override': INGEST_SERVER_NAME },
   })
 }
+
+const databaseFailure = (why: string) => new BusbarError(why, { code: 'DATABASE_UNAVAILABLE', retryable: true })
 
 /** By a token, as a gateway does it. */
 async function enrol({ trust }: IngestCore, gatewayId: string, siteIds = [1]): Promise<KeyPair & { csrPem: string }> {
@@ -178,12 +181,32 @@ describe('a stream that is open', () => {
       gateway.send({ $case: 'certificateRequest', value: { csrDer: Buffer.from(csrDer) } })
     }
     await until(() => answers().length === 3)
-    const given = answers().filter(({ refusal: refused }) => refused === '')
+    const given = answers().filter(({ certificatePem }) => certificatePem !== '')
     expect(given).toHaveLength(1)
-    expect(answers().filter(({ refusal: refused }) => refused !== '')).toHaveLength(2)
     expect(given[0]?.authorityPem).toBe(cloud.trust.authority.issuer.anchorPem)
     expect(gateway.ended).toBeNull()
     await dial(cloud, { cert: given[0]?.certificatePem ?? '', key: next.key }).admitted()
+  })
+
+  test('is told why it gets none when that will last, and only to ask again when it may pass', async () => {
+    const cloud = await core()
+    const gateway = dial(cloud, await enrol(cloud, 'gw-1'))
+    await gateway.admitted()
+    const ask = async (csrDer: Uint8Array): Promise<string | undefined> => {
+      gateway.responses.length = 0
+      gateway.send({ $case: 'certificateRequest', value: { csrDer: Buffer.from(csrDer) } })
+      await until(() => gateway.responses.some(({ message }) => message?.$case === 'certificateAnswer'))
+      const message = gateway.responses.at(-1)?.message
+      return message?.$case === 'certificateAnswer' && message.value.certificatePem === ''
+        ? message.value.refusal
+        : undefined
+    }
+    expect(await ask(Buffer.from('nonsense'))).toContain('it cannot be read')
+    expect(await ask((await newRequest()).csrDer)).toBeUndefined()
+    // Another one within the minute.
+    expect(await ask((await newRequest()).csrDer)).toBe('')
+    cloud.trust.renewals.renew = () => Promise.reject(databaseFailure('is away'))
+    expect(await ask((await newRequest()).csrDer)).toBe('')
   })
 
   test('ends when it asks for certificates without end', async () => {

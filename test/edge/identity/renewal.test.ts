@@ -83,6 +83,20 @@ describe('over the uplink', () => {
     expect(file.read()?.certificate).toBe(old.cert)
   })
 
+  test('a cloud that has none at present is asked again, and people are not told to get a token', async () => {
+    const authority = await makeAuthority()
+    let asked = 0
+    const sign = async (csr: Buffer) => ({ certificatePem: await authority.sign(csr, 'gw-1') })
+    const ingest = await certifyingIngest(authority, { answer: async (csr) => (asked++ === 0 ? {} : sign(csr)) })
+    const old = await authority.gateway('gw-1', begun(DUE))
+    const { renewal } = await enrolledGateway(ingest.port, identityOf(authority, old), {
+      renewal: { retry: { baseMs: 300, capMs: 300 } },
+    })
+    await until(() => renewal.stats().lastError?.includes('at present'))
+    expect(renewal.stats().refused).toBe(false)
+    await until(() => renewal.stats().renewals === 1)
+  })
+
   test('an answer that was lost is asked for with the same key', async () => {
     const authority = await makeAuthority()
     const ingest = await certifyingIngest(authority, { answer: () => 'nothing' })

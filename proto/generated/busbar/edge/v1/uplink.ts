@@ -318,7 +318,7 @@ export interface CertificateAnswer {
   certificatePem: string;
   /** PEM: what the gateway is to trust the cloud by from now on. Empty for no change. */
   authorityPem: string;
-  /** Why there is none, for the log; empty when there is one. The gateway asks again later. */
+  /** Why there is none. Empty when there is one, or when there may be one soon: then the gateway asks again in a minute, else in hours. */
   refusal: string;
 }
 

@@ -49,6 +49,7 @@ export const mqtt = section('The MQTT broker of the devices.', {
     'connections',
     'Connections from one address, or one IPv6 network of 64 bits, but not from this machine; those that broke without a word count until their keepalive is over',
   ),
+  connectionsPerLoginMax: count(1_000, [1, 100_000], 'connections', 'Connections of one login'),
   connectRateMax: count(
     100,
     [1, 100_000],

@@ -14,6 +14,8 @@ export interface AdmissionOptions {
   readonly authenticator: Authenticator
   readonly sessions: SessionRegister
   readonly gate: Gate
+  /** Connections of one login; anonymous clients are not counted as one. */
+  readonly connectionsPerLoginMax: number
   readonly log: Logger
 }
 
@@ -27,6 +29,8 @@ export class Admission {
   private readonly options: AdmissionOptions
   /** Client ids in use and whose they are. */
   private readonly claims = new Map<string, { readonly owner: string; connections: number }>()
+  /** By owner. */
+  private readonly connections = new Map<string, number>()
 
   constructor(options: AdmissionOptions) {
     this.options = options
@@ -72,6 +76,11 @@ export class Admission {
       return { code: CONNACK.notAuthorized, reason: 'will-denied' }
     }
     const owner = ownerOf(identity)
+    // With one stolen login nobody fills all the places of the others.
+    const isOneTooMany = (this.connections.get(owner) ?? 0) >= this.options.connectionsPerLoginMax
+    if (isOneTooMany && identity.role !== 'local' && !this.claims.has(client.id)) {
+      return { code: CONNACK.serverUnavailable, reason: 'login-connections' }
+    }
     if (!this.claim(client.id, owner)) return { code: CONNACK.identifierRejected, reason: 'client-id-taken' }
     connection.identity = identity
     connection.proof = proof
@@ -82,7 +91,11 @@ export class Admission {
   /** The client is gone; its session, if it keeps one, counts as away unless a successor took it over. */
   release(clientId: string): void {
     const claim = this.claims.get(clientId)
-    if (claim === undefined || --claim.connections > 0) return
+    if (claim === undefined) return
+    const others = (this.connections.get(claim.owner) ?? 1) - 1
+    if (others > 0) this.connections.set(claim.owner, others)
+    else this.connections.delete(claim.owner)
+    if (--claim.connections > 0) return
     this.claims.delete(clientId)
     this.options.sessions.close(clientId)
   }
@@ -94,6 +107,7 @@ export class Admission {
     if (holder !== owner) return false
     if (claim === undefined) this.claims.set(clientId, { owner, connections: 1 })
     else claim.connections++
+    this.connections.set(owner, (this.connections.get(owner) ?? 0) + 1)
     return true
   }
 }

@@ -188,6 +188,7 @@ export class Broker implements Part {
       authenticator: rights.authenticator,
       sessions: persistence.register,
       gate,
+      connectionsPerLoginMax: limits.connectionsPerLoginMax,
       log,
     })
     const answered = routes.answered.bind(routes)

@@ -4,6 +4,7 @@ export const REFUSAL_REASONS = [
   'too-many-connections',
   'half-open',
   'address-connections',
+  'login-connections',
   'connect-rate',
   'locked-out',
   'handshake-failed',

@@ -9,6 +9,8 @@ export interface BrokerLimits {
   readonly halfOpenMax: number
   /** Connections from one address (an IPv6 network of 64 bits counts as one); loopback is not limited. */
   readonly connectionsPerAddressMax: number
+  /** Connections of one login; clients that are let in without one are not limited. */
+  readonly connectionsPerLoginMax: number
   /** New connections from one address a second on average, with ten seconds of them at once; loopback is not limited. */
   readonly connectRateMax: number
   /** Addresses, and usernames at addresses, that are remembered; beyond it the one idle for longest is forgotten. */
@@ -77,6 +79,7 @@ export const BROKER_LIMITS: BrokerLimits = {
   halfOpenMax: 2_000,
   // Behind one address may be a whole fleet, twice for a while: once as connections that the network cut in silence.
   connectionsPerAddressMax: 5_000,
+  connectionsPerLoginMax: 1_000,
   connectRateMax: 100,
   addressesMax: 20_000,
   handshakeTimeoutMs: 15_000,

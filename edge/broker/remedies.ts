@@ -14,6 +14,7 @@ export const REMEDIES: Partial<Record<RefusalReason, string>> = {
   'half-open':
     'Something opens connections and does not log in; if it is many devices at once, raise mqtt.halfOpenMax.',
   'address-connections': 'Raise mqtt.connectionsPerAddressMax if that many devices share this address.',
+  'login-connections': 'Raise mqtt.connectionsPerLoginMax if that many clients share this login.',
   'connect-rate': 'Raise mqtt.connectRateMax if that many devices share this address.',
   'locked-out': 'It ends by itself, or with the next change of the logins by `busbar-edge device`.',
   'unknown-authority': 'Issue its certificate with `busbar-edge ca issue`, or name who did in mqtt.tls.caFile.',

@@ -72,6 +72,22 @@ describe('a client that sends too fast', () => {
   })
 })
 
+describe('the connections of one login', () => {
+  test('are so many, so that it takes nobody else the place; its own clients may come back', async () => {
+    const site = await startSite({ insecure: false, limits: { connectionsPerLoginMax: 2 } })
+    const login = site.login(device('INV-001'))
+    const first = await site.client({ ...login, clientId: 'a' })
+    await site.client({ ...login, clientId: 'b' })
+    await expect(site.client({ ...login, clientId: 'c' })).rejects.toThrow('Server unavailable')
+    expect(site.broker.stats().refused['login-connections']).toBe(1)
+    await site.client({ ...login, clientId: 'b' })
+    await site.client({ ...site.login(device('INV-002')), clientId: 'd' })
+    await first.endAsync()
+    await until(() => site.broker.stats().connections === 2)
+    await site.client({ ...login, clientId: 'c' })
+  })
+})
+
 describe('subscriptions', () => {
   test('beyond the limit are refused, and it may have others instead', async () => {
     const site = await startSite({ limits: { subscriptionsPerClientMax: 3 } })

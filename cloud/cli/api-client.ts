@@ -33,6 +33,8 @@ const TRIES_MAX = 4
 const BACKOFF = { baseMs: 200, capMs: 1_000 }
 /** What says that it is not who is asked, or that nobody here vouches for them. */
 const CERTIFICATE_REFUSED = /^(CERT_|ERR_TLS_CERT|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|UNKNOWN_CERTIFICATE)/
+/** What the runtime says to programmers behind why a connection failed. */
+const ADVICE = / (?:For more information, pass `verbose|Is the computer able to access).*$/s
 /** Items asked for at once where more are wanted. */
 const PAGE = 500
 
@@ -187,10 +189,12 @@ export class ApiClient {
         cause,
       })
     }
-    return new BusbarError(`no core answers on ${origin}: ${messageOf(cause)}`, {
+    return new BusbarError(`no core answers on ${origin}: ${messageOf(cause).replace(ADVICE, '')}`, {
       code: 'API_UNREACHABLE',
       retryable: true,
-      hint: 'start one with `busbar-cloud serve`, or say where it is with --url or BUSBAR_CLOUD_URL',
+      hint:
+        'start one with `busbar-cloud serve`, or say where it is with --url or BUSBAR_CLOUD_URL; ' +
+        'with api.tls that begins with https://',
       cause,
     })
   }

@@ -2,7 +2,7 @@
 
 import type { TObject } from '@sinclair/typebox'
 import { PROBLEM_MEDIA_TYPE, type ProblemKind, ProblemSchema, statusOf, titleOf } from '../http/problem.ts'
-import type { RouteDeclaration } from '../http/route.ts'
+import { isForAnybody, type RouteDeclaration } from '../http/route.ts'
 import { type Json, SchemaCollection } from './json-schema.ts'
 import { SECURITY_SCHEMES, securityOf } from './security.ts'
 
@@ -55,7 +55,7 @@ function operation(route: RouteDeclaration, collection: SchemaCollection): JsonO
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
     'x-permission': route.permission === 'none' ? 'none' : { ...route.permission },
-    security: route.permission === 'none' ? [] : securityOf(SECURITY_SCHEMES),
+    security: isForAnybody(route) ? [] : securityOf(SECURITY_SCHEMES),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(route.body === undefined
       ? {}

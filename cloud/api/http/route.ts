@@ -74,6 +74,8 @@ export interface RouteDeclaration {
   readonly summary: string
   readonly description?: string
   readonly permission: RequiredPermission
+  /** `required`: for whoever is logged in, in whatever role, although the permission is `none`. */
+  readonly login?: 'required'
   /** Writing is everything but GET, unless it says otherwise: what an API key needs the scope for. */
   readonly access?: 'read' | 'write'
   /** `later`: an API key needs no scope for the route itself, since it is asked for with what follows. */
@@ -111,6 +113,11 @@ export interface AnswerContext {
   readonly bodyBytesMax: number
   /** Gives the remembered answer of a request with the same key, or runs `work` and remembers its answer. */
   once(key: string, route: string, digest: string, work: (remember: Remember) => Promise<Reply>): Promise<Reply>
+}
+
+/** Whether it answers those who are not logged in. */
+export function isForAnybody({ permission, login }: RouteDeclaration): boolean {
+  return permission === 'none' && login !== 'required'
 }
 
 type Infer<Schema> = Schema extends TSchema ? Static<Schema> : undefined

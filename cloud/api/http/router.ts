@@ -10,7 +10,7 @@ import { withBrowserHeaders } from './browser-headers.ts'
 import { corsHeaders, preflightAnswer } from './cors.ts'
 import { checkHost, checkOrigin, type OriginRules } from './origins.ts'
 import { Problem, problemOf } from './problem.ts'
-import type { AnswerContext, Route } from './route.ts'
+import { type AnswerContext, isForAnybody, type Route } from './route.ts'
 
 export interface RouterOptions {
   readonly routes: readonly Route[]
@@ -76,7 +76,7 @@ export function createRouter(options: RouterOptions): Elysia {
         const response = await answer(request, async (client) => {
           checkHost(client, origins)
           checkOrigin(request, client, origins)
-          const caller = await callerOf(request, client, route.permission === 'none' ? 'allowed' : 'refused')
+          const caller = await callerOf(request, client, isForAnybody(route) ? 'allowed' : 'refused')
           return await route.answer(request, params, { caller, client }, context)
         })
         onAnswer(request.method, route.path, response?.status ?? 101, clock.monotonicMs() - startedMs)

@@ -177,21 +177,20 @@ function meRoute(): Route {
       summary: 'Who is asking, and what they may do',
       // Whoever has no role yet may know that.
       permission: 'none',
+      login: 'required',
       responses: { 200: { description: 'You', schema: MeSchema } },
       problems: ['UNAUTHENTICATED', 'UNAVAILABLE'],
     },
-    ({ caller }) => ({ status: 200, body: meBody(requireSomebody(caller)) }),
+    ({ caller }) => ({ status: 200, body: meBody(caller) }),
   )
 }
 
-/** Who has no credential has no name either. */
-function requireSomebody(caller: Caller): Caller {
-  if (caller.id !== '') return caller
-  throw new IdentityError('UNAUTHENTICATED', 'Nobody is logged in.', { hint: `Log in: POST ${AUTH}/login.` })
-}
-
 function requireUser(caller: Caller): Caller {
-  if (requireSomebody(caller).kind === 'user') return caller
+  // Who has no credential has no name either.
+  if (caller.id === '') {
+    throw new IdentityError('UNAUTHENTICATED', 'Nobody is logged in.', { hint: `Log in: POST ${AUTH}/login.` })
+  }
+  if (caller.kind === 'user') return caller
   throw new IdentityError('FORBIDDEN', 'This is for people who are logged in.', {
     hint: 'Log in as the user whose password it is.',
   })

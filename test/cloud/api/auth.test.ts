@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { loginCookies, noCookies, refreshCookie } from '../../../cloud/api/http/cookies.ts'
 import type { LoginTokens } from '../../../cloud/identity/identity.ts'
+import { BusbarError } from '../../../shared/errors.ts'
 import { startIdentityApi } from '../../support/identity-api.ts'
 import { PASSWORD } from '../../support/identity-core.ts'
 
@@ -33,6 +34,17 @@ test('from the set-up link to the first request: everything over REST', async ()
   }
   const again = await send('POST', '/auth/refresh', { refreshToken: refreshed.body.refreshToken })
   expect(again).toMatchObject({ status: 401, body: { code: 'LOGIN_ENDED' } })
+})
+
+test('nobody is told that they are not logged in because the database is away', async () => {
+  const { identity, send } = await startIdentityApi()
+  expect(await send('GET', '/auth/me')).toMatchObject({ status: 401, body: { code: 'CREDENTIAL_MISSING' } })
+  identity.authenticate = () =>
+    Promise.reject(new BusbarError('away', { code: 'DATABASE_UNAVAILABLE', retryable: true }))
+  expect(await send('GET', '/auth/me', undefined, 'x')).toMatchObject({
+    status: 503,
+    body: { code: 'DATABASE_UNAVAILABLE' },
+  })
 })
 
 test('a wrong password, a user who does not exist, and one who is locked out', async () => {

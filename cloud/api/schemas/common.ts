@@ -26,8 +26,8 @@ export const GatewayIdSchema = Type.String({
 export const NameSchema = Type.String({
   minLength: 1,
   maxLength: 200,
-  // No control characters, and no blanks at either end.
-  pattern: '^[^\\s\\x00-\\x1f\\x7f](?:[^\\x00-\\x1f\\x7f]*[^\\s\\x00-\\x1f\\x7f])?$',
+  // No control characters, which would steer the terminal of who lists it, and no blanks at either end.
+  pattern: '^[^\\s\\x00-\\x1f\\x7f-\\x9f](?:[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f])?$',
   description: '1 to 200 characters on one line, without blanks at either end',
 })
 

@@ -56,6 +56,8 @@ test('a key can make no key, and nobody makes one with more than they have', asy
   expect(await post(WANTED, vic)).toMatchObject({ status: 403, body: { code: 'ROLE_MISSING' } })
   const admin = { ...WANTED, grants: [{ role: 'admin', siteId: 1 }] }
   expect(await post(admin, ann)).toMatchObject({ status: 403, body: { code: 'ROLE_MISSING' } })
+  const steering = { ...WANTED, name: 'a\u009b31m' }
+  expect(await post(steering, ann)).toMatchObject({ status: 422, body: { errors: [{ pointer: '/name' }] } })
   const unknown = await post({ ...WANTED, scopes: ['sites:all'], expiresAt: '2001-01-01T00:00:00Z' }, ann)
   expect(unknown).toMatchObject({
     status: 422,

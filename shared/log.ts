@@ -19,11 +19,25 @@ const redact = {
   censor: '(hidden)',
 }
 
+/** Steps below what is logged in which an error is still looked for. */
+const ERROR_DEPTH_MAX = 3
+
 /**
- * Of an error only what says what happened: those of drivers carry the settings of their connection, password and all. pino
- * puts an error that is logged by itself under `err`.
+ * Of an error, wherever it stands, only what says what happened: those of drivers carry the settings of their connection,
+ * password and all. Bindings of a child logger pass by `formatters`, and what is logged by itself is under `err`.
  */
 const serializers = { err: describeThrown, error: describeThrown, cause: describeThrown, reason: describeThrown }
+const formatters = { log: (fields: object) => withErrorsDescribed(fields, ERROR_DEPTH_MAX) as Record<string, unknown> }
+
+function withErrorsDescribed(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null || depth < 0) return value
+  if (value instanceof Error) return describeThrown(value)
+  if (Array.isArray(value)) return value.map((each) => withErrorsDescribed(each, depth - 1))
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // What has a form of its own, such as a date or a buffer, writes itself.
+  if (prototype !== Object.prototype && prototype !== null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, withErrorsDescribed(each, depth - 1)]))
+}
 
 function describeThrown(thrown: unknown): unknown {
   if (!(thrown instanceof Error)) return thrown
@@ -35,7 +49,7 @@ function describeThrown(thrown: unknown): unknown {
 /** `auto` is pretty when standard error is a terminal. Logs go to standard error; standard output is for results. */
 export function createLogger(options: { level: LogLevel; format: LogFormat; name: string }): Logger {
   const { level, format, name } = options
-  const base = { name, level, timestamp: pino.stdTimeFunctions.isoTime, redact, serializers }
+  const base = { name, level, timestamp: pino.stdTimeFunctions.isoTime, redact, serializers, formatters }
   // Worker transports fail in a compiled binary, so both forms write in process.
   if (format === 'pretty' || (format === 'auto' && process.stderr.isTTY)) {
     return pino(base, pretty({ sync: true, destination: 2, ignore: 'pid,hostname' }))

@@ -7,7 +7,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type { SecurityEventKind, SecurityNotes } from '../identity/identity.ts'
 import type { GatewaySites } from '../registry/gateway-sites.ts'
 import { type CertificateFacts, isSignedBy, readCertificate } from './certificate.ts'
-import type { CertificateStore } from './certificate-store.ts'
+import type { CertificateStore, StoredCertificate } from './certificate-store.ts'
 import { CertificateRefusedError } from './errors.ts'
 import type { Authority } from './signing-authority.ts'
 
@@ -36,6 +36,12 @@ export interface Dialling {
   readonly address: string
 }
 
+/** Whose certificate it is, and from where it was shown. */
+interface Known {
+  readonly gatewayId: string
+  readonly address: string
+}
+
 export class GatewayIdentities {
   private readonly options: GatewayIdentitiesOptions
 
@@ -45,14 +51,22 @@ export class GatewayIdentities {
 
   /** @throws CertificateRefusedError; BusbarError DATABASE_UNAVAILABLE */
   async admit(dialling: Dialling): Promise<GatewayIdentity> {
-    const { gatewaySites } = this.options
+    const { certificates, gatewaySites, clock } = this.options
     const facts = await readShown(dialling)
     const gatewayId = this.gatewayOf(facts, dialling)
     this.refuseOutdated(facts, gatewayId)
-    await this.refuseRevoked(facts, gatewayId, dialling)
+    const { fingerprint, serial, keyHash, pem, notBeforeMs, notAfterMs } = facts
+    const stored = await certificates.find(fingerprint)
+    const who = { gatewayId, address: dialling.address }
+    this.refuseRevoked(facts, stored, who)
+    this.refuseUntrusted(facts, stored, who)
     const sites = new Set(await gatewaySites.given(gatewayId))
     if (sites.size === 0) throw withoutSites(gatewayId)
-    const { fingerprint, serial, notAfterMs } = facts
+    if (stored === null) {
+      // Made elsewhere: noted when its gateway first comes, so that it is listed and can be revoked.
+      const seen = { gatewayId, issuedFor: 'elsewhere', issuedAtMs: clock.wallMs() } as const
+      await certificates.insert({ fingerprint, serial, keyHash, pem, notBeforeMs, notAfterMs, ...seen })
+    }
     return { gatewayId, fingerprint, serial, notAfterMs, sites }
   }
 
@@ -85,7 +99,7 @@ export class GatewayIdentities {
     const gatewayId = named.length === 1 ? (named[0] as string) : null
     if (gatewayId === claimedId) return gatewayId
     const detail = `a certificate for ${named.join(', ') || 'nobody'} (${serial}) was shown by one that says it is ${claimedId}`
-    this.note('gateway-impersonated', gatewayId ?? claimedId, detail, address)
+    this.note('gateway-impersonated', { gatewayId: gatewayId ?? claimedId, address }, detail)
     throw new CertificateRefusedError(
       'CERTIFICATE_OF_ANOTHER',
       `hello.gateway_id is ${claimedId} but the certificate is for ${named.join(', ') || 'no gateway'}`,
@@ -102,46 +116,51 @@ export class GatewayIdentities {
     throw new CertificateRefusedError('CERTIFICATE_EXPIRED', message, 'set the clocks of cloud and gateway right')
   }
 
-  private async refuseRevoked(facts: CertificateFacts, gatewayId: string, { address }: Dialling): Promise<void> {
-    const { authority, certificates, clock } = this.options
-    const { fingerprint, serial, keyHash, pem, notBeforeMs, notAfterMs, certificate } = facts
-    const stored = await certificates.find(fingerprint)
-    if (stored !== null && stored.revokedAtMs !== null) {
-      this.note(
-        'gateway-certificate-revoked',
-        gatewayId,
-        `it shows the certificate ${serial}, which was revoked`,
-        address,
-      )
-      throw revoked(gatewayId, serial)
-    }
-    if (stored !== null) return
-    const { ours, elsewhere } = authority.signers()
+  /** @param stored what is known of it; null when it was never seen. */
+  private refuseRevoked({ serial }: CertificateFacts, stored: StoredCertificate | null, who: Known): void {
+    if (stored === null || stored.revokedAtMs === null) return
+    this.note('gateway-certificate-revoked', who, `it shows the certificate ${serial}, which was revoked`)
+    throw revoked(who.gatewayId, serial)
+  }
+
+  /**
+   * What was issued here is known. What was made elsewhere is asked about each time: its authority may have been taken out since,
+   * while the root above it still counts.
+   */
+  private refuseUntrusted(
+    { serial, certificate }: CertificateFacts,
+    stored: StoredCertificate | null,
+    who: Known,
+  ): void {
+    if (stored !== null && stored.issuedFor !== 'elsewhere') return
+    const { ours, elsewhere } = this.options.authority.signers()
     if (ours !== null && isSignedBy(certificate, ours)) {
+      // Seen when the authority did not sign here yet.
+      if (stored !== null) return
       const detail = `its certificate ${serial} is by the authority, which does not know it: its key may be in other hands`
-      this.note('gateway-certificate-revoked', gatewayId, detail, address)
+      this.note('gateway-certificate-revoked', who, detail)
       throw new CertificateRefusedError(
         'CERTIFICATE_UNKNOWN',
-        `the certificate ${serial} was never issued to ${gatewayId}`,
+        `the certificate ${serial} was never issued to ${who.gatewayId}`,
         'enrol the gateway: busbar-cloud gateway token',
       )
     }
-    if (!elsewhere.some((signer) => isSignedBy(certificate, signer))) {
-      const detail = `its certificate ${serial} is by ${certificate.issuer.replaceAll('\n', ', ')}, which does not sign for gateways`
-      this.note('gateway-certificate-refused', gatewayId, detail, address)
-      throw new CertificateRefusedError(
-        'CERTIFICATE_UNTRUSTED',
-        `the authority that signed the certificate ${serial} does not sign for gateways`,
-        'enrol the gateway, or put the certificate of that authority into ingest.tls.caFile',
-      )
-    }
-    // Made elsewhere: noted when it is first seen, so that it is listed and can be revoked.
-    const seen = { gatewayId, issuedFor: 'elsewhere', issuedAtMs: clock.wallMs() } as const
-    await certificates.insert({ fingerprint, serial, keyHash, pem, notBeforeMs, notAfterMs, ...seen })
+    if (elsewhere.some((signer) => isSignedBy(certificate, signer))) return
+    const issuer = certificate.issuer.replaceAll('\n', ', ')
+    this.note(
+      'gateway-certificate-refused',
+      who,
+      `its certificate ${serial} is by ${issuer}, which does not sign for gateways`,
+    )
+    throw new CertificateRefusedError(
+      'CERTIFICATE_UNTRUSTED',
+      `the authority that signed the certificate ${serial} does not sign for gateways`,
+      'enrol the gateway, or put the certificate of that authority into ingest.tls.caFile',
+    )
   }
 
-  private note(kind: SecurityEventKind, subject: string, detail: string, address: string): void {
-    this.options.events.note({ kind, subject, detail, address })
+  private note(kind: SecurityEventKind, { gatewayId, address }: Known, detail: string): void {
+    this.options.events.note({ kind, subject: gatewayId, detail, address })
   }
 }
 

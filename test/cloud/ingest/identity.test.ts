@@ -100,6 +100,17 @@ describe('a gateway is not let in', () => {
     expect(cloud.gateways.connectedCount).toBe(0)
   })
 
+  test('with one from elsewhere whose authority does not count any more, though its root still does', async () => {
+    const theirs = newAuthority(await tempDir())
+    const certificate = theirs.issue('gw-1')
+    const cloud = await core({ ca: theirs.ca, sites: { 'gw-1': [1] } })
+    await dial(cloud, certificate).admitted()
+    const { authority } = cloud.trust
+    const signers = authority.signers()
+    authority.signers = () => ({ ...signers, elsewhere: [] })
+    expect((await refusal(dial(cloud, certificate))).details).toContain('does not sign for gateways')
+  })
+
   test('as another gateway than its certificate says, and the other one goes on', async () => {
     const cloud = await core()
     const [right, wrong] = [await enrol(cloud, 'gw-1'), await enrol(cloud, 'gw-2')]

@@ -9,6 +9,7 @@ import { type Page, type PageRequest, readPageRequest, toPage } from '../registr
 import type { SiteScope } from '../registry/site-scope.ts'
 import { API_KEY_ID, type ApiKey } from './api-key.ts'
 import type { Grant, Role } from './roles.ts'
+import { UserStore } from './user-store.ts'
 
 /** A key with what is needed to let somebody in by it. */
 export interface StoredApiKey {
@@ -27,9 +28,11 @@ export interface ApiKeyView {
 
 export class ApiKeyStore {
   private readonly database: DatabaseHandle
+  private readonly users: UserStore
 
   constructor(database: DatabaseHandle) {
     this.database = database
+    this.users = new UserStore(database)
   }
 
   async insert(key: ApiKey, secretHash: string, transaction: Transaction<Database>): Promise<void> {
@@ -123,7 +126,7 @@ export class ApiKeyStore {
     if (rows.length === 0) return new Map()
     const [grants, makers] = await Promise.all([
       this.grantsOf(rows.map(({ id }) => id)),
-      this.grantsOfUsers([...new Set(rows.map(({ created_by }) => created_by))]),
+      this.users.grantsOf([...new Set(rows.map(({ created_by }) => created_by))]),
     ])
     return new Map(
       rows.map((row): [string, StoredApiKey] => [
@@ -162,35 +165,19 @@ export class ApiKeyStore {
     const { kysely, dialect } = this.database
     const rows = await kysely
       .selectFrom('api_key_grants')
-      .select(['key_id as owner', 'role', 'site_id'])
+      .selectAll()
       .where(sql<boolean>`key_id in ${givenTexts(dialect, ids)}`)
       .orderBy('role')
       .orderBy('site_id')
       .execute()
-    return byOwner(rows)
+    const grants = new Map<string, Grant[]>()
+    for (const { key_id, role, site_id } of rows) {
+      const list = grants.get(key_id) ?? []
+      list.push({ role: role as Role, siteId: site_id === 0 ? 'all' : site_id })
+      grants.set(key_id, list)
+    }
+    return grants
   }
-
-  private async grantsOfUsers(ids: readonly string[]): Promise<Map<string, Grant[]>> {
-    const { kysely, dialect } = this.database
-    const rows = await kysely
-      .selectFrom('user_grants')
-      .select(['user_id as owner', 'role', 'site_id'])
-      .where(sql<boolean>`user_id in ${givenTexts(dialect, ids)}`)
-      .execute()
-    return byOwner(rows)
-  }
-}
-
-function byOwner(
-  rows: readonly { readonly owner: string; readonly role: string; readonly site_id: number }[],
-): Map<string, Grant[]> {
-  const grants = new Map<string, Grant[]>()
-  for (const { owner, role, site_id } of rows) {
-    const list = grants.get(owner) ?? []
-    list.push({ role: role as Role, siteId: site_id === 0 ? 'all' : site_id })
-    grants.set(owner, list)
-  }
-  return grants
 }
 
 function toApiKey(row: Selectable<ApiKeysTable>, grants: readonly Grant[]): ApiKey {

@@ -27,7 +27,7 @@ export const API_KEY_PREFIX = 'bbk_'
 const TEXT = /^bbk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/
 const SECRET_BYTES = 32
 
-/** What the name of a caller with a key begins with. */
+/** What the name of a caller with a key begins with. No user can be called so. */
 export const KEY_CALLER = 'api-key:'
 export const API_KEY_ID = /^[0-9a-f]{16}$/
 

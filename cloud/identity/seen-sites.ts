@@ -4,10 +4,8 @@ import { type Kysely, sql } from 'kysely'
 import { givenTexts } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import { NO_SITES, type SiteScope } from '../registry/site-scope.ts'
+import { KEY_CALLER } from './api-key.ts'
 import { type Grant, type Role, sitesWith } from './roles.ts'
-
-/** What the names of programs begin with, see `Caller`. No user can be called so. */
-const API_KEY_CALLER = 'api-key:'
 
 /**
  * By user, the sites that each of them may see. Who is no user is left out: where nobody logs in there are none, and whoever
@@ -18,9 +16,7 @@ export async function sitesSeen(
   kysely: Kysely<Database>,
   dialect: Dialect,
 ): Promise<ReadonlyMap<string, SiteScope>> {
-  const seen = new Map<string, SiteScope>(
-    userIds.filter((id) => id.startsWith(API_KEY_CALLER)).map((id) => [id, NO_SITES]),
-  )
+  const seen = new Map<string, SiteScope>(userIds.filter((id) => id.startsWith(KEY_CALLER)).map((id) => [id, NO_SITES]))
   const people = userIds.filter((id) => !seen.has(id))
   if (people.length === 0) return seen
   const rows = await kysely

@@ -149,6 +149,11 @@ export class ApiKeys implements Authentication {
     return await this.store.get(id)
   }
 
+  /** Reads what makers may do anew: it has changed here, where that counts at once. */
+  forgetRights(): void {
+    this.cache.clear()
+  }
+
   /** @throws IdentityError UNAUTHENTICATED */
   async authenticate(credential: string | null): Promise<Caller> {
     const { events } = this.options

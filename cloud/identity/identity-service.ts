@@ -38,7 +38,7 @@ export interface IdentityOptions {
   readonly events: Pick<SecurityEvents, 'note'>
   readonly settings: IdentitySettings
   /** Takes what looks like an API key; without it there are none. */
-  readonly apiKeys?: Authentication
+  readonly apiKeys?: Authentication & { forgetRights(): void }
   /** Of this process and no other. */
   readonly coreId: string
   readonly clock: Clock
@@ -69,7 +69,7 @@ export class Identity implements Authentication, Part {
     this.lockout = new Lockout(options)
     const links = new OneTimeLinks({ ...options, lifetimeMs: setupLinkHours * HOUR_MS })
     const passwords = new Passwords(settings)
-    const onChange = () => this.rights.forget()
+    const onChange = () => this.forgetRights()
     const common = { ...options, links, passwords, lockout: this.lockout, onChange }
     this.logins = new Logins({ ...common, tokens: this.tokens })
     this.users = new Users(common)
@@ -125,6 +125,7 @@ export class Identity implements Authentication, Part {
   /** For who changes what somebody may do past these parts: what is remembered of it here is no longer good. */
   forgetRights(): void {
     this.rights.forget()
+    this.options.apiKeys?.forgetRights()
   }
 
   /** Since the start. */

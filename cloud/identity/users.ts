@@ -131,7 +131,7 @@ export class Users {
   /**
    * A link by which the user chooses a password, while its maker administers that user; the one before is void.
    * @returns null when there is no such user, or none that the caller administers.
-   * @throws IdentityError FORBIDDEN for a program; CONFLICT for a user who is disabled.
+   * @throws IdentityError FORBIDDEN for a program; CONFLICT for a user who is disabled, or logs in at the identity provider.
    */
   async passwordLink(id: string, caller: Caller): Promise<OneTimeLink | null> {
     const { database, links, log } = this.options
@@ -143,6 +143,13 @@ export class Users {
         throw new IdentityError('CONFLICT', `The user ${id} is disabled.`, {
           code: 'USER_DISABLED',
           hint: 'Enable the user first.',
+        })
+      }
+      // Beside what the provider says, a password would open what it gives one day, unnoticed by whoever logs in there.
+      if (user.oidcSubject !== null) {
+        throw new IdentityError('CONFLICT', `The user ${id} logs in at the identity provider.`, {
+          code: 'USER_OF_PROVIDER',
+          hint: 'It needs no password here; a program of theirs uses an API key.',
         })
       }
       return await links.make(

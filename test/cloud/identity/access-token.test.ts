@@ -133,6 +133,7 @@ test('a credential that looks like an API key goes to those who know API keys', 
       return Promise.reject(new Error('asked'))
     },
     recheck: () => Promise.resolve(new Map()),
+    forgetRights: () => undefined,
   }
   const { identity } = identityCore(database, { clock, apiKeys })
   await expect(identity.authenticate('bbk_1_2')).rejects.toThrow('asked')

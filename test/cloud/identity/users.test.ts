@@ -1,5 +1,12 @@
 import { beforeEach, expect, test } from 'vitest'
-import { type Caller, callerOf, type Grant, LOCAL_CALLER, type User } from '../../../cloud/identity/identity.ts'
+import {
+  ApiKeys,
+  type Caller,
+  callerOf,
+  type Grant,
+  LOCAL_CALLER,
+  type User,
+} from '../../../cloud/identity/identity.ts'
 import { Lockout } from '../../../cloud/identity/lockout.ts'
 import { OneTimeLinks } from '../../../cloud/identity/one-time-links.ts'
 import { PasswordLogins } from '../../../cloud/identity/password-logins.ts'
@@ -228,6 +235,27 @@ await describeOnEveryDatabase('users', (databases) => {
     await users.change('ann', { status: 'active' }, LOCAL_CALLER)
     const chosen = one.identity.passwordLogins.choose(link?.token ?? '', 'correct horse battery', CLIENT.address)
     await expect(chosen).rejects.toMatchObject({ code: 'LINK_INVALID' })
+  })
+
+  test('no link is made to a password beside the identity provider', async () => {
+    const { users } = one.identity
+    await one.addUser('ann', at('viewer', 1), null)
+    await one.database.kysely.updateTable('users').set({ oidc_subject: 'https://idp.example 7' }).execute()
+    await expect(users.passwordLink('ann', LOCAL_CALLER)).rejects.toMatchObject({ code: 'USER_OF_PROVIDER' })
+  })
+
+  test('who is disabled is so at once for the API keys they made, on the core that was told', async () => {
+    const { database } = one
+    const common = { database, clock: systemClock, random: systemRandom, log: silentLogger }
+    const events = { note: () => undefined }
+    const apiKeys = new ApiKeys({ ...common, events, recheckMs: 60_000, tags: () => new Set(['sites']) })
+    const { identity } = identityCore(database, { apiKeys })
+    await one.addUser('ann', at('viewer', 1), null)
+    const wanted = { name: 'k', scopes: ['sites:read'], grants: at('viewer', 1), expiresAtMs: null }
+    const { text } = await apiKeys.create(wanted, callerWith('ann', at('viewer', 1)))
+    await expect(identity.authenticate(text)).resolves.toMatchObject({ kind: 'api-key' })
+    await identity.users.change('ann', { status: 'disabled' }, LOCAL_CALLER)
+    await expect(identity.authenticate(text)).rejects.toMatchObject({ refusal: 'UNAUTHENTICATED' })
   })
 
   test('a link is good while who made it administers its user', async () => {

@@ -30,7 +30,9 @@ export async function readJsonBody(request: Request, bytesMax: number, optional 
   try {
     return jsonBody(JSON.parse(strictUtf8.decode(bytes)), bytes)
   } catch (error) {
-    throw new Problem('BODY_MALFORMED', `The body is not JSON: ${messageOf(error)}.`, { cause: error })
+    // What the parser quotes may be a password without its own quotes.
+    const reason = messageOf(error).replace(/\s*"[^]*"/, '')
+    throw new Problem('BODY_MALFORMED', `The body is not JSON: ${reason}.`, { cause: error })
   }
 }
 

@@ -63,6 +63,8 @@ interface Held {
 }
 
 const LOOK_MS = 2_000
+/** What the uplink says when the cloud does not take a certificate whose dates do not hold, see uplink/failure.ts. */
+const DATES_REFUSED = 'UPLINK_CERTIFICATE_DATES'
 /** A key that was asked for longer ago is not tried again: the cloud takes it for an old one. */
 const KEY_KEPT_MS = HOUR_MS / 2
 const RETRY: BackoffPolicy = { baseMs: HOUR_MS / 60, capMs: HOUR_MS }
@@ -127,7 +129,16 @@ export class CertificateRenewal implements Part {
     const state = stateAt(held.validity, held.renewAt, this.nowMs())
     if (connected && (state === 'due' || state === 'expired')) this.attemptBy('uplink', identity)
     // Not before the uplink was tried: the clock may be ahead, and the cloud take the certificate all the same.
-    else if (!connected && state === 'expired' && lastErrorCode !== null) this.attemptBy('api', identity)
+    else if (!connected && lastErrorCode !== null && (state === 'expired' || this.isOutOfDates(held, lastErrorCode))) {
+      this.attemptBy('api', identity)
+    }
+  }
+
+  /** Whether the cloud does not take it and the clock here agrees: then the clock of the cloud was wrong when they last spoke. */
+  private isOutOfDates({ validity, renewAt }: Held, lastErrorCode: string): boolean {
+    if (lastErrorCode !== DATES_REFUSED) return false
+    const state = stateAt(validity, renewAt, this.options.clock.wallMs())
+    return state === 'expired' || state === 'notYetValid'
   }
 
   /** The cloud's clock where it is known, since it is the cloud that judges; after a start there is only our own. */

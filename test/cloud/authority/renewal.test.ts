@@ -103,6 +103,15 @@ await describeOnEveryDatabase('renewal', (databases) => {
     expect((await one.certificates.list('gw-1')).filter(({ revokedAtMs }) => revokedAtMs === null)).toEqual([])
   })
 
+  test('of one that was made while the clock of the cloud was ahead works by its key, too', async () => {
+    const core = await trustCore(await databases.open())
+    core.clock.stepWall(100 * DAY_MS)
+    const gateway = await enrolled(core)
+    core.clock.stepWall(-100 * DAY_MS)
+    const { certificatePem } = await core.renewals.recover(await recovery(core, gateway), ADDRESS)
+    expect(new X509Certificate(certificatePem).validFromDate.getTime()).toBeLessThan(core.clock.wallMs())
+  })
+
   test('of an expired certificate works by its key, within the grace time, from whichever core made the challenge', async () => {
     const { one, other } = await two()
     const gateway = await enrolled(one)

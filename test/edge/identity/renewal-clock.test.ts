@@ -133,6 +133,19 @@ describe('a certificate', () => {
     expect(uplink.asked).toBe(1)
   })
 
+  test('from a cloud whose clock was ahead is asked for over the API once the cloud takes it no more', async () => {
+    const { uplink, advance, renewal } = await renewing(BEGIN - 30 * DAY_MS, refused)
+    // As it was when they last spoke.
+    uplink.cloudWallMs = BEGIN + HOUR_MS
+    uplink.connected = false
+    uplink.lastErrorCode = 'UPLINK_UNREACHABLE'
+    await advance(HOUR_MS)
+    expect(renewal.stats().lastError).toBeNull()
+    uplink.lastErrorCode = 'UPLINK_CERTIFICATE_DATES'
+    await advance(HOUR_MS)
+    expect(renewal.stats().lastError).toContain('does not answer at https://127.0.0.1:1')
+  })
+
   test('that is very short-lived is not asked for without end', async () => {
     const short = async (csr: Buffer): Promise<IssuedCertificate> => ({
       certificate: await authority.sign(csr, 'gw-1', { notBeforeMs: BEGIN, notAfterMs: BEGIN + LIFE }),

@@ -31,7 +31,7 @@ export async function readJsonBody(request: Request, bytesMax: number, optional 
     return jsonBody(JSON.parse(strictUtf8.decode(bytes)), bytes)
   } catch (error) {
     // What the parser quotes may be a password without its own quotes.
-    const reason = messageOf(error).replace(/\s*"[^]*"/, '')
+    const reason = messageOf(error).replace(/\s*".*"/s, '')
     throw new Problem('BODY_MALFORMED', `The body is not JSON: ${reason}.`, { cause: error })
   }
 }

@@ -7,9 +7,10 @@ import type { Clock } from '../../shared/clock.ts'
 import { ComplaintLimit } from '../../shared/complaint-limit.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import { readAuthorityCertificate } from '../authority/authority-files.ts'
+import { listIssued, readAuthorityCertificate } from '../authority/authority-files.ts'
+import { uriOf } from '../authority/certificate-name.ts'
 import { Revocations } from '../authority/revocations.ts'
-import { ClientCertificates } from './client-certificates.ts'
+import { ClientCertificates, identityOfUri } from './client-certificates.ts'
 import type { RefusalReason } from './counters.ts'
 import { CredentialFile } from './credentials.ts'
 import { type Authenticator, identityOf, isSameIdentity, loginAuthenticator, type Proof } from './device-identity.ts'
@@ -34,7 +35,7 @@ export interface RightsOptions {
 export interface RightsChange {
   /** Connections have to be judged again. */
   readonly changed: boolean
-  /** Owners of sessions that have no login any more. */
+  /** Owners of sessions that have neither login nor certificate any more. */
   readonly goneOwners: readonly string[]
 }
 
@@ -45,6 +46,7 @@ export class Rights {
   private readonly credentials: CredentialFile
   private readonly certificates: ClientCertificates
   private readonly revocations: Revocations
+  private readonly authorityDir: string
   private readonly log: Logger
   private readonly complaints: ComplaintLimit
   private owners: ReadonlySet<string>
@@ -53,6 +55,7 @@ export class Rights {
   /** Reads everything, since a broken file is better known now than at the first login. */
   constructor(options: RightsOptions) {
     const { credentialsFile, authorityDir, otherAuthorities, clock, log } = options
+    this.authorityDir = authorityDir
     this.log = log
     this.complaints = new ComplaintLimit(clock)
     this.credentials = new CredentialFile(credentialsFile, clock)
@@ -89,7 +92,9 @@ export class Rights {
       this.generation = generation
       const before = this.owners
       this.owners = this.ownersNow()
-      return { changed: true, goneOwners: [...before].filter((owner) => !this.owners.has(owner)) }
+      const gone = [...before].filter((owner) => !this.owners.has(owner))
+      const certified = gone.length > 0 ? this.certifiedOwners() : this.owners
+      return { changed: true, goneOwners: gone.filter((owner) => !certified.has(owner)) }
     } catch (error) {
       // What was read before stays in force.
       if (this.complaints.isDue()) this.log.error({ error: messageOf(error) }, 'logins cannot be read')
@@ -129,5 +134,15 @@ export class Rights {
 
   private ownersNow(): ReadonlySet<string> {
     return new Set(this.credentials.all().map((credential) => ownerOf(identityOf(credential))))
+  }
+
+  /** Who has a certificate of the site that counts; where that cannot be told, everyone has. */
+  private certifiedOwners(): { has(owner: string): boolean } {
+    try {
+      const good = listIssued(this.authorityDir).filter(({ number }) => !this.revocations.has(number))
+      return new Set(good.flatMap(({ name }) => identityOfUri(uriOf(name)) ?? []).map(ownerOf))
+    } catch {
+      return { has: () => true }
+    }
   }
 }

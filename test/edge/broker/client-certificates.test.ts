@@ -218,6 +218,23 @@ describe('a client certificate', () => {
     expect((await knock(site, good, { clientId: 'meter' })).connected).toBe(true)
   })
 
+  test('keeps the sessions of a device whose password is taken away', async () => {
+    const site = await startSecureSite(authority)
+    const sessions = () => site.broker.stats().sessions
+    for (const [login, clientId] of [
+      [site.login(device('INV-001')), 'certified'],
+      [site.login(device('INV-031')), 'password-alone'],
+    ] as const) {
+      await (await site.client({ ...login, clientId, clean: false })).endAsync()
+    }
+    await until(() => site.broker.stats().connections === 0 && sessions() === 2)
+    for (const name of ['INV-001', 'INV-031']) removeCredential(join(site.dir, 'credentials.json'), name)
+    await until(() => sessions() === 1)
+    const back = await knock(site, good, { clientId: 'certified', clean: false })
+    expect(sessions()).toBe(1)
+    expect(back.connected).toBe(true)
+  })
+
   test('that is revoked loses its open connection, and its will; others stay', async () => {
     const site = await startSecureSite(authority)
     const lost = await authority.issue(device('INV-007'))

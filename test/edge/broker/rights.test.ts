@@ -187,7 +187,8 @@ describe('retained messages', () => {
     const observer = await site.client(site.login({ role: 'observer', username: 'scada' }))
     const watched = topicsSeenBy(observer)
     await observer.subscribeAsync('sites/1/devices/+/status')
-    await until(() => watched.length === 1)
+    // On a slow disk it may come a second time, live: who subscribes before it is stored for good gets both.
+    await until(() => watched.length > 0)
     expect(seen).toEqual([])
   })
 })

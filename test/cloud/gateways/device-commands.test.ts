@@ -12,6 +12,7 @@ import {
   report,
 } from '../../support/dispatch-core.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
+import { until } from '../../support/until.ts'
 
 const steps = (changes: readonly CommandChange[]) =>
   changes.map(({ commandId, from, to, late }) => `${commandId} ${from}→${to}${late ? ' late' : ''}`)
@@ -197,6 +198,15 @@ await describeOnEveryDatabase('commands on their way to devices', (underTest) =>
       expect(first).toHaveLength(60)
       expect([...c.changes, ...other.changes].filter((change) => change.late)).toHaveLength(60)
     })
+  })
+
+  test('what waits is taken from a gateway that lost the site meanwhile', async () => {
+    const c = await core()
+    await c.issue(newCommand('waits'))
+    await c.database.kysely.updateTable('devices').set({ gateway_id: null }).where('id', '=', 1).execute()
+    await c.dispatcher.start()
+    await until(async () => (await c.row('waits')).gateway_id === null)
+    expect(await c.stateOf('waits')).toBe('QUEUED')
   })
 
   describe('cancel', () => {

@@ -29,10 +29,12 @@ import {
   OidcLogins,
   openMasterKey,
   SecurityEvents,
+  sitesWith,
 } from './identity/identity.ts'
 import type { IngestSecurity } from './ingest/identity-guard.ts'
 import type { Notifier } from './notifications/notifications.ts'
 import type { Registry } from './registry/registry.ts'
+import { includesSites, NO_SITE } from './registry/site-scope.ts'
 
 export interface AccessServices {
   readonly database: DatabaseHandle
@@ -74,6 +76,11 @@ export function createAccess(
     authentication: authentication ?? people?.identity ?? LOCAL_AUTHENTICATION,
     /** Of a program's key, whoever made it. */
     personBehind: async (callerId: string) => (await people?.apiKeys.makerOf(callerId)) ?? callerId,
+    mayCommand: async (userId: string, siteIds: readonly number[]) => {
+      if (people === null || authentication !== undefined) return true
+      const operates = sitesWith(await people.identity.users.grantsOf(userId), 'operator')
+      return includesSites(operates, siteIds.length === 0 ? [NO_SITE] : siteIds)
+    },
     routes,
     ingest: trust === null || config.ingest.insecure ? {} : { security: ingestSecurity(config, trust, security) },
     api: apiTls(config, trust),

@@ -91,8 +91,9 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
   })
   const orchestration = new TaskOrchestration({ ...services, tasks, bus, parking, coreId, settings: taskSettings })
 
-  const { personBehind } = access
-  const approvals = createApprovals(config, { commands, tasks, database, coreId, personBehind }, tools)
+  const { personBehind, mayCommand } = access
+  const people = { personBehind, mayCommand }
+  const approvals = createApprovals(config, { commands, tasks, database, coreId, ...people }, tools)
 
   const ingest = new Ingest({
     ...config.ingest,

@@ -15,6 +15,8 @@ export interface ApprovedServices {
   readonly coreId: string
   /** The person who answers for a caller. */
   readonly personBehind: (callerId: string) => Promise<string>
+  /** Whether that person may still give commands at these sites. */
+  readonly mayCommand: (userId: string, siteIds: readonly number[]) => Promise<boolean>
 }
 
 export function createApprovals(config: CloudConfig, services: ApprovedServices, tools: CoreTools): Approvals {

@@ -35,10 +35,14 @@ export interface Approval {
 /** The request cannot be decided in this way. */
 export class ApprovalConflictError extends BusbarError {}
 
-/** Device types may be spelt in any case where devices take any: a type is the same in all of them. */
+/** Devices may take a type however it is spelt, so remote-disconnect is REMOTE_DISCONNECT. */
 export function needsSecondPerson(commandTypes: readonly string[], type: string): boolean {
-  const spelt = type.toUpperCase()
-  return commandTypes.some((each) => each.toUpperCase() === spelt)
+  const letters = lettersOf(type)
+  return commandTypes.some((each) => lettersOf(each) === letters)
+}
+
+function lettersOf(type: string): string {
+  return type.toUpperCase().replaceAll(/[^A-Z0-9]/g, '')
 }
 
 /** The state at `nowMs`: nobody needs to write that time has run out for it to have. */

@@ -51,6 +51,8 @@ export interface ApprovalsOptions {
   readonly actions: Readonly<Record<ApprovalKind, Action>>
   /** The person who answers for a caller: of a program's key, whoever made it. */
   readonly personBehind: (callerId: string) => Promise<string>
+  /** Whether a person may still give commands at these sites, none of which stand for a device that is not registered. */
+  readonly mayCommand: (userId: string, siteIds: readonly number[]) => Promise<boolean>
   readonly coreId: string
   readonly clock: Clock
   readonly random: Random
@@ -143,7 +145,7 @@ export class Approvals implements Part {
     const approval = await this.store.get(id)
     if (approval === null) return null
     requirePending(approval, this.options.clock.wallMs())
-    await this.requireOther(approval, by)
+    await this.requireAsker(approval, by)
     await this.options.actions[approval.kind](approval, async (resultId, transaction) => {
       await this.decide(approval, { state: 'APPROVED', decidedBy: by, note, resultId }, transaction)
     })
@@ -177,14 +179,23 @@ export class Approvals implements Part {
     throw new Error('a request that waits could not be decided')
   }
 
-  /** A program's key is no second person beside whoever made it. @throws ApprovalConflictError */
-  private async requireOther({ id, requestedBy }: Approval, by: string): Promise<void> {
-    const { personBehind } = this.options
+  /**
+   * Whoever asked is another person, who could still ask: a program's key is none beside whoever made it.
+   * @throws ApprovalConflictError
+   */
+  private async requireAsker({ id, requestedBy, siteIds }: Approval, by: string): Promise<void> {
+    const { personBehind, mayCommand } = this.options
     const [asking, deciding] = await Promise.all([personBehind(requestedBy), personBehind(by)])
-    if (asking !== deciding) return
-    throw new ApprovalConflictError(`${id} was asked for by ${asking}, so another person has to approve it`, {
-      code: 'APPROVAL_OWN',
-      hint: 'Ask a colleague who is an operator of these sites.',
+    if (asking === deciding) {
+      throw new ApprovalConflictError(`${id} was asked for by ${asking}, so another person has to approve it`, {
+        code: 'APPROVAL_OWN',
+        hint: 'Ask a colleague who is an operator of these sites.',
+      })
+    }
+    if (await mayCommand(asking, siteIds)) return
+    throw new ApprovalConflictError(`${asking}, who asked for ${id}, is no operator of these sites any more`, {
+      code: 'APPROVAL_ASKER_GONE',
+      hint: 'Reject it, and ask anew if it is still wanted.',
     })
   }
 

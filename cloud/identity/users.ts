@@ -64,6 +64,12 @@ export class Users {
     return await this.store.list(request, caller.sites('auditor'))
   }
 
+  /** What somebody may do at present; nothing where there is no such user, or one who is disabled. */
+  async grantsOf(id: string): Promise<readonly Grant[]> {
+    const user = await this.store.get(id)
+    return user?.status === 'active' ? user.grants : []
+  }
+
   /** Null when there is none, or none that the caller sees by having `role`. */
   async get(id: string, caller: Caller, role: 'auditor' | 'admin' = 'auditor'): Promise<User | null> {
     const user = await this.store.get(id)

@@ -27,7 +27,7 @@ const PERMISSION = { role: 'engineer', scope: 'global' } as const
 type DeadLetterService = Pick<DeadLetters, 'list' | 'get' | 'summary' | 'replay'>
 
 export function deadLetterRoutes({ deadLetters }: { readonly deadLetters: DeadLetterService }): Route[] {
-  const tag = 'dead letters'
+  const tag = 'dead-letters'
   return [
     defineRoute(
       {

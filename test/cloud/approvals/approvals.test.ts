@@ -10,6 +10,8 @@ import { ManualClock } from '../../support/manual-clock.ts'
 
 const MINUTE_MS = 60_000
 const makers = new Map([['api-key:k1', 'ann']])
+/** Who has lost their roles. */
+const gone = new Set(['zoe'])
 
 /** What is done goes into a table of the same database, in the transaction that says so. */
 function approvalsOn(database: DatabaseHandle, clock: ManualClock, refuse: () => boolean = () => false) {
@@ -29,6 +31,7 @@ function approvalsOn(database: DatabaseHandle, clock: ManualClock, refuse: () =>
     settings: { commandTypes: ['REMOTE_DISCONNECT'], expiryMs: 10 * MINUTE_MS, keptDays: 90 },
     actions: { command: action, task: action, 'task-retry': action },
     personBehind: (id) => Promise.resolve(makers.get(id) ?? id),
+    mayCommand: (id) => Promise.resolve(!gone.has(id)),
     coreId: 'core',
     clock,
     random: systemRandom,
@@ -42,7 +45,9 @@ function approvalsOn(database: DatabaseHandle, clock: ManualClock, refuse: () =>
 }
 
 it('a type is dangerous in any spelling', () => {
-  expect(needsSecondPerson(['REMOTE_DISCONNECT'], 'remote_Disconnect')).toBe(true)
+  for (const type of ['remote_Disconnect', 'REMOTE-DISCONNECT', 'remote.disconnect', 'RemoteDisconnect']) {
+    expect(needsSecondPerson(['REMOTE_DISCONNECT'], type), type).toBe(true)
+  }
   expect(needsSecondPerson(['REMOTE_DISCONNECT'], 'REMOTE_RECONNECT')).toBe(false)
   expect(needsSecondPerson([], 'REMOTE_DISCONNECT')).toBe(false)
 })
@@ -68,6 +73,13 @@ await describeOnEveryDatabase('approvals', ({ open }) => {
     ] as const) {
       await expect(approvals.approve(approval.id, by, null)).rejects.toMatchObject({ code: 'APPROVAL_OWN' })
     }
+    expect(await done()).toBe(0)
+  })
+
+  it('are not given for somebody who could not ask any more', async () => {
+    const { approvals, ask, done } = approvalsOn(await open(), new ManualClock())
+    const { id } = await ask('zoe')
+    await expect(approvals.approve(id, 'ben', null)).rejects.toMatchObject({ code: 'APPROVAL_ASKER_GONE' })
     expect(await done()).toBe(0)
   })
 

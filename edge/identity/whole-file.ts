@@ -1,11 +1,11 @@
 /** Files that hold a secret and are there whole or not at all: written beside, made durable, then renamed. */
 
 import {
-  chownSync,
   closeSync,
   existsSync,
   fchownSync,
   fsyncSync,
+  lchownSync,
   mkdirSync,
   openSync,
   renameSync,
@@ -25,7 +25,8 @@ export function writeWhole(file: string, text: string): void {
   const owner = ownerOf(dirname(directory))
   if (!existsSync(directory)) {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
-    if (owner !== null) chownSync(directory, owner.uid, owner.gid)
+    // A link that somebody put in its place meanwhile is not followed.
+    if (owner !== null) lchownSync(directory, owner.uid, owner.gid)
     syncDirectory(dirname(directory))
   }
   const temporary = `${file}.tmp`

@@ -63,6 +63,8 @@ export async function issueCommand(
   const base = join(resolve(options.out), readableName(name))
   const [certFile, keyFile, caFile] = [`${base}.pem`, `${base}.key`, join(resolve(options.out), 'ca.pem')]
   for (const file of request === null ? [certFile, keyFile] : [certFile]) refuseExisting(file)
+  // That of this authority may lie there from the last time; another one's is not ours to replace.
+  if (existsSync(caFile) && readFileSync(caFile, 'utf8') !== authority.certificate) refuseExisting(caFile)
   const issued = await authority.issueClient(name, options.days, request)
   if (issued.key !== null) writeOut(keyFile, issued.key)
   writeOut(certFile, issued.certificate)

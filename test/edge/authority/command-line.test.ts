@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { chmod, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -91,6 +91,10 @@ describe('busbar-edge ca', () => {
     )
     // The same name again would overwrite its key.
     expect(await ca('issue', '--role', 'operator', '--username', 'alice', '--out', out)).toMatchObject({ code: 1 })
+    // So would the certificate of an authority that lies there and is another one's.
+    writeFileSync(join(out, 'ca.pem'), 'of another one')
+    expect(await ca('issue', '--serial', 'INV-002', '--site', '1', '--out', out)).toMatchObject({ code: 1 })
+    expect(readFileSync(join(out, 'ca.pem'), 'utf8')).toBe('of another one')
   })
 
   test('signs the request of a device that keeps its key, and takes no name from it', async () => {

@@ -19,6 +19,7 @@ import type { CertificateStore } from './certificate-store.ts'
 import { tokenExpired, tokenInvalid, tokenUsed } from './errors.ts'
 import type { Issuance, IssuedCertificate } from './issuance.ts'
 import type { Authority } from './signing-authority.ts'
+import { giveSites } from './sites-given.ts'
 import type { EnrolmentToken, StoredToken, TokenStore } from './token-store.ts'
 
 export interface EnrolmentOptions {
@@ -79,7 +80,7 @@ export class Enrolment {
     const row = { id, gatewayId, createdBy, createdAtMs, expiresAtMs }
     await database.transaction(async (transaction) => {
       await gatewaySites.register(gatewayId, transaction)
-      if (siteIds !== undefined) await gatewaySites.give(gatewayId, siteIds, transaction)
+      if (siteIds !== undefined) await giveSites(this.options, gatewayId, siteIds, createdAtMs, transaction)
       if ((await gatewaySites.given(gatewayId, transaction)).length === 0) throw withoutSites(gatewayId)
       if ((await tokens.countOpen(gatewayId, createdAtMs, transaction)) >= OPEN_MAX) throw tooMany(gatewayId)
       await tokens.deleteEndedBefore(createdAtMs - KEPT_MS, transaction)

@@ -5,11 +5,12 @@ import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { GatewaySites } from '../registry/gateway-sites.ts'
 import type { CertificateStore, StoredCertificate } from './certificate-store.ts'
+import { giveSites } from './sites-given.ts'
 import type { TokenStore } from './token-store.ts'
 
 export interface GatewayCertificatesOptions {
   readonly database: DatabaseHandle
-  readonly gatewaySites: Pick<GatewaySites, 'hold'>
+  readonly gatewaySites: Pick<GatewaySites, 'hold' | 'given' | 'give'>
   readonly certificates: CertificateStore
   readonly tokens: TokenStore
   readonly clock: Clock
@@ -48,6 +49,16 @@ export class GatewayCertificates {
     })
     if (count > 0) log.warn({ gatewayId, serial, reason, by }, 'a certificate was revoked')
     return count > 0
+  }
+
+  /**
+   * Says which sites the gateway may speak for: these and no others. Tokens for it are void when it gets one more.
+   * @throws InvalidRegistrationError, NotRegisteredError
+   */
+  giveSites(gatewayId: string, siteIds: readonly number[]): Promise<number[]> {
+    const { database, clock } = this.options
+    const atMs = Math.round(clock.wallMs())
+    return database.transaction((transaction) => giveSites(this.options, gatewayId, siteIds, atMs, transaction))
   }
 
   /** All that the gateway has, and the tokens with which it could get more. Resolves with how many certificates it has. */

@@ -3,7 +3,6 @@
 import { Type } from '@sinclair/typebox'
 import type { Clock } from '../../../shared/clock.ts'
 import type { GatewayTrust } from '../../authority/authority.ts'
-import type { DatabaseHandle } from '../../database/database.ts'
 import type { Registry } from '../../registry/registry.ts'
 import { NO_SITE } from '../../registry/site-scope.ts'
 import { notFound } from '../http/problem.ts'
@@ -25,7 +24,6 @@ import {
 export interface CertificateRoutesOptions {
   readonly trust: Pick<GatewayTrust, 'enrolment' | 'certificates'>
   readonly registry: Pick<Registry, 'gateways' | 'gatewaySites'>
-  readonly database: Pick<DatabaseHandle, 'transaction'>
   /** api.publicUrl; null when there is none. */
   readonly publicUrl: string | null
   readonly clock: Clock
@@ -204,7 +202,7 @@ function revocations({ trust, registry }: CertificateRoutesOptions): Route[] {
   ]
 }
 
-function siteRoutes({ registry, database }: CertificateRoutesOptions): Route[] {
+function siteRoutes({ registry, trust }: CertificateRoutesOptions): Route[] {
   return [
     defineRoute(
       {
@@ -215,7 +213,8 @@ function siteRoutes({ registry, database }: CertificateRoutesOptions): Route[] {
         summary: 'Say which sites a gateway may speak for',
         description:
           'Counts on its open stream within authority.recheckMs. What it sends for others goes to the dead letters, code ' +
-          'SITE_NOT_ALLOWED. Sites that are new are registered.',
+          'SITE_NOT_ALLOWED. Sites that are new are registered. Enrolment tokens that were not redeemed are void when it gets ' +
+          'one more.',
         permission: { role: 'engineer', scope: 'site' },
         sites: withNewSites(registry, 'existing'),
         params: GatewayParams,
@@ -224,8 +223,7 @@ function siteRoutes({ registry, database }: CertificateRoutesOptions): Route[] {
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
       async ({ params: { id }, body: { siteIds } }) => {
-        const given = await database.transaction((transaction) => registry.gatewaySites.give(id, siteIds, transaction))
-        return { status: 200, body: { siteIds: given } }
+        return { status: 200, body: { siteIds: await trust.certificates.giveSites(id, siteIds) } }
       },
     ),
   ]

@@ -24,7 +24,7 @@ async function start() {
   const { clock } = trust
   const routes = [
     ...enrolmentRoutes({ trust }),
-    ...certificateRoutes({ trust, registry, database, publicUrl: 'https://cloud.example', clock }),
+    ...certificateRoutes({ trust, registry, publicUrl: 'https://cloud.example', clock }),
   ]
   const { url } = await startApiCore({ routes, authentication: FIXED_CALLERS }, databaseUrl)
   const as = (caller: string) => ({ authorization: `Bearer ${caller}` })

@@ -154,6 +154,19 @@ await describeOnEveryDatabase('enrolment', (databases) => {
     await expect(core.enrolment.redeem({ token, csrPem }, ADDRESS)).resolves.toMatchObject({ gatewayId: 'gw-2' })
   })
 
+  test('a token does not give the sites that were added since it was made', async () => {
+    const core = await trustCore(await databases.open())
+    const token = await core.token()
+    const { csrPem } = await newRequest('gw-1')
+    await core.certificates.giveSites('gw-1', [1, 2])
+    await expect(core.enrolment.redeem({ token, csrPem }, ADDRESS)).rejects.toMatchObject({
+      code: 'ENROLMENT_TOKEN_INVALID',
+    })
+    const anew = await core.token()
+    await core.certificates.giveSites('gw-1', [1])
+    expect(await core.enrolment.redeem({ token: anew, csrPem }, ADDRESS)).toMatchObject({ gatewayId: 'gw-1' })
+  })
+
   test('revoking a gateway takes its open tokens too', async () => {
     const core = await trustCore(await databases.open())
     const token = await core.token()

@@ -18,7 +18,7 @@ async function start() {
   await database.start()
   const registry = new Registry({ database, autoRegister: true, autoRegisterGateways: false, ...common })
   const trust = await trustCore(database, { clock: new ManualClock(Date.now()) })
-  const routes = certificateRoutes({ trust, registry, database, publicUrl: null, clock: trust.clock })
+  const routes = certificateRoutes({ trust, registry, publicUrl: null, clock: trust.clock })
   const { url } = await startApiCore({ database, registry, routes })
   const run = async (...args: string[]) => {
     let [stdout, stderr] = ['', '']

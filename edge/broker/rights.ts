@@ -49,7 +49,8 @@ export class Rights {
   private readonly authorityDir: string
   private readonly log: Logger
   private readonly complaints: ComplaintLimit
-  private owners: ReadonlySet<string>
+  /** Who had a login at the last look, or has used one since. */
+  private owners: Set<string>
   private generation: number
 
   /** Reads everything, since a broken file is better known now than at the first login. */
@@ -67,13 +68,15 @@ export class Rights {
     this.certificates = new ClientCertificates({ siteAuthority, otherAuthorities }, this.revocations)
     this.authenticator =
       options.authenticator ??
-      loginAuthenticator({
-        credentials: this.credentials,
-        certificates: this.certificates,
-        certificateRequired: options.certificateRequired,
-        anonymousAllowed: options.insecure,
-        wallMs: () => clock.wallMs(),
-      })
+      this.noting(
+        loginAuthenticator({
+          credentials: this.credentials,
+          certificates: this.certificates,
+          certificateRequired: options.certificateRequired,
+          anonymousAllowed: options.insecure,
+          wallMs: () => clock.wallMs(),
+        }),
+      )
   }
 
   /** PEM of those whose certificates let clients in. */
@@ -132,7 +135,19 @@ export class Rights {
     }
   }
 
-  private ownersNow(): ReadonlySet<string> {
+  /** A login that comes and goes between two looks leaves sessions as well. */
+  private noting(logins: Authenticator): Authenticator {
+    return {
+      ...logins,
+      authenticate: (login, arrival) => {
+        const outcome = logins.authenticate(login, arrival)
+        if (outcome.accepted && outcome.proof?.kind === 'password') this.owners.add(ownerOf(outcome.identity))
+        return outcome
+      },
+    }
+  }
+
+  private ownersNow(): Set<string> {
     return new Set(this.credentials.all().map((credential) => ownerOf(identityOf(credential))))
   }
 

@@ -1,10 +1,10 @@
-/** How the tests run: light ones side by side, those that start brokers and measure recovery one after another. */
+/** How the tests run: light ones side by side, then those that start brokers and wait for recovery, two at a time. */
 
 import { defineConfig } from 'vitest/config'
 
 const root = new URL('..', import.meta.url).pathname
 
-/** Real brokers, compiled binaries, kill -9: on two cores two of these at once would time each other out. */
+/** Real brokers, compiled binaries, kill -9: they wait more than they work, but three at once would time each other out. */
 const HEAVY = ['test/{system,faults}/**/*.test.ts', 'test/**/*kafka*.test.ts', 'test/demo/demo.test.ts']
 
 const timeouts = { testTimeout: 30_000, hookTimeout: 60_000 }
@@ -31,7 +31,7 @@ export default defineConfig({
           name: 'heavy',
           root,
           include: HEAVY,
-          fileParallelism: false,
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
           testTimeout: 120_000,
           hookTimeout: 120_000,

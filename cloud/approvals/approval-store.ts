@@ -1,19 +1,18 @@
 /** Requests for a second person in the database. */
 
-import { type Kysely, type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
-import type { ApprovalsTable, Database, Dialect } from '../database/schema.ts'
+import type { ApprovalsTable, Database } from '../database/schema.ts'
 import { parsedText } from '../database/stored-text.ts'
-import { InvalidRegistrationError } from '../registry/errors.ts'
+import { newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
-import { siteCondition } from '../registry/site-condition.ts'
+import { allSitesCondition } from '../registry/site-condition.ts'
 import type { SiteScope } from '../registry/site-scope.ts'
 import { APPROVAL_ID_PATTERN, type Approval, type ApprovalKind, type ApprovalState } from './approval.ts'
 
 export interface ApprovalFilter {
   readonly state?: ApprovalState | undefined
-  readonly requestedBy?: string | undefined
 }
 
 /** What a decision writes. */
@@ -25,6 +24,7 @@ export interface Decision {
 }
 
 const PURGED_AT_ONCE = 500
+const APPROVAL_SITES = { table: 'approval_sites', key: 'approval_id', of: 'approvals.id' } as const
 
 export class ApprovalStore {
   private readonly database: DatabaseHandle
@@ -42,7 +42,7 @@ export class ApprovalStore {
         command_type: approval.commandType,
         request: JSON.stringify(approval.request),
         requested_by: approval.requestedBy,
-        requested_at_ms: approval.requestedAtMs,
+        created_at_ms: approval.requestedAtMs,
         expires_at_ms: approval.expiresAtMs,
         state: approval.state,
       })
@@ -67,30 +67,20 @@ export class ApprovalStore {
     let query = this.database.kysely
       .selectFrom('approvals')
       .selectAll()
-      .orderBy('requested_at_ms', 'desc')
+      .orderBy('created_at_ms', 'desc')
       .orderBy('id', 'desc')
       .limit(limit + 1)
-    if (after !== null) {
-      const [atMs, id] = readKey(after, request.cursor)
-      query = query.where((e) =>
-        e.or([e('requested_at_ms', '<', atMs), e.and([e('requested_at_ms', '=', atMs), e('id', '<', id)])]),
-      )
-    }
-    const { state, requestedBy } = request
+    if (after !== null) query = query.where(olderThan(after, request.cursor, APPROVAL_ID_PATTERN))
+    const { state } = request
     if (state === 'EXPIRED') query = query.where('state', '=', 'PENDING').where('expires_at_ms', '<=', nowMs)
     else if (state !== undefined) query = query.where('state', '=', state)
     if (state === 'PENDING') query = query.where('expires_at_ms', '>', nowMs)
-    if (requestedBy !== undefined) query = query.where('requested_by', '=', requestedBy)
-    const seen = seenBy(this.database.dialect, visible)
+    const { scope, askedBy } = visible
+    const seen = allSitesCondition(this.database.dialect, APPROVAL_SITES, scope, askedBy)
     if (seen !== null) query = query.where(seen)
     const rows = await query.execute()
     const approvals = new Map((await this.withSites(rows)).map((approval) => [approval.id, approval]))
-    return toPage(
-      rows,
-      limit,
-      (row) => `${row.requested_at_ms}/${row.id}`,
-      (row) => approvals.get(row.id) as Approval,
-    )
+    return toPage(rows, limit, newestFirstKey, (row) => approvals.get(row.id) as Approval)
   }
 
   /** False when somebody else was quicker, or time has run out. */
@@ -117,7 +107,7 @@ export class ApprovalStore {
     const old = await kysely
       .selectFrom('approvals')
       .select('id')
-      .where('requested_at_ms', '<', beforeMs)
+      .where('created_at_ms', '<', beforeMs)
       .limit(PURGED_AT_ONCE)
       .execute()
     const ids = old.map((row) => row.id)
@@ -150,23 +140,6 @@ export class ApprovalStore {
   }
 }
 
-/** Null when everything is seen. */
-function seenBy(
-  dialect: Dialect,
-  { scope, askedBy }: { readonly scope: SiteScope; readonly askedBy: string },
-): RawBuilder<boolean> | null {
-  const within = siteCondition(dialect, 'approval_sites.site_id', scope)
-  if (within === null) return null
-  const ofIt = sql`select 1 from approval_sites where approval_sites.approval_id = approvals.id`
-  return sql<boolean>`(requested_by = ${askedBy} or (exists (${ofIt}) and not exists (${ofIt} and not (${within}))))`
-}
-
-function readKey(key: string, cursor: string | undefined): [number, string] {
-  const [, ms = '', id = ''] = /^(\d{1,15})\/(.+)$/.exec(key) ?? []
-  if (APPROVAL_ID_PATTERN.test(id)) return [Number(ms), id]
-  throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
-}
-
 function toApproval(row: Selectable<ApprovalsTable>, siteIds: readonly number[]): Approval {
   return {
     id: row.id,
@@ -175,7 +148,7 @@ function toApproval(row: Selectable<ApprovalsTable>, siteIds: readonly number[])
     request: parsedText(row.request),
     siteIds,
     requestedBy: row.requested_by,
-    requestedAtMs: row.requested_at_ms,
+    requestedAtMs: row.created_at_ms,
     expiresAtMs: row.expires_at_ms,
     state: row.state as ApprovalState,
     decidedBy: row.decided_by,

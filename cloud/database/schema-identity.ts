@@ -143,7 +143,7 @@ export interface ApprovalsTable {
   /** What is to be done, as JSON: the body of the request. */
   request: Immutable<string>
   requested_by: Immutable<string>
-  requested_at_ms: Immutable<number>
+  created_at_ms: Immutable<number>
   expires_at_ms: Immutable<number>
   /** `PENDING`, `APPROVED`, `REJECTED`, `EXPIRED` or `WITHDRAWN`. */
   state: string

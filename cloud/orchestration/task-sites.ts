@@ -6,17 +6,15 @@
 import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
-import { siteCondition } from '../registry/site-condition.ts'
+import { allSitesCondition } from '../registry/site-condition.ts'
 import type { SiteScope } from '../registry/site-scope.ts'
 import type { NewTaskDevice } from './task-store.ts'
 
+const TASK_SITES = { table: 'task_sites', key: 'task_id', of: 'tasks.id' } as const
+
 /** Of a row of `tasks`: who sees these sites, and is called `askedBy`, sees it. Null when everything is seen. */
 export function taskCondition(dialect: Dialect, sites?: SiteScope, askedBy = ''): RawBuilder<boolean> | null {
-  const within = siteCondition(dialect, 'task_sites.site_id', sites)
-  if (within === null) return null
-  const ofTask = sql`select 1 from task_sites where task_sites.task_id = tasks.id`
-  return sql<boolean>`(requested_by = ${askedBy}
-    or (exists (${ofTask}) and not exists (${ofTask} and not (${within}))))`
+  return allSitesCondition(dialect, TASK_SITES, sites, askedBy)
 }
 
 /** Takes note, in the caller's transaction, that the task is about these devices as well. */

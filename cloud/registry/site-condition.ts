@@ -14,3 +14,28 @@ export function siteCondition(dialect: Dialect, column: string, sites: SiteScope
   if (dialect === 'postgres') return sql<boolean>`${sql.ref(column)} = any(${ids}::int[])`
   return sql<boolean>`${sql.ref(column)} in (select value from json_each(${JSON.stringify(ids)}))`
 }
+
+/** Rows that say which sites something is about. */
+export interface SitesOfThings {
+  readonly table: string
+  /** Its column that names the thing, and that of the thing itself, such as `tasks.id`. */
+  readonly key: string
+  readonly of: string
+}
+
+/**
+ * What somebody asked for and what is about sites that are all seen; of no known site is only for who sees all. Null when
+ * everything is seen.
+ */
+export function allSitesCondition(
+  dialect: Dialect,
+  { table, key, of }: SitesOfThings,
+  sites: SiteScope | undefined,
+  askedBy: string,
+): RawBuilder<boolean> | null {
+  const within = siteCondition(dialect, `${table}.site_id`, sites)
+  if (within === null) return null
+  const ofThing = sql`select 1 from ${sql.table(table)} where ${sql.ref(`${table}.${key}`)} = ${sql.ref(of)}`
+  return sql<boolean>`(requested_by = ${askedBy}
+    or (exists (${ofThing}) and not exists (${ofThing} and not (${within}))))`
+}

@@ -124,7 +124,7 @@ async function seedPeople({ kysely }: DatabaseHandle, place: Place): Promise<voi
   const approval = { id: approvalId, kind: 'command', command_type: 'REBOOT', request: '{}', requested_by: 'somebody' }
   await kysely
     .insertInto('approvals')
-    .values({ ...approval, requested_at_ms: nowMs, expires_at_ms: nowMs + DAY_MS, state: 'PENDING' })
+    .values({ ...approval, created_at_ms: nowMs, expires_at_ms: nowMs + DAY_MS, state: 'PENDING' })
     .execute()
   await kysely.insertInto('approval_sites').values({ approval_id: approvalId, site_id: siteId }).execute()
 }

@@ -48,10 +48,6 @@ export interface TaskRouteOptions {
 
 export function taskRoutes({ tasks, approvals }: TaskRouteOptions): Route[] {
   const tag = 'tasks'
-  const toRetry = async (id: string) => {
-    const [task, sight] = [await tasks.get(id), await tasks.sight(id)]
-    return task && sight && { commandType: task.commandType, siteIds: sight.siteIds }
-  }
   return [
     defineRoute(
       {
@@ -201,7 +197,7 @@ export function taskRoutes({ tasks, approvals }: TaskRouteOptions): Route[] {
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
       async ({ params: { id }, remember, caller }) => {
-        const { commandType, siteIds } = found(await toRetry(id), id)
+        const { commandType, siteIds } = found(await tasks.get(id), id)
         if (approvals?.needed(commandType)) {
           const wanted = { kind: 'task-retry', commandType, request: { taskId: id }, siteIds } as const
           return await askApproval(approvals, { ...wanted, requestedBy: caller.id }, remember)

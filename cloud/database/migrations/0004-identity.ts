@@ -176,7 +176,7 @@ async function createApprovals(schema: SchemaModule): Promise<void> {
     // What is to be done, as JSON: the body of the request.
     .addColumn('request', 'text', (column) => column.notNull())
     .addColumn('requested_by', 'text', (column) => column.notNull())
-    .addColumn('requested_at_ms', 'bigint', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('expires_at_ms', 'bigint', (column) => column.notNull())
     // `PENDING`, `APPROVED`, `REJECTED`, `EXPIRED` or `WITHDRAWN`.
     .addColumn('state', 'text', (column) => column.notNull())
@@ -186,7 +186,7 @@ async function createApprovals(schema: SchemaModule): Promise<void> {
     // Of the command or task that came of it.
     .addColumn('result_id', 'text')
     .execute()
-  await schema.createIndex('approvals_listed').on('approvals').columns(['state', 'requested_at_ms', 'id']).execute()
+  await schema.createIndex('approvals_listed').on('approvals').columns(['state', 'created_at_ms', 'id']).execute()
   await schema
     .createTable('approval_sites')
     .addColumn('approval_id', 'text', (column) => column.notNull())

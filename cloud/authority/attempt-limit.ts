@@ -1,7 +1,7 @@
 /** Wrong tokens and proofs from one address: after a few of them it waits, so that nobody tries by the million. */
 
-import { isIPv6 } from 'node:net'
 import type { Clock } from '../../shared/clock.ts'
+import { networkOf } from '../../shared/network.ts'
 import { IdentityError } from '../identity/identity.ts'
 
 export interface AttemptRules {
@@ -57,14 +57,4 @@ export class AttemptLimit {
     this.failures.delete(network)
     return undefined
   }
-}
-
-/** Whoever has an IPv6 address has 2^64 of them. */
-function networkOf(address: string): string {
-  if (!isIPv6(address) || address.startsWith('::ffff:')) return address
-  const [head = '', tail] = address.split('::')
-  const groups = head.split(':').filter((group) => group !== '')
-  const rest = (tail ?? '').split(':').filter((group) => group !== '')
-  const zeros = tail === undefined ? 0 : 8 - groups.length - rest.length
-  return [...groups, ...Array<string>(Math.max(0, zeros)).fill('0'), ...rest].slice(0, 4).join(':')
 }

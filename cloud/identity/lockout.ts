@@ -4,10 +4,10 @@
  * at once no more are looked at than of a hundred sent one by one.
  */
 
-import { isIPv6 } from 'node:net'
 import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import { HOUR_MS } from '../../shared/durations.ts'
+import { networkOf } from '../../shared/network.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import { IdentityError } from './errors.ts'
@@ -52,22 +52,8 @@ export function afterFailure(before: Failures | null, nowMs: number, policy: Pol
   return { failures, failedAtMs: nowMs, lockedUntilMs: lockouts < 0 ? 0 : nowMs + lockMs }
 }
 
-/** An IPv6 address counts as its /64: one machine has as many addresses within it as it likes. */
 export function addressSubject(address: string): string {
-  const plain = address.replace(/%.*$/, '').toLowerCase()
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(plain)
-  if (mapped !== null) return `address:${mapped[1]}`
-  if (!isIPv6(plain)) return `address:${plain.slice(0, 64)}`
-  const [head = '', tail] = plain.split('::')
-  const before = head === '' ? [] : head.split(':')
-  const after = tail === undefined || tail === '' ? [] : tail.split(':')
-  // Four bytes in dotted form at the end are two groups.
-  const groups = before.length + after.length + (plain.includes('.') ? 1 : 0)
-  const whole = tail === undefined ? before : [...before, ...Array<string>(Math.max(0, 8 - groups)).fill('0'), ...after]
-  return `address:${whole
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':')}::/64`
+  return `address:${networkOf(address).slice(0, 64)}`
 }
 
 /** An attempt that was counted; what becomes of it is to be told once. */

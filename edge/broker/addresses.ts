@@ -1,7 +1,7 @@
 /** What is counted of each address that connects: how many connections it has, and how fast it makes new ones. Pure. */
 
-import { isIPv4, isIPv6 } from 'node:net'
 import { isLoopback } from '../../shared/loopback.ts'
+import { networkOf, plainAddress } from '../../shared/network.ts'
 
 /** New connections that an address may make at once, in seconds of its rate. */
 const BURST_SECONDS = 10
@@ -28,20 +28,7 @@ interface AddressState {
  */
 export function addressKey(address: string | undefined): string | null {
   if (address === undefined || address === '') return 'unknown'
-  const mapped = address.toLowerCase().replace(/^::ffff:(?=[\d.]+$)/, '')
-  if (isLoopback(mapped)) return null
-  if (isIPv4(mapped) || !isIPv6(mapped)) return mapped
-  const [head = '', tail] = (mapped.split('%')[0] as string).split('::')
-  const groups = head === '' ? [] : head.split(':')
-  if (tail !== undefined) {
-    const rest = tail === '' ? [] : tail.split(':')
-    while (groups.length + rest.length < 8) groups.push('0')
-    groups.push(...rest)
-  }
-  return `${groups
-    .slice(0, 4)
-    .map((group) => group.replace(/^0+(?=.)/, ''))
-    .join(':')}::/64`
+  return isLoopback(plainAddress(address)) ? null : networkOf(address)
 }
 
 export class Addresses {

@@ -6,6 +6,7 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import { BusbarError } from '../../../shared/errors.ts'
 import { isLoopback } from '../../../shared/loopback.ts'
+import { plainAddress } from '../../../shared/network.ts'
 import type { Client } from './route.ts'
 
 export interface Arrival extends Client {
@@ -76,11 +77,6 @@ export function arrivalOf(
     secure: proto === null ? tls : proto.toLowerCase() === 'https',
     host: lastOf(headers.get('x-forwarded-host'))?.toLowerCase() ?? host,
   }
-}
-
-/** An IPv4 address that came over an IPv6 socket is the IPv4 address. */
-export function plainAddress(address: string): string {
-  return address.replace(/^::ffff:(?=[0-9.]+$)/i, '')
 }
 
 /**

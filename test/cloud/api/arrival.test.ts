@@ -1,6 +1,7 @@
 import { networkInterfaces } from 'node:os'
 import { describe, expect, test } from 'vitest'
-import { arrivalOf, plainAddress, TrustedProxies } from '../../../cloud/api/http/arrival.ts'
+import { arrivalOf, TrustedProxies } from '../../../cloud/api/http/arrival.ts'
+import { plainAddress } from '../../../shared/network.ts'
 import { startApiCore } from '../../support/api-core.ts'
 import { getJson, sendJson } from '../../support/json-request.ts'
 import { TestLogins } from '../../support/test-logins.ts'

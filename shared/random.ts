@@ -18,3 +18,8 @@ export const systemRandom: Random = {
 export function randomHex(random: Random, byteLength: number): string {
   return Buffer.from(random.bytes(byteLength)).toString('hex')
 }
+
+/** `byteLength` random bytes as base64url: 43 characters for the 256 bits of a secret. */
+export function randomBase64url(random: Random, byteLength: number): string {
+  return Buffer.from(random.bytes(byteLength)).toString('base64url')
+}

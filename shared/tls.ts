@@ -1,8 +1,8 @@
-/** What every listener of Busbar speaks: TLS 1.2 and newer. */
+/** What Busbar speaks, to whoever connects and to whom it connects: TLS 1.2 and newer. */
 
 export const TLS_VERSION_MIN = 'TLSv1.2'
 
-/** What TLS 1.2 may use: forward secrecy and authenticated encryption. TLS 1.3 has nothing else. */
+/** What TLS 1.2 may use at our listeners: forward secrecy and authenticated encryption. TLS 1.3 has nothing else. */
 export const TLS12_CIPHERS = [
   'ECDHE-ECDSA-AES128-GCM-SHA256',
   'ECDHE-RSA-AES128-GCM-SHA256',

@@ -2,7 +2,7 @@
 
 import { createHash, X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
-import type { Random } from '../../shared/random.ts'
+import { type Random, randomHex } from '../../shared/random.ts'
 import { loadX509, type X509 } from '../../shared/x509.ts'
 
 /** The name of a gateway in its certificate. */
@@ -62,7 +62,7 @@ export async function makeAuthority(
   const x509 = await loadX509()
   const keys = await crypto.subtle.generateKey(P256_SIGNING, true, ['sign', 'verify'])
   // Two installations must not look like one to whoever trusts both.
-  const name = `Busbar authority ${Buffer.from(random.bytes(4)).toString('hex')}`
+  const name = `Busbar authority ${randomHex(random, 4)}`
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: newSerial(random),
     name: [{ CN: [name] }],

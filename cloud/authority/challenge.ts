@@ -6,7 +6,7 @@
 
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../../shared/clock.ts'
-import type { Random } from '../../shared/random.ts'
+import { type Random, randomBase64url } from '../../shared/random.ts'
 import type { MasterKey } from '../identity/identity.ts'
 
 /** How long a challenge is good. */
@@ -30,7 +30,7 @@ export class Challenges {
   make(): string {
     const { clock, random, masterKey } = this.options
     const until = Math.round(clock.wallMs() + CHALLENGE_MS)
-    const text = `${until}.${Buffer.from(random.bytes(NONCE_BYTES)).toString('base64url')}`
+    const text = `${until}.${randomBase64url(random, NONCE_BYTES)}`
     return `${text}.${tagOf(masterKey().derive('challenge')[0].secret, text)}`
   }
 

@@ -7,7 +7,7 @@ import { timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../../shared/clock.ts'
 import { DAY_MS, HOUR_MS } from '../../shared/durations.ts'
 import type { Logger } from '../../shared/log.ts'
-import { type Random, randomHex } from '../../shared/random.ts'
+import { type Random, randomBase64url, randomHex } from '../../shared/random.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { IdentityError, type SecurityNotes } from '../identity/identity.ts'
 import { InvalidRegistrationError } from '../registry/errors.ts'
@@ -74,7 +74,7 @@ export class Enrolment {
       throw new InvalidRegistrationError([{ field: 'gatewayId', value: gatewayId, remedy }])
     }
     const id = randomHex(random, 8)
-    const secret = Buffer.from(random.bytes(32)).toString('base64url')
+    const secret = randomBase64url(random, 32)
     const createdAtMs = Math.round(clock.wallMs())
     const expiresAtMs = createdAtMs + Math.round(expiresInHours * HOUR_MS)
     const row = { id, gatewayId, createdBy, createdAtMs, expiresAtMs }

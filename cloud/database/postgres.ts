@@ -12,6 +12,7 @@ import {
 } from 'kysely'
 import pg from 'pg'
 import type { Logger } from '../../shared/log.ts'
+import { TLS_VERSION_MIN } from '../../shared/tls.ts'
 import { failureKind } from './failure.ts'
 import { type StatementWatch, WatchedDriver } from './watched-driver.ts'
 
@@ -93,7 +94,7 @@ function openPool(options: PostgresOptions): PostgresPool {
 function tlsOptions({ serverName, ...files }: PostgresTls, host: string): ConnectionOptions {
   return {
     ...files,
-    minVersion: 'TLSv1.2',
+    minVersion: TLS_VERSION_MIN,
     rejectUnauthorized: true,
     // The driver overrides the server name that it is given, so the name is held against the certificate here.
     checkServerIdentity: (_asked, certificate) => checkServerIdentity(serverName ?? host, certificate),

@@ -1,7 +1,7 @@
 /** What an API key is: its text, its scopes, and what of its rights is left at a time. Pure. */
 
 import { timingSafeEqual } from 'node:crypto'
-import { type Random, randomHex } from '../../shared/random.ts'
+import { type Random, randomBase64url, randomHex } from '../../shared/random.ts'
 import { includesSite } from '../registry/site-scope.ts'
 import { type Caller, callerOf } from './caller.ts'
 import { type Grant, ROLES, sitesWith } from './roles.ts'
@@ -37,7 +37,7 @@ export interface ApiKeyText {
 }
 
 export function newApiKeyText(random: Random): ApiKeyText {
-  return { id: randomHex(random, 8), secret: Buffer.from(random.bytes(SECRET_BYTES)).toString('base64url') }
+  return { id: randomHex(random, 8), secret: randomBase64url(random, SECRET_BYTES) }
 }
 
 export function apiKeyText({ id, secret }: ApiKeyText): string {

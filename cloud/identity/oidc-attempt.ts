@@ -5,7 +5,7 @@
 
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
-import type { Random } from '../../shared/random.ts'
+import { type Random, randomBase64url } from '../../shared/random.ts'
 import type { MasterKey } from './master-key.ts'
 
 export interface OidcAttempt {
@@ -26,7 +26,7 @@ const SECRET_BYTES = 32
 export type Sealing = Pick<MasterKey, 'seal' | 'open'>
 
 export function newAttempt(returnTo: string | null, { clock, random }: { clock: Clock; random: Random }): OidcAttempt {
-  const secret = () => Buffer.from(random.bytes(SECRET_BYTES)).toString('base64url')
+  const secret = () => randomBase64url(random, SECRET_BYTES)
   const begunAtMs = clock.wallMs()
   return { state: secret(), nonce: secret(), verifier: secret(), returnTo: ownPath(returnTo) ?? '/docs', begunAtMs }
 }

@@ -1,13 +1,13 @@
 /** Random secrets that are shown once and stored hashed: refresh tokens and one-time links. */
 
 import { createHash } from 'node:crypto'
-import type { Random } from '../../shared/random.ts'
+import { type Random, randomBase64url } from '../../shared/random.ts'
 
 const SECRET_BYTES = 32
 
 /** 256 random bits. The prefix says what it is, and lets a scanner find one where it does not belong. */
 export function newSecret(prefix: string, random: Random): string {
-  return prefix + Buffer.from(random.bytes(SECRET_BYTES)).toString('base64url')
+  return prefix + randomBase64url(random, SECRET_BYTES)
 }
 
 /** What such a secret looks like. */

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { SERIAL_NUMBER_PATTERN } from '../../shared/mqtt-topics.ts'
-import type { Random } from '../../shared/random.ts'
+import { type Random, randomBase64url } from '../../shared/random.ts'
 import { USERNAME_PATTERN } from '../authority/certificate-name.ts'
 import { readIfThere, WatchedFile, writePrivateFile } from '../authority/private-file.ts'
 
@@ -77,7 +77,7 @@ export function addCredential(
       hint: 'Remove it first to give it a new secret, or give this one a username of its own.',
     })
   }
-  const secret = Buffer.from(tools.random.bytes(SECRET_BYTES)).toString('base64url')
+  const secret = randomBase64url(tools.random, SECRET_BYTES)
   const credential: Credential = {
     username,
     role: wanted.role,

@@ -19,8 +19,9 @@ import {
   Writer,
 } from '@platformatic/kafka'
 import { BusbarError } from '../../../shared/errors.ts'
+import { TLS_VERSION_MIN } from '../../../shared/tls.ts'
 import { topicMissing } from '../topic-errors.ts'
-import { type KafkaConfig, TLS_VERSION_MIN } from './kafka-options.ts'
+import type { KafkaConfig } from './kafka-options.ts'
 import { brokerErrorCode } from './produce-error.ts'
 
 /** Produce version 7 (KIP-110) is understood from Kafka 2.1 to 4.x. */

@@ -6,9 +6,6 @@ import type { Random } from '../../../shared/random.ts'
 import type { TopicSpec } from '../catalogue.ts'
 import type { Compression } from './compression.ts'
 
-/** Older versions are broken. */
-export const TLS_VERSION_MIN = 'TLSv1.2'
-
 export interface KafkaTls {
   /** PEM. Without it the system's authorities are trusted. */
   readonly ca?: string

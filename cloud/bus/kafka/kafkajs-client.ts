@@ -3,8 +3,9 @@
 import kafkajs, { type Kafka, type KafkaConfig as KafkaJsConfig, type LogEntry, type SASLOptions } from 'kafkajs'
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js'
 import type { Logger } from '../../../shared/log.ts'
+import { TLS_VERSION_MIN } from '../../../shared/tls.ts'
 import { decompressLz4, decompressSnappy, decompressZstd } from './compression.ts'
-import { type KafkaConfig, TLS_VERSION_MIN } from './kafka-options.ts'
+import type { KafkaConfig } from './kafka-options.ts'
 
 /** An administrative call gives up after about five seconds of waits. */
 const ADMIN_RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }

@@ -40,12 +40,14 @@ async function told(port: number, tls: UplinkTls, options: Partial<UplinkOptions
 describe('with certificates on both sides', () => {
   test('records arrive, by name and by an address whose certificate has the name that was told', async () => {
     const authority = await makeAuthority()
-    const { port } = await certifyingIngest(authority, { server: await authority.server([CLOUD_NAME, 'localhost']) })
+    const server = await authority.server([CLOUD_NAME, 'localhost'])
     const tls = await ours(authority)
     const { serverName: _, ...unnamed } = tls
-    for (const options of [{ tls }, { address: `localhost:${port}`, tls: unnamed }]) {
-      const { uplink, spool } = await uplinkTo(port, options)
-      await until(() => uplink.stats().ackedRecords === 5 || spool.stats().lanes.telemetry.records === 0)
+    for (const byAddress of [false, true]) {
+      // One for each: a cloud that has had records of another spool would take this one for rolled back.
+      const { port } = await certifyingIngest(authority, { server })
+      const { uplink } = await uplinkTo(port, byAddress ? { address: `localhost:${port}`, tls: unnamed } : { tls })
+      await until(() => uplink.stats().ackedRecords === 5)
     }
   })
 

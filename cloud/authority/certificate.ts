@@ -2,6 +2,7 @@
 
 import { createHash, X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
+import { isIssuedBy, type Validity } from '../../shared/certificates.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
 import { loadX509, type X509 } from '../../shared/x509.ts'
 
@@ -25,12 +26,6 @@ export interface SigningAlgorithm {
   readonly hash: string
   /** Of an EC key. */
   readonly namedCurve?: string
-}
-
-export interface Validity {
-  /** Unix milliseconds; certificates know whole seconds only. */
-  readonly notBeforeMs: number
-  readonly notAfterMs: number
 }
 
 /** A certificate for a server, both in PEM. */
@@ -139,23 +134,8 @@ export async function readCertificate(certificate: Uint8Array | string): Promise
   }
 }
 
-/** True when `authority` signed it. */
-export function isSignedBy(certificate: X509Certificate, authority: X509Certificate): boolean {
-  try {
-    return certificate.checkIssued(authority) && certificate.verify(authority.publicKey)
-  } catch {
-    return false
-  }
-}
-
 export function isSelfSigned(certificate: X509Certificate): boolean {
-  return isSignedBy(certificate, certificate)
-}
-
-/** The certificates of a PEM text, in their order. @throws when one cannot be read. */
-export function certificatesIn(pem: string): X509Certificate[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []
-  return blocks.map((block) => new X509Certificate(block))
+  return isIssuedBy(certificate, certificate)
 }
 
 export function pemOf(der: ArrayBuffer | Uint8Array): string {

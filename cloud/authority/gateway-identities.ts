@@ -3,10 +3,11 @@
  * here is decided whose certificate it is, whether it still counts, and for which sites its gateway may speak.
  */
 
+import { isIssuedBy } from '../../shared/certificates.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { SecurityEventKind, SecurityNotes } from '../identity/identity.ts'
 import type { GatewaySites } from '../registry/gateway-sites.ts'
-import { type CertificateFacts, isSignedBy, readCertificate } from './certificate.ts'
+import { type CertificateFacts, readCertificate } from './certificate.ts'
 import type { CertificateStore, StoredCertificate } from './certificate-store.ts'
 import { CertificateRefusedError } from './errors.ts'
 import type { Authority } from './signing-authority.ts'
@@ -134,7 +135,7 @@ export class GatewayIdentities {
   ): void {
     if (stored !== null && stored.issuedFor !== 'elsewhere') return
     const { ours, elsewhere } = this.options.authority.signers()
-    if (ours !== null && isSignedBy(certificate, ours)) {
+    if (ours !== null && isIssuedBy(certificate, ours)) {
       // Seen when the authority did not sign here yet.
       if (stored !== null) return
       const detail = `its certificate ${serial} is by the authority, which does not know it: its key may be in other hands`
@@ -145,7 +146,7 @@ export class GatewayIdentities {
         'enrol the gateway: busbar-cloud gateway token',
       )
     }
-    if (elsewhere.some((signer) => isSignedBy(certificate, signer))) return
+    if (elsewhere.some((signer) => isIssuedBy(certificate, signer))) return
     const issuer = certificate.issuer.replaceAll('\n', ', ')
     this.note(
       'gateway-certificate-refused',

@@ -1,17 +1,16 @@
 /** Who signs: the authority that Busbar made for itself, or one that the operator brings. */
 
 import { createPrivateKey, type KeyObject, type X509Certificate } from 'node:crypto'
+import { certificatesIn, type Validity } from '../../shared/certificates.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import {
-  certificatesIn,
   isSelfSigned,
   makeServerCertificate,
   pemOf,
   type ServerCertificate,
   type Signer,
   signGateway,
-  type Validity,
 } from './certificate.ts'
 import { authorityInvalid, notIssuing } from './errors.ts'
 

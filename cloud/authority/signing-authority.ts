@@ -5,6 +5,7 @@
 
 import type { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
+import { certificatesIn } from '../../shared/certificates.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { DAY_MS } from '../../shared/durations.ts'
 import type { Part } from '../../shared/lifecycle.ts'
@@ -13,14 +14,7 @@ import type { Random } from '../../shared/random.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { MasterKey } from '../identity/identity.ts'
 import { AuthorityStore } from './authority-store.ts'
-import {
-  certificatesIn,
-  INGEST_SERVER_NAME,
-  isSelfSigned,
-  makeAuthority,
-  pemOf,
-  type ServerCertificate,
-} from './certificate.ts'
+import { INGEST_SERVER_NAME, isSelfSigned, makeAuthority, pemOf, type ServerCertificate } from './certificate.ts'
 import { authorityInvalid, notIssuing } from './errors.ts'
 import { type AuthorityFiles, Issuer } from './issuer.ts'
 

@@ -3,6 +3,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { type Validity, validityOf } from '../../shared/certificates.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { type CertificateName, nameAmong, uriOf } from './certificate-name.ts'
 import { isMissing, readIfThere } from './private-file.ts'
@@ -29,13 +30,10 @@ export function authorityFiles(dir: string): AuthorityFiles {
 }
 
 /** A certificate that the authority made for a client. */
-export interface IssuedCertificate {
+export interface IssuedCertificate extends Validity {
   /** Upper-case hexadecimal. */
   readonly number: string
   readonly name: CertificateName
-  /** Unix milliseconds. */
-  readonly notBeforeMs: number
-  readonly notAfterMs: number
 }
 
 /** @throws BusbarError AUTHORITY_UNREADABLE */
@@ -58,10 +56,6 @@ export function listIssued(dir: string): IssuedCertificate[] {
     })
     return issued.sort((a, b) => a.notBeforeMs - b.notBeforeMs || (uriOf(a.name) < uriOf(b.name) ? -1 : 1))
   })
-}
-
-export function validityOf(certificate: X509Certificate): { notBeforeMs: number; notAfterMs: number } {
-  return { notBeforeMs: Date.parse(certificate.validFrom), notAfterMs: Date.parse(certificate.validTo) }
 }
 
 export function authorityUnreadable(dir: string, cause: unknown): BusbarError {

@@ -4,9 +4,9 @@
  * knows neither the revocations nor that the time may be unknown.
  */
 
-import { X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
+import { certificatesIn, isIssuedBy, validityOf } from '../../shared/certificates.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
-import { validityOf } from '../authority/authority-files.ts'
 import { type CertificateName, nameAmong, nameOfUri, uriOf } from '../authority/certificate-name.ts'
 import { knowsTheTime } from '../authority/known-time.ts'
 import type { Revocations } from '../authority/revocations.ts'
@@ -37,7 +37,6 @@ interface Authority {
 
 /** Extended key usage "TLS client authentication" (RFC 5280, 4.2.1.12). */
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
 export class ClientCertificates {
   private readonly authorities: readonly Authority[]
@@ -59,9 +58,7 @@ export class ClientCertificates {
 
   /** @throws BusbarError REVOCATIONS_UNREADABLE */
   judge(certificate: X509Certificate, wallMs: number): CertificateProof | CertificateFault {
-    const authority = this.authorities.find(
-      ({ certificate: issuer }) => certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey),
-    )
+    const authority = this.authorities.find((each) => isIssuedBy(certificate, each.certificate))
     if (authority === undefined) return 'unknown-authority'
     const number = certificate.serialNumber.toUpperCase()
     // Looked at for each: whoever was just sent away is not let in for another second.
@@ -109,15 +106,14 @@ function authoritiesIn(pem: string, isSite: boolean): Authority[] {
       cause,
     })
   if (pem === '') return []
-  const texts = pem.match(PEM_CERTIFICATE) ?? []
-  if (texts.length === 0) throw invalid('no certificate')
-  return texts.map((text) => {
-    let certificate: X509Certificate
-    try {
-      certificate = new X509Certificate(text)
-    } catch (error) {
-      throw invalid(`something that is no certificate: ${messageOf(error)}`, error)
-    }
+  let certificates: X509Certificate[]
+  try {
+    certificates = certificatesIn(pem)
+  } catch (error) {
+    throw invalid(`something that is no certificate: ${messageOf(error)}`, error)
+  }
+  if (certificates.length === 0) throw invalid('no certificate')
+  return certificates.map((certificate) => {
     if (!certificate.ca) throw invalid(`a certificate that may sign no other: ${certificate.subject}`)
     return { certificate, isSite }
   })

@@ -1,7 +1,8 @@
 /** How the certificate of this gateway stands, for health, metrics and people. Pure. */
 
+import type { Validity } from '../../shared/certificates.ts'
 import { DAY_MS } from '../../shared/durations.ts'
-import { datesInWords, stateAt, type Validity } from './validity.ts'
+import { datesInWords, stateAt } from './validity.ts'
 
 export const CERTIFICATE_STATES = ['none', 'good', 'renewing', 'notYetValid', 'expired', 'refused'] as const
 export type CertificateState = (typeof CERTIFICATE_STATES)[number]

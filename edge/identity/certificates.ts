@@ -1,22 +1,17 @@
 /** Certificates in PEM: reading them, and holding what the cloud answered against what was asked for. */
 
 import { createHash, createPublicKey, X509Certificate } from 'node:crypto'
+import { certificatesIn, isIssuedBy, type Validity, validityOf } from '../../shared/certificates.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
-import type { Validity } from './validity.ts'
 
 /** Links of a chain that are followed; a real one has two or three. */
 export const CHAIN_MAX = 8
 
-/** All certificates of a PEM text, in order. @throws what the parser says, or when there is none. */
-export function certificatesIn(pem: string): X509Certificate[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []
-  if (blocks.length === 0) throw new Error('there is no certificate in it')
-  return blocks.map((block) => new X509Certificate(block))
-}
-
-/** The dates of a certificate. */
-export function validityOf(certificate: X509Certificate): Validity {
-  return { notBeforeMs: Date.parse(certificate.validFrom), notAfterMs: Date.parse(certificate.validTo) }
+/** All certificates of what the cloud answered, in order. @throws what the parser says, or when there is none. */
+export function answeredCertificates(pem: string): X509Certificate[] {
+  const certificates = certificatesIn(pem)
+  if (certificates.length === 0) throw new Error('there is no certificate in it')
+  return certificates
 }
 
 /** The dates of the first certificate in PEM; null when there is none that can be read. */
@@ -31,11 +26,6 @@ export function validityIn(pem: string | Uint8Array): Validity | null {
 /** base64url of the SHA-256 of the certificate, as enrolment tokens carry it. */
 export function fingerprintOf(certificate: X509Certificate): string {
   return createHash('sha256').update(certificate.raw).digest('base64url')
-}
-
-/** Whether `issuer` signed `certificate`. */
-export function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
-  return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey)
 }
 
 /** What the cloud answered to a request for a certificate. */
@@ -55,8 +45,8 @@ export function checkIssued(answer: IssuedCertificate, privateKey: string, gatew
   let chain: X509Certificate[]
   let authorities: X509Certificate[]
   try {
-    chain = certificatesIn(answer.certificate)
-    authorities = certificatesIn(answer.authority)
+    chain = answeredCertificates(answer.certificate)
+    authorities = answeredCertificates(answer.authority)
   } catch (cause) {
     throw wrong(`it cannot be read: ${messageOf(cause)}`, cause)
   }

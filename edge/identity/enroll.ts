@@ -4,6 +4,7 @@
  */
 
 import type { X509Certificate } from 'node:crypto'
+import type { Validity } from '../../shared/certificates.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import { checkIssued } from './certificates.ts'
@@ -12,7 +13,7 @@ import { type EnrolmentToken, parseToken } from './enrolment-token.ts'
 import { apiUrl } from './https-request.ts'
 import type { EnrolledIdentity, IdentityFile } from './identity-file.ts'
 import { newPrivateKey, requestPem, signingRequest } from './signing-request.ts'
-import { stateAt, type Validity } from './validity.ts'
+import { stateAt } from './validity.ts'
 
 export interface EnrolmentOptions {
   readonly file: IdentityFile

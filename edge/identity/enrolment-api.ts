@@ -1,9 +1,10 @@
 /** What the cloud's API does for the identity of a gateway: showing its authority, redeeming a token, renewing what has ended. */
 
 import type { X509Certificate } from 'node:crypto'
+import { isIssuedBy } from '../../shared/certificates.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
-import { certificatesIn, fingerprintOf, isIssuedBy } from './certificates.ts'
+import { answeredCertificates, fingerprintOf } from './certificates.ts'
 import { type ApiAnswer, type ApiTrust, askApi } from './https-request.ts'
 
 /** Name that every certificate of the cloud carries when its authority is Busbar's own. */
@@ -34,7 +35,7 @@ export async function pinnedAuthority(base: URL, fingerprint: string, clock: Clo
   if (answer.status !== 200 || typeof shown !== 'string') throw problem(base, answer)
   let certificates: X509Certificate[]
   try {
-    certificates = certificatesIn(shown)
+    certificates = answeredCertificates(shown)
   } catch (cause) {
     throw notUnderstood(base, messageOf(cause))
   }

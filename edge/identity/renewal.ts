@@ -3,6 +3,7 @@
  * once it has ended, over the API, by proof of its key. A failure is told and tried again, and the site never notices.
  */
 
+import type { Validity } from '../../shared/certificates.ts'
 import type { Clock, Timer } from '../../shared/clock.ts'
 import { HOUR_MS } from '../../shared/durations.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
@@ -10,13 +11,13 @@ import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import { type BackoffPolicy, fullJitterMs } from '../../shared/retry.ts'
-import { certificatesIn, checkIssued, type IssuedCertificate, validityIn } from './certificates.ts'
+import { answeredCertificates, checkIssued, type IssuedCertificate, validityIn } from './certificates.ts'
 import { CLOUD_SERVER_NAME, EnrolmentApi } from './enrolment-api.ts'
 import { apiUrl } from './https-request.ts'
 import type { EnrolledIdentity, IdentityFile } from './identity-file.ts'
 import { newPrivateKey, renewalProof, requestPem, signingRequest } from './signing-request.ts'
 import { enrolled } from './uplink-credentials.ts'
-import { renewAtMs, stateAt, type Validity } from './validity.ts'
+import { renewAtMs, stateAt } from './validity.ts'
 
 /** What renewing needs of the uplink. */
 export interface RenewingUplink {
@@ -179,7 +180,7 @@ export class CertificateRenewal implements Part {
   }
 
   private async overApi(identity: EnrolledIdentity): Promise<Validity> {
-    const authority = certificatesIn(identity.authority)
+    const authority = answeredCertificates(identity.authority)
     const trust = { authority, serverName: CLOUD_SERVER_NAME, others: identity.apiAuthority }
     const api = new EnrolmentApi(apiUrl(identity.url), trust, this.options.clock)
     const privateKey = this.nextKey()

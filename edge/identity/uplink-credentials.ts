@@ -1,12 +1,12 @@
 /** Where the uplink dials and by what it is known there: the enrolled identity, or certificates made elsewhere. */
 
+import type { Validity } from '../../shared/certificates.ts'
 import { readTlsFiles } from '../../shared/config/pem.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { UplinkTls } from '../uplink/channel.ts'
 import type { UplinkCredentials, UplinkTarget } from '../uplink/options.ts'
 import { validityIn } from './certificates.ts'
 import { type EnrolledIdentity, IdentityFile } from './identity-file.ts'
-import type { Validity } from './validity.ts'
 
 /** The settings of the uplink that say where and by what, see edge/config.ts. */
 export interface TargetSettings {

@@ -1,10 +1,6 @@
 /** When a certificate is good and when it is to be renewed. Pure. */
 
-export interface Validity {
-  /** Unix milliseconds. */
-  readonly notBeforeMs: number
-  readonly notAfterMs: number
-}
+import type { Validity } from '../../shared/certificates.ts'
 
 export type ValidityState = 'notYetValid' | 'good' | 'due' | 'expired'
 

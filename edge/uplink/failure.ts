@@ -1,10 +1,11 @@
 /** Why an uplink session ended, in words an operator can act on. */
 
 import { status } from '@grpc/grpc-js'
+import type { Validity } from '../../shared/certificates.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { validityIn } from '../identity/certificates.ts'
 import { tlsFailureIn } from '../identity/tls-failure.ts'
-import { datesInWords, type Validity } from '../identity/validity.ts'
+import { datesInWords } from '../identity/validity.ts'
 import type { UplinkTarget } from './options.ts'
 import type { CloseReason } from './session-state.ts'
 

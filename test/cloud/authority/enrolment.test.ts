@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { certificatesIn } from '../../../cloud/authority/certificate.ts'
+import { certificatesIn } from '../../../shared/certificates.ts'
 import { newRequest } from '../../support/certificates.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { trustCore } from '../../support/gateway-trust.ts'

@@ -24,6 +24,7 @@ import { loadConfig, readConfig } from '../shared/config/load.ts'
 import { renderConfig } from '../shared/config/show.ts'
 import { BLOCK_BODY_BYTES_MAX } from '../shared/limits.ts'
 import { alerts, consumers, deadLetters, notifications, status, telemetry } from './config-analytics.ts'
+import { chat } from './config-chat.ts'
 import { crossProblems } from './config-checks.ts'
 import { bus, database, kafka } from './config-connections.ts'
 import { approvals, authority, identity } from './config-identity.ts'
@@ -232,6 +233,7 @@ export const CloudConfigSchema = Type.Object({
   status,
   alerts,
   notifications,
+  chat,
   consumers,
   deadLetters,
   log: logSection,

@@ -5,9 +5,11 @@
 
 import type { ColumnType, Generated } from 'kysely'
 import type { AnalyticsTables } from './schema-analytics.ts'
+import type { ChatTables } from './schema-chat.ts'
 import type { IdentityTables } from './schema-identity.ts'
 
 export * from './schema-analytics.ts'
+export * from './schema-chat.ts'
 export * from './schema-identity.ts'
 
 /** Written once. */
@@ -279,7 +281,7 @@ export interface OutboxTable {
   error: string | null
 }
 
-export interface Database extends AnalyticsTables, IdentityTables {
+export interface Database extends AnalyticsTables, IdentityTables, ChatTables {
   schema_migrations: SchemaMigrationsTable
   sites: SitesTable
   gateways: GatewaysTable

@@ -7,5 +7,6 @@ import { registry } from './0001-registry.ts'
 import { commands } from './0002-commands.ts'
 import { analytics } from './0003-analytics.ts'
 import { identity } from './0004-identity.ts'
+import { chat } from './0005-chat.ts'
 
-export const MIGRATIONS: readonly Migration[] = [registry, commands, analytics, identity]
+export const MIGRATIONS: readonly Migration[] = [registry, commands, analytics, identity, chat]

@@ -9,6 +9,7 @@
 import {
   ANALYTICS_GROUP,
   COMMAND_ORCHESTRATOR_GROUP,
+  COMMUNICATION_GROUP,
   DEAD_LETTER_INDEX_GROUP,
   NOTIFICATION_DELIVERY_GROUP,
   NOTIFICATION_GROUP,
@@ -37,6 +38,7 @@ const THROUGH_OUTBOX = [
   'notification',
   'silence watch',
   'device commands',
+  'communication',
 ]
 
 /** The services by what they are in the catalogue: producers under these names, and members of these groups. */
@@ -46,6 +48,7 @@ const SERVICES = {
   analytics: { producers: [], groups: [ANALYTICS_GROUP] },
   alerts: { producers: [], groups: [NOTIFICATION_GROUP] },
   delivery: { producers: [], groups: [NOTIFICATION_DELIVERY_GROUP] },
+  communication: { producers: ['typing'], groups: [COMMUNICATION_GROUP] },
   orchestration: { producers: [], groups: [TASK_ORCHESTRATION_GROUP, COMMAND_ORCHESTRATOR_GROUP] },
 } as const satisfies Readonly<Record<string, { producers: readonly string[]; groups: readonly string[] }>>
 

@@ -35,6 +35,9 @@ export const DEAD_LETTER_INDEX_GROUP = 'dead-letter-index'
 /** Groups of tails begin so, on a bus that needs groups for them; they hold no offsets and go with their tail. */
 export const TAIL_GROUP_PREFIX = 'busbar-tail-'
 
+/** What a core with sockets in conversations follows live. */
+export const CHAT_TOPICS: readonly string[] = [CHAT_MESSAGES, MESSAGE_STATUS_EVENTS, TYPING_EVENTS]
+
 export interface TopicSpec {
   readonly topic: string
   /** What the key of its records is. */
@@ -93,7 +96,7 @@ export function catalogue(options: CatalogueOptions = {}): readonly TopicSpec[] 
     spec(COMMAND_EVENTS, 'command id', 7 * DAY_MS, ['command service'], [COMMAND_CREATED_GROUP]),
     spec(CHAT_MESSAGES, 'conversationId', 7 * DAY_MS, ['communication'], [COMMUNICATION_GROUP]),
     spec(MESSAGE_STATUS_EVENTS, 'userId', DAY_MS, ['communication'], [COMMUNICATION_GROUP]),
-    spec(TYPING_EVENTS, 'conversationId', MINUTE_MS, ['communication'], []),
+    spec(TYPING_EVENTS, 'conversationId', MINUTE_MS, ['typing'], []),
     spec(NOTIFICATIONS, 'userId', 30 * DAY_MS, ['notification', 'communication'], [NOTIFICATION_DELIVERY_GROUP]),
     spec(USER_ACTIVITY_LOGS, 'userId', 7 * DAY_MS, ['activity API'], [USER_ACTIVITY_GROUP]),
     spec(USER_ACTIVITY_ANALYTICS, 'userId', DAY_MS, ['activity processor'], []),

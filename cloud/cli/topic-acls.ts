@@ -6,7 +6,7 @@ import type { Terminal } from '../../shared/cli/terminal.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import { CHANNEL_TOPICS } from '../api/socket/channels.ts'
 import { type Acl, type AclService, aclsOf, CORE_SERVICES } from '../bus/acls.ts'
-import { catalogue } from '../bus/catalogue.ts'
+import { CHAT_TOPICS, catalogue } from '../bus/catalogue.ts'
 
 export const ACL_FORMATS = ['commands', 'table', 'json'] as const
 
@@ -26,7 +26,7 @@ export function printAcls({ principal, service = CORE_SERVICES, format }: AclOpt
       hint: 'write it as User:busbar',
     })
   }
-  const acls = aclsOf(catalogue(), CHANNEL_TOPICS).filter((acl) => service.includes(acl.service))
+  const acls = aclsOf(catalogue(), [...CHANNEL_TOPICS, ...CHAT_TOPICS]).filter((acl) => service.includes(acl.service))
   if (format === 'json') terminal.out(`${JSON.stringify({ principal, acls }, null, 2)}\n`)
   else if (format === 'commands') terminal.out(commands(principal, acls))
   else writeTable(terminal, ['SERVICE', 'RESOURCE', 'NAME', 'PATTERN', 'OPERATIONS'], acls.map(row))

@@ -3,12 +3,13 @@
  * with it, since a refresh token that is sent twice ends the login.
  */
 
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type Clock, sleep } from '../../shared/clock.ts'
 import { privacyHint, readChecked } from '../../shared/config/private-file.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { openSqlite, sqliteCode } from '../../shared/sqlite.ts'
+import { writeWhole } from '../../shared/whole-file.ts'
 
 export interface StoredLogin {
   readonly userId: string
@@ -70,17 +71,8 @@ export class CredentialsFile {
   set(origin: string, login: StoredLogin | null): void {
     const { [origin]: _, ...others } = this.read()
     const logins: Logins = login === null ? others : { ...others, [origin]: login }
-    const draft = `${this.path}.new`
     try {
-      rmSync(draft, { force: true })
-      const descriptor = openSync(draft, 'wx', 0o600)
-      try {
-        writeFileSync(descriptor, `${JSON.stringify({ logins }, null, 2)}\n`)
-        fsyncSync(descriptor)
-      } finally {
-        closeSync(descriptor)
-      }
-      renameSync(draft, this.path)
+      writeWhole(this.path, `${JSON.stringify({ logins }, null, 2)}\n`)
     } catch (error) {
       throw this.unwritable(error)
     }

@@ -4,11 +4,10 @@
  */
 
 import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, unlinkSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { privacyHint, readChecked } from '../../shared/config/private-file.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { type Random, randomHex } from '../../shared/random.ts'
+import { writeWhole } from '../../shared/whole-file.ts'
 
 /** What a key is derived for: one that leaks through one use is of no use for another. */
 export type KeyPurpose = 'access-token' | 'authority' | 'challenge' | 'oidc-state'
@@ -120,32 +119,14 @@ function readMasterKey(file: string, random: Random): MasterKey {
   return new MasterKey(keysIn(text, file), random)
 }
 
-/** Whole or not at all, and never over one that is there: the name appears once all of it is on the disk. */
+/** Never over one that is there. */
 function create(file: string, random: Random): void {
-  mkdirSync(dirname(file), { recursive: true })
-  const draft = `${file}.${randomHex(random, 8)}`
-  const descriptor = openSync(draft, 'wx', 0o600)
+  const text = `${Buffer.from(random.bytes(KEY_BYTES_MIN)).toString('base64')}\n`
   try {
-    try {
-      writeFileSync(descriptor, `${Buffer.from(random.bytes(KEY_BYTES_MIN)).toString('base64')}\n`)
-      fsyncSync(descriptor)
-    } finally {
-      closeSync(descriptor)
-    }
-    try {
-      linkSync(draft, file)
-    } catch (error) {
-      // Another core was first: its key is the key.
-      if (codeOf(error) !== 'EEXIST') throw error
-    }
-  } finally {
-    unlinkSync(draft)
-  }
-  const directory = openSync(dirname(file), 'r')
-  try {
-    fsyncSync(directory)
-  } finally {
-    closeSync(directory)
+    writeWhole(file, text, { overwrite: false, draft: randomHex(random, 8) })
+  } catch (error) {
+    // Another core was first: its key is the key.
+    if (codeOf(error) !== 'EEXIST') throw error
   }
 }
 

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { type Validity, validityOf } from '../../shared/certificates.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { type CertificateName, nameAmong, uriOf } from './certificate-name.ts'
-import { isMissing, readIfThere } from './private-file.ts'
+import { isMissing, readIfThere } from './watched-file.ts'
 
 export interface AuthorityFiles {
   readonly certificate: string

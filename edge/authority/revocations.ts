@@ -5,9 +5,10 @@
 
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { writeWhole } from '../../shared/whole-file.ts'
 import { authorityFiles, listIssued } from './authority-files.ts'
 import { readableName, uriOf } from './certificate-name.ts'
-import { readIfThere, WatchedFile, writePrivateFile } from './private-file.ts'
+import { readIfThere, WatchedFile } from './watched-file.ts'
 
 export interface RevokedCertificate {
   /** Serial number of the certificate, upper-case hexadecimal. */
@@ -115,7 +116,7 @@ function revoke(
   if (fresh.length === 0) return []
   const { revoked } = authorityFiles(dir)
   try {
-    writePrivateFile(revoked, `${JSON.stringify([...before, ...fresh], null, 2)}\n`)
+    writeWhole(revoked, `${JSON.stringify([...before, ...fresh], null, 2)}\n`)
   } catch (error) {
     throw new BusbarError(`cannot write ${revoked}: ${messageOf(error)}`, {
       code: 'REVOCATIONS_NOT_WRITTEN',

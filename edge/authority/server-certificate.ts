@@ -10,10 +10,11 @@ import { validityOf } from '../../shared/certificates.ts'
 import { readPem } from '../../shared/config/pem.ts'
 import { readPrivate } from '../../shared/config/private-file.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { writeWhole } from '../../shared/whole-file.ts'
 import { authorityFiles, authorityUnreadable, readAuthorityCertificate } from './authority-files.ts'
 import { knowsTheTime } from './known-time.ts'
-import { readIfThere, WatchedFile, writePrivateFile } from './private-file.ts'
 import { type AuthorityTools, SiteAuthority } from './site-authority.ts'
+import { readIfThere, WatchedFile } from './watched-file.ts'
 
 /** PEM. */
 export interface ServerCertificate {
@@ -61,9 +62,9 @@ export async function issueServerCertificate(
   const { certificate, key, notAfterMs } = await authority.issueServer(names, options.days)
   const pair = { cert: certificate, key: key ?? '' }
   try {
-    writePrivateFile(files.serverKey, pair.key)
+    writeWhole(files.serverKey, pair.key)
     // The certificate last: whoever watches it finds its key beside it.
-    writePrivateFile(files.serverCertificate, pair.cert)
+    writeWhole(files.serverCertificate, pair.cert)
   } catch (error) {
     throw new BusbarError(`cannot write the broker's certificate: ${messageOf(error)}`, {
       code: 'AUTHORITY_NOT_WRITTEN',

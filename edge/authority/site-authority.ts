@@ -11,11 +11,12 @@ import { type CheckedFile, privacyHint, readChecked } from '../../shared/config/
 import { DAY_MS, HOUR_MS } from '../../shared/durations.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
+import { writeWhole } from '../../shared/whole-file.ts'
 import { loadX509, type X509 } from '../../shared/x509.ts'
 import { authorityFiles, authorityUnreadable } from './authority-files.ts'
 import { type CertificateName, readableName, uriOf } from './certificate-name.ts'
 import { knowsTheTime } from './known-time.ts'
-import { readIfThere, writePrivateFile } from './private-file.ts'
+import { readIfThere } from './watched-file.ts'
 
 export interface AuthorityTools {
   readonly clock: Clock
@@ -247,7 +248,7 @@ async function keyPem(x509: X509, key: CryptoKey): Promise<string> {
 
 function write(dir: string, file: string, text: string, overwrite: boolean): void {
   try {
-    writePrivateFile(file, text, overwrite)
+    writeWhole(file, text, { overwrite })
   } catch (error) {
     if ((error as { code?: unknown }).code === 'EEXIST') throw exists(dir)
     throw new BusbarError(`cannot write ${file}: ${messageOf(error)}`, {

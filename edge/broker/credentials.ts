@@ -8,8 +8,9 @@ import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { SERIAL_NUMBER_PATTERN } from '../../shared/mqtt-topics.ts'
 import { type Random, randomBase64url } from '../../shared/random.ts'
+import { writeWhole } from '../../shared/whole-file.ts'
 import { USERNAME_PATTERN } from '../authority/certificate-name.ts'
-import { readIfThere, WatchedFile, writePrivateFile } from '../authority/private-file.ts'
+import { readIfThere, WatchedFile } from '../authority/watched-file.ts'
 
 export const CREDENTIAL_ROLES = ['device', 'observer', 'operator'] as const
 export type CredentialRole = (typeof CREDENTIAL_ROLES)[number]
@@ -111,7 +112,7 @@ export function removeCredential(file: string, username: string): boolean {
 
 function writeCredentials(file: string, credentials: readonly Credential[]): void {
   try {
-    writePrivateFile(file, `${JSON.stringify(credentials, null, 2)}\n`)
+    writeWhole(file, `${JSON.stringify(credentials, null, 2)}\n`)
   } catch (error) {
     throw new BusbarError(`cannot write ${file}: ${messageOf(error)}`, {
       code: 'CREDENTIALS_NOT_WRITTEN',

@@ -10,9 +10,9 @@ import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { deviceTopic } from '../../shared/mqtt-topics.ts'
 import type { Random } from '../../shared/random.ts'
+import { writeWhole } from '../../shared/whole-file.ts'
 import { authorityFiles, listIssued } from '../authority/authority-files.ts'
 import { type CertificateName, nameOfUri, readableName, uriOf } from '../authority/certificate-name.ts'
-import { writePrivateFile } from '../authority/private-file.ts'
 import { listRevoked, revokeByName, revokeByNumber } from '../authority/revocations.ts'
 import { issueServerCertificate } from '../authority/server-certificate.ts'
 import { initAuthority, SiteAuthority } from '../authority/site-authority.ts'
@@ -194,7 +194,7 @@ function refuseExisting(file: string): void {
 
 function writeOut(file: string, text: string): void {
   try {
-    writePrivateFile(file, text)
+    writeWhole(file, text)
   } catch (cause) {
     throw new BusbarError(`cannot write ${file}: ${messageOf(cause)}`, {
       code: 'FILE_NOT_WRITTEN',

@@ -7,7 +7,7 @@ import { existsSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { privacyHint, readChecked } from '../../shared/config/private-file.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
-import { writeWhole } from './whole-file.ts'
+import { writeWhole } from '../../shared/whole-file.ts'
 
 /** Certificates and keys in PEM. */
 export interface EnrolledIdentity {

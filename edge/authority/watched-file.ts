@@ -1,78 +1,10 @@
-/** Small files that hold secrets or rights: written whole, by rename, for their owner alone; read again when they changed. */
+/** Small files that hold secrets or rights, read again when they changed. */
 
-import {
-  closeSync,
-  existsSync,
-  fchownSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
-import { dirname } from 'node:path'
+import { readFileSync, statSync } from 'node:fs'
 import type { Clock } from '../../shared/clock.ts'
 
 /** How often a file is looked at, at most. */
 export const LOOK_MS = 1000
-
-/**
- * Writes the whole file, mode 0600, durable when it returns. Under sudo it stays readable to the user that runs the service:
- * it belongs to whom the file before it, or its directory, belongs to.
- * @param overwrite false keeps a file that is there, and throws EEXIST.
- * @throws what the system says
- */
-export function writePrivateFile(file: string, text: string, overwrite = true): void {
-  const temporary = `${file}.tmp`
-  makeDirectory(dirname(file))
-  rmSync(temporary, { force: true })
-  const handle = openSync(temporary, 'wx', 0o600)
-  try {
-    if (process.getuid?.() === 0) {
-      const { uid, gid } = statSync(existsSync(file) ? file : dirname(file))
-      fchownSync(handle, uid, gid)
-    }
-    writeSync(handle, text)
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
-  if (overwrite) {
-    renameSync(temporary, file)
-  } else {
-    try {
-      linkSync(temporary, file)
-    } finally {
-      rmSync(temporary, { force: true })
-    }
-  }
-  // Without this the name itself may be lost in a power cut.
-  const directory = openSync(dirname(file), 'r')
-  try {
-    fsyncSync(directory)
-  } finally {
-    closeSync(directory)
-  }
-}
-
-/** Makes what is missing of a path; under sudo it belongs to the owner of what was there. */
-function makeDirectory(dir: string): void {
-  const first = mkdirSync(dir, { recursive: true })
-  if (first === undefined || process.getuid?.() !== 0) return
-  const { uid, gid } = statSync(dirname(first))
-  for (let made = dir; made.length >= first.length; made = dirname(made)) {
-    const handle = openSync(made, 'r')
-    try {
-      fchownSync(handle, uid, gid)
-    } finally {
-      closeSync(handle)
-    }
-  }
-}
 
 /** The text of a file; null when there is none. */
 export function readIfThere(file: string): string | null {

@@ -8,17 +8,27 @@ import { invalidInput } from './validation.ts'
  * What is wrong with who a caller says it is: whoever is logged in is who they are; a local caller is whoever it says, and
  * has to say it.
  */
-export function doerProblems(caller: Caller, said: string | undefined, pointer: string): InvalidInput[] {
+export function doerProblems(
+  caller: Caller,
+  said: string | undefined,
+  pointer: string,
+  place: InvalidInput['in'] = 'body',
+): InvalidInput[] {
   if (caller.kind === 'local') {
-    return said === undefined ? [{ in: 'body', pointer, remedy: 'required where nobody logs in: who does this' }] : []
+    return said === undefined ? [{ in: place, pointer, remedy: 'required where nobody logs in: who does this' }] : []
   }
   if (said === undefined || said === caller.id) return []
-  return [{ in: 'body', pointer, value: said, remedy: `left out, or ${caller.id}: what is done is recorded under it` }]
+  return [{ in: place, pointer, value: said, remedy: `left out, or ${caller.id}: what is done is recorded under it` }]
 }
 
 /** @throws Problem INVALID_INPUT for another name than the caller's own, and for none where nobody logs in. */
-export function doerOf(caller: Caller, said: string | undefined, pointer: string): string {
-  const problems = doerProblems(caller, said, pointer)
+export function doerOf(
+  caller: Caller,
+  said: string | undefined,
+  pointer: string,
+  place: InvalidInput['in'] = 'body',
+): string {
+  const problems = doerProblems(caller, said, pointer, place)
   if (problems.length > 0) throw invalidInput(problems)
   return said ?? caller.id
 }

@@ -22,11 +22,32 @@ export interface Checker {
   errors(value: unknown): InvalidInput[]
 }
 
+/** Of a union with a `discriminator`, as OpenAPI has it, what is wrong is said of the member that the value means. */
 export function checkerFor(schema: TSchema, place: InputPlace): Checker {
   const compiled = TypeCompiler.Compile(schema)
+  const errorsOfMeant = meantBy(schema, place)
   return {
     schema,
-    errors: (value) => (compiled.Check(value) ? [] : inputErrors(compiled, value, place)),
+    errors: (value) => (compiled.Check(value) ? [] : (errorsOfMeant?.(value) ?? inputErrors(compiled, value, place))),
+  }
+}
+
+/** Undefined of a schema without a discriminator, and of a value that is no object. */
+function meantBy(schema: TSchema, place: InputPlace): ((value: unknown) => InvalidInput[] | undefined) | undefined {
+  const name = (schema.discriminator as { readonly propertyName: string } | undefined)?.propertyName
+  if (name === undefined) return undefined
+  const members = new Map(
+    (schema.anyOf as TObject[]).map((member) => [member.properties[name]?.const, TypeCompiler.Compile(member)]),
+  )
+  return (value) => {
+    if (typeof value !== 'object' || value === null) return undefined
+    const said = Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined
+    const member = members.get(said)
+    if (member !== undefined) return inputErrors(member, value, place)
+    const remedy = `one of ${[...members.keys()].join(', ')}`
+    const pointer = `/${name}`
+    if (said === undefined) return [{ in: place, pointer, remedy: `required: ${remedy}` }]
+    return [{ in: place, pointer, value: shortened(said), remedy }]
   }
 }
 

@@ -83,6 +83,13 @@ export function encodeMessage(
   return { value: JSON.stringify(record), headers: { source: COMMUNICATION, event: eventOf(message) } }
 }
 
+export function encodeStatus(record: StatusRecord): {
+  readonly value: string
+  readonly headers: Readonly<Record<string, string>>
+} {
+  return { value: JSON.stringify(record), headers: { source: COMMUNICATION } }
+}
+
 export function eventOf({ deletedAtMs, editedAtMs }: Pick<Message, 'deletedAtMs' | 'editedAtMs'>): MessageEvent {
   if (deletedAtMs !== null) return 'deleted'
   return editedAtMs === null ? 'created' : 'edited'

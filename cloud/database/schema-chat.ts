@@ -12,6 +12,9 @@ export interface ConversationsTable {
   title: string | null
   /** The site, task or alert that it is about. */
   subject_id: Immutable<string | null>
+  /** Who may see it, for when it is not kept any more: its sites, a JSON list, and who asked for it. */
+  subject_sites: string | null
+  subject_asked_by: string | null
   /** The number of the last change: each message, edit, deletion and notice takes the next one. */
   last_revision: number
   last_message_at_ms: number | null

@@ -22,6 +22,9 @@ async function createConversations(schema: SchemaModule): Promise<void> {
     .addColumn('title', 'text')
     // The site, task or alert that it is about.
     .addColumn('subject_id', 'text')
+    // Who may see it, for when it is not kept any more: its sites, a JSON list, and who asked for it.
+    .addColumn('subject_sites', 'text')
+    .addColumn('subject_asked_by', 'text')
     // The number of the last change: each message, edit, deletion and notice takes the next one.
     .addColumn('last_revision', 'bigint', (column) => column.notNull())
     .addColumn('last_message_at_ms', 'bigint')

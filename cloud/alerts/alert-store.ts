@@ -3,6 +3,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import { givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
 import { changedAfter, newestFirstKey, olderThan } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
@@ -26,6 +27,12 @@ export class AlertStore {
   async get(id: string, kysely: Kysely<Database> = this.database.kysely): Promise<AlertView | null> {
     const row = await kysely.selectFrom('alerts').selectAll().where('id', '=', id).executeTakeFirst()
     return row === undefined ? null : toView(row)
+  }
+
+  /** Those of them that there are. */
+  async some(ids: readonly string[], kysely: Kysely<Database>): Promise<AlertView[]> {
+    const given = sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`
+    return (await kysely.selectFrom('alerts').selectAll().where(given).execute()).map(toView)
   }
 
   /** The newest first. @throws InvalidRegistrationError for limit and cursor. */

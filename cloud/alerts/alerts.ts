@@ -92,6 +92,11 @@ export class Alerts implements Part {
     return this.store.get(id)
   }
 
+  /** Those of them that there are, in no order. */
+  some(ids: readonly string[], kysely = this.options.database.kysely): Promise<AlertView[]> {
+    return this.store.some(ids, kysely)
+  }
+
   /** The newest first; a walk through the pages meets each alert once, whatever comes meanwhile. */
   list(request: PageRequest & AlertFilter = {}): Promise<Page<AlertView>> {
     return this.store.list(request)

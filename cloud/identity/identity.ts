@@ -1,6 +1,6 @@
 /** Identity: who somebody is and what they may do. */
 
-export type { ApiKey } from './api-key.ts'
+export { type ApiKey, KEY_CALLER } from './api-key.ts'
 export { ApiKeys, type NewApiKey } from './api-keys.ts'
 export { type Authentication, LOCAL_AUTHENTICATION } from './authentication.ts'
 export { type Caller, callerOf, hasRole, LOCAL_CALLER, NOBODY, withinScopes } from './caller.ts'

@@ -98,12 +98,18 @@ export class TaskStore {
     return row === undefined ? null : ((await this.views([row as TaskRow], kysely))[0] as TaskView)
   }
 
-  /** What decides who may see it; null when there is none. */
-  async sight(id: string): Promise<TaskSight | null> {
-    const { kysely, dialect } = this.database
-    const row = await kysely.selectFrom('tasks').select('requested_by').where('id', '=', id).executeTakeFirst()
-    if (row === undefined) return null
-    return { requestedBy: row.requested_by, siteIds: (await sitesOfTasks(dialect, [id], kysely)).get(id) ?? [] }
+  /** What decides who may see those of them that there are. */
+  async sights(ids: readonly string[], kysely: Kysely<Database>): Promise<ReadonlyMap<string, TaskSight>> {
+    const given = sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`
+    const rows = await kysely.selectFrom('tasks').select(['id', 'requested_by']).where(given).execute()
+    const sites = await sitesOfTasks(this.database.dialect, ids, kysely)
+    return new Map(rows.map((row) => [row.id, { requestedBy: row.requested_by, siteIds: sites.get(row.id) ?? [] }]))
+  }
+
+  /** Those of them that there are. */
+  async some(ids: readonly string[], kysely: Kysely<Database>): Promise<TaskView[]> {
+    const given = sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`
+    return await this.views((await kysely.selectFrom('tasks').selectAll().where(given).execute()) as TaskRow[], kysely)
   }
 
   /** The newest first. @throws InvalidRegistrationError for limit and cursor. */

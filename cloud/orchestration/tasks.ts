@@ -161,8 +161,8 @@ export class Tasks {
   }
 
   /** What decides who may see it; null when there is none. */
-  sight(id: string): Promise<TaskSight | null> {
-    return this.store.sight(id)
+  async sight(id: string): Promise<TaskSight | null> {
+    return (await this.store.sights([id], this.options.database.kysely)).get(id) ?? null
   }
 
   /** Null when there is none, or none any more. */

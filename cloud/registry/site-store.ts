@@ -1,10 +1,10 @@
 /** Sites: the substations. */
 
-import type { Selectable } from 'kysely'
+import type { Kysely, RawBuilder, Selectable } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { isDuplicate } from '../database/failure.ts'
-import type { SitesTable } from '../database/schema.ts'
+import type { Database, SitesTable } from '../database/schema.ts'
 import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from './errors.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from './page.ts'
 import { siteCondition } from './site-condition.ts'
@@ -44,6 +44,12 @@ export class SiteStore {
   async get(id: number): Promise<Site | null> {
     const row = await this.database.kysely.selectFrom('sites').selectAll().where('id', '=', id).executeTakeFirst()
     return row === undefined ? null : toSite(row)
+  }
+
+  /** Those of them that there are, in no order. */
+  async some(ids: readonly number[], kysely: Kysely<Database> = this.database.kysely): Promise<Site[]> {
+    const within = siteCondition(this.database.dialect, 'id', new Set(ids)) as RawBuilder<boolean>
+    return (await kysely.selectFrom('sites').selectAll().where(within).execute()).map(toSite)
   }
 
   /** @throws InvalidRegistrationError, AlreadyRegisteredError */

@@ -1,0 +1,45 @@
+/** Who is in a conversation, which is who was let in and may see what it is about. */
+
+import type { Kysely } from 'kysely'
+import type { DatabaseHandle } from '../database/database.ts'
+import type { Database } from '../database/schema.ts'
+import type { Conversation, Member, Subject } from './conversation.ts'
+import { CONVERSATION_ID_PATTERN } from './conversation.ts'
+import { ConversationStore } from './conversation-store.ts'
+import { conversationUnknown } from './errors.ts'
+import { SubjectSight, type SubjectSources } from './subject-sight.ts'
+
+export class Membership {
+  private readonly store: ConversationStore
+  private readonly sight: SubjectSight
+
+  constructor(options: { readonly database: DatabaseHandle; readonly subjects: SubjectSources }) {
+    this.store = new ConversationStore(options.database)
+    this.sight = new SubjectSight(options)
+  }
+
+  /** @throws ChatError CONVERSATION_UNKNOWN for who is not in it, and for who may not see what it is about any more. */
+  async requireMember(
+    userId: string,
+    conversationId: string,
+    kysely: Kysely<Database>,
+  ): Promise<{ readonly conversation: Conversation; readonly member: Member }> {
+    if (!CONVERSATION_ID_PATTERN.test(conversationId)) throw conversationUnknown(conversationId)
+    const member = await this.store.member(conversationId, userId, kysely)
+    if (member === null || member.leftAtMs !== null) throw conversationUnknown(conversationId)
+    const conversation = await this.store.get(conversationId, kysely)
+    if (conversation === null) throw conversationUnknown(conversationId)
+    const seeing = await this.visibleTo(conversation.subject, [userId], kysely)
+    if (!seeing.has(userId)) throw conversationUnknown(conversationId)
+    return { conversation, member }
+  }
+
+  /** Those of the users who may see it; everybody where it is null. */
+  visibleTo(
+    subject: Subject | null,
+    userIds: readonly string[],
+    kysely: Kysely<Database>,
+  ): Promise<ReadonlySet<string>> {
+    return this.sight.visibleTo(subject, userIds, kysely)
+  }
+}

@@ -1,0 +1,28 @@
+/** Conversations between people: the public face of this folder. */
+
+export * from './chat-records.ts'
+export * from './conversation.ts'
+export * from './errors.ts'
+export * from './message.ts'
+export type {
+  Also,
+  HistoryRequest,
+  LastRevision,
+  MessageSettings,
+  MessageStats,
+  MessagesOptions,
+  MessageTrace,
+  SearchRequest,
+  SentMessage,
+  ShownMessage,
+  Since,
+  SinceRequest,
+} from './message-options.ts'
+export { Messages } from './messages.ts'
+export {
+  LINK_NAME_CHARS_MAX,
+  LINK_URL_CHARS_MAX,
+  type MessageText,
+  type NewLink,
+  type NewMessage,
+} from './new-message.ts'

@@ -3,6 +3,7 @@
  * taking a role from somebody, or disabling them, takes it from what they left behind in programs too.
  */
 
+import { BriefMemory } from '../../shared/brief-memory.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { DAY_MS } from '../../shared/durations.ts'
 import { BusbarError } from '../../shared/errors.ts'
@@ -63,8 +64,7 @@ const KEPT_MS = 365 * DAY_MS
 const USE_NOTED_MS = 60_000
 
 interface Cached {
-  readonly loading: Promise<StoredApiKey | null>
-  readonly readAtMs: number
+  readonly stored: StoredApiKey
   /** Whether its use was noted since it was read. */
   noted: boolean
 }
@@ -72,11 +72,22 @@ interface Cached {
 export class ApiKeys implements Authentication {
   private readonly options: ApiKeysOptions
   private readonly store: ApiKeyStore
-  private readonly cache = new Map<string, Cached>()
+  private readonly cache: BriefMemory<Cached | null>
 
   constructor(options: ApiKeysOptions) {
     this.options = options
     this.store = new ApiKeyStore(options.database)
+    this.cache = new BriefMemory<Cached | null>({
+      read: async (id) => {
+        const stored = (await this.store.stored([id])).get(id)
+        return stored === undefined ? null : { stored, noted: false }
+      },
+      keptMs: options.recheckMs,
+      entriesMax: CACHED_MAX,
+      // Made-up keys would push out real ones.
+      isKept: (cached) => cached !== null,
+      clock: options.clock,
+    })
   }
 
   /**
@@ -144,22 +155,22 @@ export class ApiKeys implements Authentication {
       })
     }
     await this.store.revoke(id, this.options.clock.wallMs())
-    this.cache.delete(id)
+    this.cache.forget(id)
     this.options.log.info({ key: id, by: caller.id }, 'API key revoked')
     return await this.store.get(id)
   }
 
   /** Reads what makers may do anew: it has changed here, where that counts at once. */
   forgetRights(): void {
-    this.cache.clear()
+    this.cache.forgetAll()
   }
 
   /** @throws IdentityError UNAUTHENTICATED */
   async authenticate(credential: string | null): Promise<Caller> {
     const { events } = this.options
     const given = credential === null ? null : readApiKey(credential)
-    const cached = given === null ? null : this.cached(given.id)
-    const stored = cached === null ? null : await cached.loading
+    const cached = given === null ? null : await this.cache.of(given.id)
+    const stored = cached?.stored ?? null
     // Whoever does not have the secret learns nothing of the key, not even that there is one.
     if (given === null || cached === null || stored === null || !secretMatches(given.secret, stored.secretHash)) {
       const detail = stored === null ? 'a key that there is not was shown' : 'a key was shown with another secret'
@@ -200,32 +211,6 @@ export class ApiKeys implements Authentication {
       code: 'ROLE_MISSING',
       hint: 'Leave that out, or ask somebody who has it.',
     })
-  }
-
-  private cached(id: string): Cached {
-    const { clock, recheckMs } = this.options
-    const nowMs = clock.monotonicMs()
-    const known = this.cache.get(id)
-    if (known !== undefined && nowMs - known.readAtMs < recheckMs) return known
-    const cached = { loading: this.read(id), readAtMs: nowMs, noted: false }
-    this.cache.delete(id)
-    this.cache.set(id, cached)
-    for (const oldest of this.cache.keys()) {
-      if (this.cache.size <= CACHED_MAX) break
-      this.cache.delete(oldest)
-    }
-    return cached
-  }
-
-  /** What is not there, or cannot be read now, is not kept: made-up keys would push out real ones. */
-  private async read(id: string): Promise<StoredApiKey | null> {
-    let stored: StoredApiKey | null = null
-    try {
-      stored = (await this.store.stored([id])).get(id) ?? null
-      return stored
-    } finally {
-      if (stored === null) this.cache.delete(id)
-    }
   }
 
   private requireGood(stored: StoredApiKey): void {

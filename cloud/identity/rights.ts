@@ -3,6 +3,7 @@
  * changes on this core is seen at once, what changes on another one within `recheckMs`.
  */
 
+import { BriefMemory } from '../../shared/brief-memory.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { type Caller, callerOf } from './caller.ts'
@@ -13,43 +14,28 @@ import { UserStore } from './user-store.ts'
 /** Logins remembered; at the limit the one that was read first is read again. */
 const REMEMBERED_MAX = 10_000
 
-interface Remembered {
-  /** Null when the login has ended. */
-  readonly caller: Promise<Caller | null>
-  readonly readAtMs: number
-}
-
 export class Rights {
   private readonly clock: Clock
-  private readonly recheckMs: number
   private readonly logins: LoginStore
   private readonly users: UserStore
-  private readonly remembered = new Map<string, Remembered>()
+  /** Null for a login that has ended. */
+  private readonly remembered: BriefMemory<Caller | null>
 
   constructor(options: { readonly database: DatabaseHandle; readonly clock: Clock; readonly recheckMs: number }) {
     this.clock = options.clock
-    this.recheckMs = options.recheckMs
     this.logins = new LoginStore(options.database)
     this.users = new UserStore(options.database)
+    this.remembered = new BriefMemory({
+      read: async (loginId) => (await this.now([loginId], 'any')).get(loginId) ?? null,
+      keptMs: options.recheckMs,
+      entriesMax: REMEMBERED_MAX,
+      clock: options.clock,
+    })
   }
 
-  /** Null when the login has ended. Many who ask at once wait for one answer. */
+  /** Null when the login has ended. A database that is away says nothing of anybody: the next request asks again. */
   async of(loginId: string): Promise<Caller | null> {
-    const nowMs = this.clock.monotonicMs()
-    const known = this.remembered.get(loginId)
-    if (known !== undefined && nowMs - known.readAtMs < this.recheckMs) return await known.caller
-    const reading: Remembered = { caller: this.read(loginId), readAtMs: nowMs }
-    this.remembered.delete(loginId)
-    this.remembered.set(loginId, reading)
-    const [oldest] = this.remembered.size > REMEMBERED_MAX ? this.remembered.keys() : []
-    if (oldest !== undefined) this.remembered.delete(oldest)
-    try {
-      return await reading.caller
-    } catch (error) {
-      // A database that is away says nothing of anybody: the next request asks again.
-      if (this.remembered.get(loginId) === reading) this.remembered.delete(loginId)
-      throw error
-    }
+    return await this.remembered.of(loginId)
   }
 
   /**
@@ -68,11 +54,7 @@ export class Rights {
 
   /** Forgets everything, since something changed. What is being read at this moment may be older than that. */
   forget(): void {
-    this.remembered.clear()
-  }
-
-  private async read(loginId: string): Promise<Caller | null> {
-    return (await this.now([loginId], 'any')).get(loginId) ?? null
+    this.remembered.forgetAll()
   }
 }
 

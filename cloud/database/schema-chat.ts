@@ -53,6 +53,8 @@ export interface ChatMessagesTable {
   sender_id: Immutable<string>
   client_message_id: Immutable<string | null>
   content: string
+  /** The content in lower case, since databases differ in what they take for the same letter. */
+  search_text: string
   /** JSON lists; null for none. */
   links: string | null
   mentions: string | null

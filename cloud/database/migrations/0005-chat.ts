@@ -68,6 +68,8 @@ async function createMessages(schema: SchemaModule): Promise<void> {
     .addColumn('sender_id', 'text', (column) => column.notNull())
     .addColumn('client_message_id', 'text')
     .addColumn('content', 'text', (column) => column.notNull())
+    // The content in lower case, since databases differ in what they take for the same letter.
+    .addColumn('search_text', 'text', (column) => column.notNull())
     // JSON lists; null for none.
     .addColumn('links', 'text')
     .addColumn('mentions', 'text')
@@ -85,6 +87,11 @@ async function createMessages(schema: SchemaModule): Promise<void> {
     .createIndex('chat_messages_revision')
     .on('chat_messages')
     .columns(['conversation_id', 'revision'])
+    .execute()
+  await schema
+    .createIndex('chat_messages_conversation_sent')
+    .on('chat_messages')
+    .columns(['conversation_id', 'sent_at_ms', 'id'])
     .execute()
   await schema.createIndex('chat_messages_sent').on('chat_messages').column('sent_at_ms').execute()
   await schema

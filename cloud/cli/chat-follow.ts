@@ -1,0 +1,153 @@
+/**
+ * Follows conversations: over one connection after the other, each of which begins where the one before was lost, so that
+ * nothing is missing and nothing is told twice.
+ */
+
+import type { Clock } from '../../shared/clock.ts'
+import { sleep } from '../../shared/clock.ts'
+import { BusbarError } from '../../shared/errors.ts'
+import type { Random } from '../../shared/random.ts'
+import { fullJitterMs } from '../../shared/retry.ts'
+import { RecentIds } from '../api/socket/recent-ids.ts'
+import { ChatMarks } from './chat-marks.ts'
+import type { ShownMessage, ShownStatus } from './chat-text.ts'
+import type { LiveFrame, LiveSocket } from './live-socket.ts'
+
+/** A conversation as far as following it goes. */
+export interface FollowedConversation {
+  readonly conversationId: string
+  readonly lastRevision: number
+  /** Everything up to here the caller has read, here or elsewhere. */
+  readonly readPosition: number
+}
+
+export interface ChatFollowOptions {
+  readonly userId: string
+  /** Follows this one alone; absent for all of the caller's. */
+  readonly conversationId?: string | undefined
+  /** What there is to follow now. @throws BusbarError, retryable when it may be asked again */
+  readonly conversations: () => Promise<readonly FollowedConversation[]>
+  readonly open: (onFrame: (frame: LiveFrame) => void) => Promise<LiveSocket>
+  /**
+   * Once for each message, and for each change of one.
+   * @param isFirst no earlier form of it was told.
+   */
+  readonly onMessage: (message: ShownMessage, isFirst: boolean, event: unknown) => void
+  readonly onStatus: (status: ShownStatus, event: unknown) => void
+  /** Any other event, such as that somebody is typing. */
+  readonly onOther?: (event: unknown) => void
+  /** The connection was lost, or is there again; the first one is not told. */
+  readonly onConnected: (isConnected: boolean, why: string) => void
+  readonly clock: Clock
+  readonly random: Random
+  /** Ends it. */
+  readonly signal: AbortSignal
+}
+
+interface ChatEvent {
+  readonly event?: unknown
+  readonly conversationId?: unknown
+}
+
+const BACKOFF = { baseMs: 500, capMs: 15_000 }
+/** Marks of one frame; a frame has a limit. */
+const MARKS_AT_ONCE = 200
+/** A connection that held for so long was a good one: the next loss is a new one. */
+const GOOD_MS = 10_000
+
+export class ChatFollow {
+  private readonly options: ChatFollowOptions
+  private readonly marks = new ChatMarks()
+  private readonly recentStatuses = new RecentIds()
+  private wasConnected = false
+  private isConnected = false
+
+  constructor(options: ChatFollowOptions) {
+    this.options = options
+  }
+
+  /**
+   * Resolves when the signal ends it.
+   * @throws BusbarError when it cannot begin, or when who asks is refused later.
+   */
+  async run(): Promise<void> {
+    const { clock, random, signal, onConnected } = this.options
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      const beganMs = clock.monotonicMs()
+      try {
+        const why = await this.attend()
+        if (signal.aborted) return
+        if (this.isConnected) onConnected(false, why)
+      } catch (error) {
+        if (signal.aborted) return
+        if (!(error instanceof BusbarError) || !error.retryable || !this.wasConnected) throw error
+        if (this.isConnected) onConnected(false, error.message)
+      }
+      this.isConnected = false
+      if (clock.monotonicMs() - beganMs > GOOD_MS) attempt = 0
+      await sleep(clock, fullJitterMs(attempt, BACKOFF, random), signal)
+    }
+  }
+
+  /** One connection, from what it missed to its end; resolves with why it ended. */
+  private async attend(): Promise<string> {
+    const { open, signal, userId, onConnected } = this.options
+    await this.look()
+    const socket = await open((frame) => this.take(frame))
+    const close = (): void => socket.close()
+    signal.addEventListener('abort', close, { once: true })
+    try {
+      if (signal.aborted) close()
+      await socket.ask({ type: 'subscribe', channel: 'chat', filter: { userId } })
+      await this.catchUp(socket)
+      if (this.wasConnected && !this.isConnected) onConnected(true, '')
+      this.wasConnected = true
+      this.isConnected = true
+      const { code, reason } = await socket.closed
+      return reason === '' ? `closed with ${code}` : reason
+    } finally {
+      signal.removeEventListener('abort', close)
+      close()
+    }
+  }
+
+  /** Before anything else: what is said from here on is news. */
+  private async look(): Promise<void> {
+    const conversations = await this.options.conversations()
+    this.marks.keepOnly(new Set(conversations.map(({ conversationId }) => conversationId)))
+    for (const { conversationId, lastRevision, readPosition } of conversations) {
+      // One that came while nobody was connected is told from what is new in it.
+      this.marks.begin(conversationId, this.wasConnected ? readPosition : lastRevision)
+    }
+  }
+
+  /** What was said since the marks comes as events before the answer does. */
+  private async catchUp(socket: LiveSocket): Promise<void> {
+    let left = Object.keys(this.marks.of())
+    while (left.length > 0) {
+      const now = left.slice(0, MARKS_AT_ONCE)
+      const { more } = await socket.ask({ type: 'chat.resume', marks: this.marks.of(now) })
+      const unfinished = new Set(Array.isArray(more) ? (more as unknown[]) : [])
+      for (const id of now) if (!unfinished.has(id)) this.marks.settle(id)
+      left = [...left.slice(MARKS_AT_ONCE), ...now.filter((id) => unfinished.has(id))]
+    }
+  }
+
+  private take({ type, channel, data }: LiveFrame): void {
+    if (type !== 'event' || channel !== 'chat' || typeof data !== 'object' || data === null) return
+    const event = data as ChatEvent
+    const { conversationId, onMessage, onStatus, onOther } = this.options
+    if (conversationId !== undefined && event.conversationId !== conversationId) return
+    if (event.event === 'message') {
+      const message = data as ShownMessage
+      const { isNews, isFirst } = this.marks.take(message)
+      if (isNews) onMessage(message, isFirst, data)
+    } else if (event.event === 'status') {
+      const status = data as ShownStatus
+      const key = [status.conversationId, status.status, status.position, status.userId].join('/')
+      if (this.recentStatuses.add(key)) onStatus(status, data)
+    } else {
+      onOther?.(data)
+    }
+  }
+}

@@ -2,6 +2,7 @@
 
 import { type Static, Type } from '@sinclair/typebox'
 import { BusbarError } from '../../../shared/errors.ts'
+import { ChatError } from '../../chat/chat.ts'
 import { IdentityError } from '../../identity/identity.ts'
 import { AlreadyRegisteredError, InvalidRegistrationError, NotRegisteredError } from '../../registry/errors.ts'
 
@@ -145,6 +146,7 @@ export function problemOf(error: unknown): Problem {
     if (error.retryAfter !== undefined) headers['retry-after'] = String(error.retryAfter)
     return new Problem(error.refusal, error.message, { code: error.code, hint: error.hint, headers, cause: error })
   }
+  if (error instanceof ChatError) return chatProblem(error)
   if (error instanceof AlreadyRegisteredError) return passedOn('CONFLICT', error)
   if (error instanceof NotRegisteredError) return passedOn('NOT_FOUND', error)
   if (error instanceof BusbarError && error.retryable) {
@@ -156,6 +158,16 @@ export function problemOf(error: unknown): Problem {
     })
   }
   return new Problem('INTERNAL', 'The request could not be answered; the log of the server says why.', { cause: error })
+}
+
+function chatProblem(error: ChatError): Problem {
+  const { refusal, message, code, hint, fields, retryAfterMs } = error
+  return new Problem(refusal, message, {
+    ...{ code, hint, cause: error },
+    ...(refusal === 'INVALID_INPUT' ? { errors: fields.map((field) => ({ in: 'body', ...field })) } : {}),
+    // At least what a client may wait for: a whole second.
+    ...(retryAfterMs === undefined ? {} : { headers: { 'retry-after': String(Math.ceil(retryAfterMs / 1000)) } }),
+  })
 }
 
 /** Fields of the registry's page requests; all others come in bodies. */

@@ -10,6 +10,15 @@ export type { Login } from './login-store.ts'
 export type { LoginTokens } from './logins.ts'
 export { MasterKey, openMasterKey } from './master-key.ts'
 export { OidcLogins, type OidcSettings } from './oidc.ts'
+export {
+  type Asker,
+  PEOPLE_SEARCH_CHARS_MAX,
+  People,
+  type PeopleDirectory,
+  type PeopleRequest,
+  type Person,
+  readPeopleRequest,
+} from './people.ts'
 export { type Grant, ROLES, type Role, sitesWith } from './roles.ts'
 export { type SecurityEvent, type SecurityEventKind, SecurityEvents, type SecurityNotes } from './security-events.ts'
 export { sitesSeen } from './seen-sites.ts'

@@ -4,6 +4,9 @@
  */
 
 import type { Clock } from '../../shared/clock.ts'
+import type { DatabaseHandle } from '../database/database.ts'
+import { ConversationStore } from './conversation-store.ts'
+import type { Membership } from './membership.ts'
 
 /** How long members are remembered, milliseconds. */
 const LIFE_MS = 30_000
@@ -11,8 +14,8 @@ const LIFE_MS = 30_000
 const CONVERSATIONS_MAX = 5_000
 
 export interface RostersOptions {
-  /** Asks the database: ids of the members who may see it, null when there is no such conversation. */
-  readonly membersOf: (conversationId: string) => Promise<readonly string[] | null>
+  readonly database: DatabaseHandle
+  readonly membership: Pick<Membership, 'visibleTo'>
   readonly clock: Clock
 }
 
@@ -31,15 +34,17 @@ interface Roster {
 
 export class Rosters {
   private readonly options: RostersOptions
+  private readonly store: ConversationStore
   /** The one that was asked for last is the last. */
   private readonly rosters = new Map<string, Roster>()
   private readonly counts = { asked: 0, loaded: 0 }
 
   constructor(options: RostersOptions) {
     this.options = options
+    this.store = new ConversationStore(options.database)
   }
 
-  /** Ids of the members; null when there is no such conversation. @throws BusbarError DATABASE_UNAVAILABLE */
+  /** Ids of the members who may see what it is about; null when there is no such conversation. @throws BusbarError DATABASE_UNAVAILABLE */
   async of(conversationId: string): Promise<readonly string[] | null> {
     this.counts.asked++
     const known = this.rosters.get(conversationId)
@@ -62,11 +67,21 @@ export class Rosters {
 
   private load(conversationId: string, nowMs: number): Roster {
     this.counts.loaded++
-    const members = this.options.membersOf(conversationId)
+    const members = this.ask(conversationId)
     const roster: Roster = { loadedAtMs: nowMs, members }
     members.catch(() => {
       if (this.rosters.get(conversationId) === roster) this.rosters.delete(conversationId)
     })
     return roster
+  }
+
+  private async ask(conversationId: string): Promise<readonly string[] | null> {
+    const { database, membership } = this.options
+    const conversation = await this.store.get(conversationId)
+    if (conversation === null) return null
+    const members = (await this.store.members([conversationId], database.kysely)).get(conversationId) ?? []
+    const ids = members.map(({ userId }) => userId)
+    const seeing = await membership.visibleTo(conversation.subject, ids, database.kysely)
+    return ids.filter((id) => seeing.has(id))
   }
 }

@@ -3,17 +3,20 @@
 import type { Kysely } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
+import { sitesSeen } from '../identity/identity.ts'
 import type { Conversation, Member, Subject } from './conversation.ts'
 import { CONVERSATION_ID_PATTERN } from './conversation.ts'
 import { ConversationStore } from './conversation-store.ts'
 import { conversationUnknown } from './errors.ts'
-import { SubjectSight, type SubjectSources } from './subject-sight.ts'
+import { isSeen, SubjectSight, type SubjectSources, subjectKey } from './subject-sight.ts'
 
 export class Membership {
+  private readonly database: DatabaseHandle
   private readonly store: ConversationStore
   private readonly sight: SubjectSight
 
   constructor(options: { readonly database: DatabaseHandle; readonly subjects: SubjectSources }) {
+    this.database = options.database
     this.store = new ConversationStore(options.database)
     this.sight = new SubjectSight(options)
   }
@@ -41,5 +44,20 @@ export class Membership {
     kysely: Kysely<Database>,
   ): Promise<ReadonlySet<string>> {
     return this.sight.visibleTo(subject, userIds, kysely)
+  }
+
+  /** Those of the conversations whose subject the user may see; the others are as if the user were not in them. */
+  async seenBy<C extends { readonly subject: Subject | null }>(
+    userId: string,
+    conversations: readonly C[],
+    kysely: Kysely<Database>,
+  ): Promise<C[]> {
+    const subjects = conversations.flatMap(({ subject }) => (subject === null ? [] : [subject]))
+    if (subjects.length === 0) return [...conversations]
+    const sights = await this.sight.of(subjects, kysely)
+    const sees = (await sitesSeen([userId], kysely, this.database.dialect)).get(userId) ?? 'all'
+    return conversations.filter(
+      ({ subject }) => subject === null || isSeen(sights.get(subjectKey(subject)) ?? null, userId, sees),
+    )
   }
 }

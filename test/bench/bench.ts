@@ -14,6 +14,7 @@ import { messageOf } from '../../shared/errors.ts'
 import { projectDir } from '../support/child.ts'
 import { analytics } from './analytics.ts'
 import { bytes } from './bytes.ts'
+import { chat } from './chat.ts'
 import { drain } from './drain.ts'
 import { durableRate } from './durable-rate.ts'
 import { endToEnd } from './end-to-end.ts'
@@ -36,6 +37,7 @@ const SECTIONS: readonly Section[] = [
   tasks,
   analytics,
   queries,
+  chat,
 ]
 
 /** Load average of the last minute above which something else is running. */

@@ -1,19 +1,29 @@
-/** Who is there, as far as all cores know: online, away or offline, and when they were last seen. */
+/**
+ * Who is there, as far as all cores know: online, away or offline, and when they were last seen. Each core keeps the sockets that
+ * it has, stores what that comes to, and says every so often that it is alive; what a core that died has left is taken away
+ * by another one.
+ */
 
 import type { Kysely } from 'kysely'
-import type { Clock } from '../../shared/clock.ts'
+import type { Clock, Timer } from '../../shared/clock.ts'
+import { ComplaintLimit } from '../../shared/complaint-limit.ts'
+import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
+import { aborted } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import { Duty } from '../database/duty.ts'
 import type { Database } from '../database/schema.ts'
+import { LocalPresence, type PresenceState } from './presence-state.ts'
+import { PresenceStore, type StoredPresence } from './presence-store.ts'
 
-export type PresenceState = 'online' | 'away' | 'offline'
+export type { PresenceState } from './presence-state.ts'
 
 /** What is shown of a user. */
 export interface PresenceView {
   readonly userId: string
   readonly state: PresenceState
-  /** Unix milliseconds; null for who never had a socket. Of who is there it is when that was last stored. */
+  /** Unix milliseconds: now for who is online; null for who never had a socket. */
   readonly lastSeenAtMs: number | null
 }
 
@@ -21,15 +31,17 @@ export interface PresenceChange extends PresenceView {
   readonly updatedAtMs: number
 }
 
+export interface PresenceSettings {
+  readonly awayAfterMs: number
+  readonly offlineAfterMs: number
+  readonly receiptsMembersMax: number
+}
+
 export interface PresenceOptions {
   readonly database: DatabaseHandle
   /** Of this process and no other, also not of an earlier one. */
   readonly coreId: string
-  readonly settings: {
-    readonly awayAfterMs: number
-    readonly offlineAfterMs: number
-    readonly receiptsMembersMax: number
-  }
+  readonly settings: PresenceSettings
   readonly clock: Clock
   readonly log: Logger
 }
@@ -40,65 +52,194 @@ export interface PresenceStats {
   readonly sockets: number
   /** Users whose state is not stored yet. */
   readonly waiting: number
-  /** Rows of cores that died, removed by this one. */
+  /** Cores that died, and whose sockets this one has taken away, since the start. */
   readonly coresRemoved: number
 }
 
+/** A page that is loaded again closes its socket and opens another: what comes to nothing within so long is not stored. */
+const GATHER_MS = 300
+/** A core says that it is alive so often in `offlineAfterMs`, and looks so often in `awayAfterMs` for who is idle. */
+const BEATS = 3
+/** Users of one transaction. */
+const CHANGES_PER_WRITE = 2_000
+
 export class Presence implements Part {
   readonly name = 'chat presence'
-  readonly options: PresenceOptions
+  private readonly options: PresenceOptions
+  private readonly store: PresenceStore
+  private readonly local: LocalPresence
+  private readonly duty: Duty
+  private readonly complaints: ComplaintLimit
+  private beats: Timer | null = null
+  private gathering: Timer | null = null
+  private writing: Promise<void> | null = null
+  private coresRemoved = 0
+  private stopped = false
 
   constructor(options: PresenceOptions) {
+    const { database, coreId, settings, clock, log } = options
     this.options = options
+    this.store = new PresenceStore(database, settings.offlineAfterMs)
+    this.local = new LocalPresence(settings.awayAfterMs)
+    this.complaints = new ComplaintLimit(clock)
+    this.duty = new Duty({
+      name: this.name,
+      database,
+      coreId,
+      periodMs: settings.offlineAfterMs / BEATS,
+      work: (signal) => this.removeDead(signal),
+      clock,
+      log,
+    })
   }
 
-  async start(): Promise<void> {}
+  async start(): Promise<void> {
+    if (this.beats !== null || this.stopped) return
+    const { clock, settings } = this.options
+    this.beats = clock.every(Math.min(settings.offlineAfterMs, settings.awayAfterMs) / BEATS, () => this.beat())
+    await this.duty.start()
+  }
 
-  /** Takes everybody's sockets here away at once. */
-  async stop(_deadline: AbortSignal): Promise<void> {}
+  /** Takes everybody's sockets here away at once; what fails another core does when this one is silent for long enough. */
+  async stop(deadline: AbortSignal): Promise<void> {
+    if (this.stopped) return
+    this.stopped = true
+    this.beats?.cancel()
+    this.gathering?.cancel()
+    await this.duty.stop(deadline)
+    await Promise.race([this.leave(), aborted(deadline)])
+  }
 
   /** A socket of the user, which any object stands for. Without effect for one that is open. */
-  open(_userId: string, _socket: object): void {}
+  open(userId: string, socket: object): void {
+    this.local.open(userId, socket, this.options.clock.monotonicMs())
+    this.gather()
+  }
 
   /** Without effect for one that is not open. */
-  close(_userId: string, _socket: object): void {}
+  close(userId: string, socket: object): void {
+    this.local.close(userId, socket)
+    this.gather()
+  }
 
   /** What the socket says of itself; it holds until it says something else. */
-  state(_userId: string, _state: 'online' | 'away', _socket: object): void {}
+  state(userId: string, state: 'online' | 'away', socket: object): void {
+    this.local.say(userId, state, socket, this.options.clock.monotonicMs())
+    this.gather()
+  }
 
   /** The socket sent something: its user is not idle. Cheap, for every frame. */
-  touch(_userId: string, _socket: object): void {}
+  touch(userId: string, socket: object): void {
+    if (this.local.touch(userId, socket, this.options.clock.monotonicMs())) this.gather()
+  }
 
   /** As it is shown, in the order given. @throws BusbarError DATABASE_UNAVAILABLE */
-  async of(_userIds: readonly string[]): Promise<PresenceView[]> {
-    return []
+  async of(userIds: readonly string[]): Promise<PresenceView[]> {
+    const stored = new Map((await this.store.of(userIds)).map((each) => [each.userId, each]))
+    return userIds.map((userId) => {
+      const found = stored.get(userId)
+      return found === undefined ? { userId, state: 'offline', lastSeenAtMs: null } : this.viewOf(found)
+    })
   }
 
   /** Those of them who have a socket at some core, away or not. @throws BusbarError DATABASE_UNAVAILABLE */
-  async isOnline(_userIds: readonly string[], _kysely?: Kysely<Database>): Promise<ReadonlySet<string>> {
-    return new Set()
+  async isOnline(
+    userIds: readonly string[],
+    kysely: Kysely<Database> = this.options.database.kysely,
+  ): Promise<ReadonlySet<string>> {
+    const connected = await this.store.connected(userIds, this.options.clock.wallMs(), kysely)
+    // Who came a moment ago is not stored yet.
+    return new Set([...connected, ...userIds.filter((userId) => this.local.has(userId))])
   }
 
   /**
-   * Whose state changed at `sinceMs` or later, ascending by that time and user, `limit` at most; with `afterUserId` those of
-   * `sinceMs` itself begin after it. @throws BusbarError DATABASE_UNAVAILABLE
+   * Whose state changed at `sinceMs` or later, ascending by that time and user, `limit` at most; those of `sinceMs` itself
+   * begin after `afterUserId`. @throws BusbarError DATABASE_UNAVAILABLE
    */
-  async changedSince(_sinceMs: number, _limit: number, _afterUserId = ''): Promise<PresenceChange[]> {
-    return []
+  async changedSince(sinceMs: number, limit: number, afterUserId = ''): Promise<PresenceChange[]> {
+    const changed = await this.store.changedSince(sinceMs, limit, afterUserId)
+    return changed.map((each) => ({ ...this.viewOf(each), updatedAtMs: each.updatedAtMs }))
   }
 
   /**
-   * By user who changed, who of the local ones shares a conversation with them that is not too large, themselves left out.
-   * @throws BusbarError DATABASE_UNAVAILABLE
+   * By user who changed, who of the local ones shares a conversation with them that is not too large; they themselves are left
+   * out. @throws BusbarError DATABASE_UNAVAILABLE
    */
   async audience(
-    _changedUserIds: readonly string[],
-    _localUserIds: readonly string[],
+    changedUserIds: readonly string[],
+    localUserIds: readonly string[],
   ): Promise<ReadonlyMap<string, readonly string[]>> {
-    return new Map()
+    if (changedUserIds.length === 0 || localUserIds.length === 0) return new Map()
+    const { receiptsMembersMax } = this.options.settings
+    const pairs = await this.store.sharing(changedUserIds, localUserIds, receiptsMembersMax)
+    const byChanged = Map.groupBy(pairs, ({ changed }) => changed)
+    return new Map([...byChanged].map(([userId, found]) => [userId, found.map(({ local }) => local)]))
   }
 
   stats(): PresenceStats {
-    throw new Error('not yet')
+    const { size, sockets, waiting } = this.local
+    return { users: size, sockets, waiting, coresRemoved: this.coresRemoved }
+  }
+
+  private viewOf({ userId, state, lastSeenAtMs }: StoredPresence): PresenceView {
+    return { userId, state, lastSeenAtMs: state === 'online' ? this.options.clock.wallMs() : lastSeenAtMs }
+  }
+
+  private gather(): void {
+    if (this.stopped || this.gathering !== null || this.local.waiting === 0) return
+    this.gathering = this.options.clock.after(GATHER_MS, () => {
+      this.gathering = null
+      this.write()
+    })
+  }
+
+  private beat(): void {
+    this.local.sweep(this.options.clock.monotonicMs())
+    // Who has nobody need not be alive.
+    if (this.local.size > 0) this.write()
+  }
+
+  private write(): void {
+    this.writing ??= this.writeChanges()
+      .then(() => this.gather())
+      .catch((error) => {
+        const { log } = this.options
+        if (this.stopped || !this.complaints.isDue()) return
+        log.warn({ error: messageOf(error) }, 'who is there could not be stored; trying again')
+      })
+      .finally(() => {
+        this.writing = null
+      })
+  }
+
+  private async writeChanges(): Promise<void> {
+    const { coreId, clock } = this.options
+    for (let isMore = true; isMore && !this.stopped; ) {
+      const changes = this.local.changes(clock.monotonicMs(), CHANGES_PER_WRITE)
+      if (changes.length === 0 && this.local.size === 0) return
+      const isKnown = await this.store.write(coreId, changes, clock.wallMs())
+      if (isKnown) this.local.stored(changes, clock.monotonicMs())
+      // Taken away by another core, which heard nothing from this one for too long.
+      else this.local.lost()
+      isMore = !isKnown || changes.length === CHANGES_PER_WRITE
+    }
+  }
+
+  private async leave(): Promise<void> {
+    const { database, coreId, clock, log } = this.options
+    await this.writing
+    try {
+      if (database.health().state === 'up') await this.store.remove(coreId, clock.wallMs(), true)
+    } catch (error) {
+      log.warn({ error: messageOf(error) }, 'the users of this core are shown as being there for a while longer')
+    }
+  }
+
+  private async removeDead(signal: AbortSignal): Promise<void> {
+    const { clock } = this.options
+    for (const coreId of await this.store.dead(clock.wallMs())) {
+      if (signal.aborted) return
+      if (await this.store.remove(coreId, clock.wallMs(), false)) this.coresRemoved++
+    }
   }
 }

@@ -55,11 +55,7 @@ export class ReceiptStore {
     return stored.map(({ kind, subjectId, ...marks }) => ({ ...marks, subject: subjectOf(kind, subjectId) }))
   }
 
-  async raiseDelivered(
-    advances: readonly Advance[],
-    nowMs: number,
-    transaction: Transaction<Database>,
-  ): Promise<void> {
+  async raiseDelivered(advances: readonly Advance[], nowMs: number, transaction: Transaction<Database>): Promise<void> {
     await sql`
       update conversation_members set delivered_position = given.position, delivered_at_ms = ${nowMs}
       from ${this.given(advances)}

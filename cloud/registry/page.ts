@@ -47,7 +47,8 @@ export function toPage<Row, T>(
   return { items: shown.map(view), next: more ? encodeCursor(key(last)) : null }
 }
 
-function encodeCursor(key: string | number): string {
+/** What a page gives as `next`. */
+export function encodeCursor(key: string | number): string {
   return Buffer.from(JSON.stringify(key)).toString('base64url')
 }
 

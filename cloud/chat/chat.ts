@@ -26,3 +26,14 @@ export {
   type NewLink,
   type NewMessage,
 } from './new-message.ts'
+export {
+  Presence,
+  type PresenceChange,
+  type PresenceOptions,
+  type PresenceSettings,
+  type PresenceState,
+  type PresenceStats,
+  type PresenceView,
+} from './presence.ts'
+export { type Mark, type MemberMarks, type ReceiptStats, Receipts, type ReceiptsOptions } from './receipts.ts'
+export { type RosterStats, Rosters, type RostersOptions } from './rosters.ts'

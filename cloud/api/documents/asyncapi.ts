@@ -2,17 +2,26 @@
 
 import type { TSchema } from '@sinclair/typebox'
 import {
+  CHAT_MESSAGES,
   COMMAND_EVENTS,
   catalogue,
   DEVICE_STATUS,
   DEVICE_TELEMETRY,
   deadLetterTopicOf,
+  MESSAGE_STATUS_EVENTS,
   NOTIFICATIONS,
   ORCHESTRATOR_RESPONSES,
   TASK_REQUESTED,
   type TopicSpec,
+  TYPING_EVENTS,
 } from '../../bus/catalogue.ts'
 import { CommandCreatedSchema } from '../../commands/commands.ts'
+import {
+  CHAT_HEADERS_SCHEMA,
+  ChatMessageRecordSchema,
+  MessageStatusRecordSchema,
+  TypingRecordSchema,
+} from '../messages/chat-events.ts'
 import {
   DeadLetterSchema,
   DeviceStatusChangeSchema,
@@ -47,6 +56,9 @@ const RECORDS: Readonly<Record<string, RecordSchemas>> = {
   [TASK_REQUESTED]: { value: TaskRequestedSchema },
   [ORCHESTRATOR_RESPONSES]: { value: OrchestratorResponseSchema },
   [NOTIFICATIONS]: { value: NotificationMessageSchema, headers: NOTIFICATION_HEADERS_SCHEMA },
+  [CHAT_MESSAGES]: { value: ChatMessageRecordSchema, headers: CHAT_HEADERS_SCHEMA },
+  [MESSAGE_STATUS_EVENTS]: { value: MessageStatusRecordSchema, headers: CHAT_HEADERS_SCHEMA },
+  [TYPING_EVENTS]: { value: TypingRecordSchema, headers: CHAT_HEADERS_SCHEMA },
 }
 const CONSUMED_BY_US = new Set(Object.keys(RECORDS).map(deadLetterTopicOf))
 
@@ -83,7 +95,8 @@ export function asyncApiDocument(version: string): JsonObject {
       version,
       description:
         'Live channels over one WebSocket, and the topics of the bus. Delivery on the bus is at least once: ' +
-        'a duplicate of a device record has the same headers gateway, epoch and seq, any other the same id in its value.',
+        'a duplicate of a device record has the same headers gateway, epoch and seq, any other the same id in its value, ' +
+        'and of a message of a conversation the same revision.',
     },
     defaultContentType: 'application/json',
     channels,

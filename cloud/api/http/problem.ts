@@ -170,8 +170,8 @@ function chatProblem(error: ChatError): Problem {
   })
 }
 
-/** Fields of the registry's page requests; all others come in bodies. */
-const PAGE_FIELDS = new Set(['limit', 'cursor'])
+/** Fields of requests for pages; all others come in bodies. */
+const PAGE_FIELDS = new Set(['limit', 'cursor', 'search'])
 
 function passedOn(kind: ProblemKind, error: BusbarError): Problem {
   return new Problem(kind, error.message, { code: error.code, hint: error.hint, cause: error })

@@ -2,7 +2,23 @@
 
 export * from './chat-records.ts'
 export * from './conversation.ts'
+export type { Begun, NewConversation } from './conversation-beginning.ts'
+export {
+  type ConversationsRequest,
+  type ConversationView,
+  UNREAD_COUNTED_MAX,
+} from './conversation-view.ts'
+export {
+  type ConversationChanges,
+  type ConversationSettings,
+  Conversations,
+  type ConversationsOptions,
+  type MemberView,
+} from './conversations.ts'
 export * from './errors.ts'
+export type { MembersAdded } from './member-changes.ts'
+export { MemberDirectory } from './member-directory.ts'
+export { Membership } from './membership.ts'
 export * from './message.ts'
 export type {
   Also,
@@ -37,3 +53,5 @@ export {
 } from './presence.ts'
 export { type Mark, type MemberMarks, type ReceiptStats, Receipts, type ReceiptsOptions } from './receipts.ts'
 export { type RosterStats, Rosters, type RostersOptions } from './rosters.ts'
+export type { SubjectSources } from './subject-sight.ts'
+export { Subjects, type SubjectView } from './subjects.ts'

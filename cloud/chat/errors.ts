@@ -59,6 +59,35 @@ export function conversationArchived(id: string): ChatError {
   })
 }
 
+export function messageNotYours(id: string): ChatError {
+  return new ChatError('FORBIDDEN', `The message ${id} is another one's.`, {
+    code: 'MESSAGE_NOT_YOURS',
+    hint: 'Who wrote it edits it; who wrote it or owns the conversation deletes it. What was noted of the conversation stays.',
+  })
+}
+
+export function messageDeleted(id: string): ChatError {
+  return new ChatError('CONFLICT', `The message ${id} is deleted.`, {
+    code: 'MESSAGE_DELETED',
+    hint: 'Send a new one.',
+  })
+}
+
+export function messageIdReused(clientMessageId: string): ChatError {
+  return new ChatError('CONFLICT', `The clientMessageId ${clientMessageId} is the name of another message of yours.`, {
+    code: 'MESSAGE_ID_REUSED',
+    hint: 'Use a new one for each message, such as a UUID; the same only to send the same again.',
+  })
+}
+
+export function rateLimited(retryAfterMs: number): ChatError {
+  return new ChatError('TOO_MANY_REQUESTS', `Too many messages: wait ${retryAfterMs} ms.`, {
+    code: 'RATE_LIMITED',
+    hint: 'Send it again after that, with the same clientMessageId; chat.messagesPerMinute says how many there may be.',
+    retryAfterMs,
+  })
+}
+
 export function chatInvalid(fields: readonly ChatInvalid[]): ChatError {
   const named = fields.map(({ pointer, remedy }) => `${pointer}: ${remedy}`).join('; ')
   return new ChatError('INVALID_INPUT', `Not allowed: ${named}.`, {

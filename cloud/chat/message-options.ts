@@ -1,29 +1,15 @@
 /** What messages need of others, and what they give. */
 
-import type { Kysely, Transaction } from 'kysely'
+import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Outbox } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
-import type { Conversation, Member, Subject } from './conversation.ts'
+import type { Membership } from './membership.ts'
 import type { Message, MessageStatus } from './message.ts'
 import type { MessageLimits } from './new-message.ts'
 import type { SendLimitRules } from './send-limit.ts'
-
-/** Those of `userIds` who may see what a conversation is about. */
-export type VisibleTo = (
-  subject: Subject,
-  userIds: readonly string[],
-  kysely: Kysely<Database>,
-) => Promise<ReadonlySet<string>>
-
-/** Throws CONVERSATION_UNKNOWN for who is not in it, or may not see what it is about. */
-export type RequireMember = (
-  userId: string,
-  conversationId: string,
-  kysely: Kysely<Database>,
-) => Promise<{ readonly conversation: Conversation; readonly member: Member }>
 
 /** What else is stored in the transaction of a change; may run again, so it has no effect outside. Rejects to undo the change. */
 export type Also<T> = (changed: T, transaction: Transaction<Database>) => Promise<void>
@@ -35,8 +21,7 @@ export interface MessageSettings extends MessageLimits, SendLimitRules {
 export interface MessagesOptions {
   readonly database: DatabaseHandle
   readonly outbox: Pick<Outbox, 'append' | 'nudge' | 'onPublished'>
-  readonly conversations: { readonly requireMember: RequireMember }
-  readonly visibleTo: VisibleTo
+  readonly membership: Membership
   readonly settings: MessageSettings
   /** Of this process and no other, also not of an earlier one. */
   readonly coreId: string
@@ -91,12 +76,10 @@ export interface SearchRequest {
 export interface SinceRequest {
   /** Up to this revision; absent for all that is there now. */
   readonly upTo?: number | undefined
-  /** The last position of the page before. */
-  readonly afterPosition?: number | undefined
   readonly limit?: number | undefined
 }
 
-/** What happened in a conversation after a revision: a page of it, in order of position. */
+/** What happened in a conversation after a revision: a page of it, in order of revision: the next page begins after the last one. */
 export interface Since {
   readonly messages: readonly ShownMessage[]
   /** For the pages that follow; whoever has them all is at this revision. */

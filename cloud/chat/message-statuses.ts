@@ -1,0 +1,97 @@
+/** How far messages have come: the marks of those to whom they are, one query for a page. */
+
+import { type Kysely, sql } from 'kysely'
+import type { DatabaseHandle } from '../database/database.ts'
+import { givenTexts } from '../database/given-rows.ts'
+import type { Database } from '../database/schema.ts'
+import type { Conversation } from './conversation.ts'
+import { ConversationStore } from './conversation-store.ts'
+import type { Membership } from './membership.ts'
+import { type Message, statusOf } from './message.ts'
+import type { ShownMessage } from './message-options.ts'
+
+interface Marks {
+  readonly readPosition: number
+  readonly deliveredPosition: number
+}
+
+export class MessageStatuses {
+  private readonly database: DatabaseHandle
+  private readonly membership: Pick<Membership, 'visibleTo'>
+  private readonly store: ConversationStore
+
+  constructor(options: { readonly database: DatabaseHandle; readonly membership: Pick<Membership, 'visibleTo'> }) {
+    this.database = options.database
+    this.membership = options.membership
+    this.store = new ConversationStore(options.database)
+  }
+
+  /** As the user is shown them, who is told of their own ones how far they have come. */
+  async shown(
+    userId: string,
+    messages: readonly Message[],
+    conversations: readonly Pick<Conversation, 'id' | 'subject'>[],
+    kysely: Kysely<Database>,
+  ): Promise<ShownMessage[]> {
+    const isOwn = ({ kind, senderId }: Message): boolean => kind === 'MESSAGE' && senderId === userId
+    const asked = new Set(messages.filter(isOwn).map(({ conversationId }) => conversationId))
+    const others = await this.othersOf(
+      userId,
+      conversations.filter(({ id }) => asked.has(id)),
+      kysely,
+    )
+    return messages.map((message) => ({
+      message,
+      status: isOwn(message) ? statusOf(message, others.get(message.conversationId) ?? []) : null,
+    }))
+  }
+
+  /** By conversation, marks of everybody else, or the lowest of them. */
+  private async othersOf(
+    userId: string,
+    conversations: readonly Pick<Conversation, 'id' | 'subject'>[],
+    kysely: Kysely<Database>,
+  ): Promise<Map<string, Marks[]>> {
+    const marks = new Map<string, Marks[]>()
+    const plain = conversations.filter(({ subject }) => subject === null).map(({ id }) => id)
+    for (const { id, ...lowest } of await this.lowest(userId, plain, kysely)) marks.set(id, [lowest])
+    const tied = conversations.filter(({ subject }) => subject !== null)
+    if (tied.length === 0) return marks
+    const ids = tied.map(({ id }) => id)
+    const members = await this.store.members(ids, kysely)
+    for (const { id, subject } of tied) {
+      const others = (members.get(id) ?? []).filter((member) => member.userId !== userId)
+      const otherIds = others.map((member) => member.userId)
+      // Who may not see it any more will never read it.
+      const seeing = subject === null ? null : await this.membership.visibleTo(subject, otherIds, kysely)
+      marks.set(
+        id,
+        others.filter((member) => seeing === null || seeing.has(member.userId)),
+      )
+    }
+    return marks
+  }
+
+  private async lowest(
+    userId: string,
+    conversationIds: readonly string[],
+    kysely: Kysely<Database>,
+  ): Promise<(Marks & { readonly id: string })[]> {
+    if (conversationIds.length === 0) return []
+    return await kysely
+      .selectFrom('conversation_members')
+      .select([
+        'conversation_id as id',
+        sql<number>`min(read_position)`.as('readPosition'),
+        sql<number>`
+          min(case when delivered_position > read_position then delivered_position else read_position end)`.as(
+          'deliveredPosition',
+        ),
+      ])
+      .where(sql<boolean>`conversation_id in ${givenTexts(this.database.dialect, conversationIds)}`)
+      .where('user_id', '<>', userId)
+      .where('left_at_ms', 'is', null)
+      .groupBy('conversation_id')
+      .execute()
+  }
+}

@@ -31,6 +31,12 @@ export interface ApiTools {
   readonly clock: Clock
   /** The core that the flags name, asked by whom they name. */
   api(flags: ApiFlags): ApiClient
+  /** The same with what it takes to reach that core by WebSocket, as the same caller. */
+  connection(flags: ApiFlags): {
+    readonly api: ApiClient
+    readonly ca: string | undefined
+    readonly credentials: Credentials
+  }
   /** The same, asked by nobody. */
   anonymousApi(flags: ConnectFlags): ApiClient
   /** The logins of this user of this machine. */
@@ -50,11 +56,12 @@ export function apiTools(
   tools: { readonly clock: Clock; readonly random: Random },
 ): ApiTools {
   const { clock } = tools
-  const anonymousApi = ({ url, caFile = '' }: ConnectFlags, credentials?: Credentials) =>
+  const caOf = ({ caFile = '' }: ConnectFlags) => (caFile === '' ? undefined : readPem('--ca-file', caFile))
+  const anonymousApi = (flags: ConnectFlags, credentials?: Credentials) =>
     new ApiClient({
       ...tools,
-      url,
-      ...(caFile === '' ? {} : { ca: readPem('--ca-file', caFile) }),
+      url: flags.url,
+      ca: caOf(flags),
       ...(credentials === undefined ? {} : { credentials }),
     })
   const credentialsFile = () => new CredentialsFile(credentialsPath(env), clock)
@@ -69,6 +76,10 @@ export function apiTools(
     terminal,
     clock,
     api: (flags) => anonymousApi(flags, credentialsOf(flags)),
+    connection(flags) {
+      const credentials = credentialsOf(flags)
+      return { api: anonymousApi(flags, credentials), ca: caOf(flags), credentials }
+    },
     anonymousApi: (flags) => anonymousApi(flags),
     credentialsFile,
     isSomebody(flags) {

@@ -22,6 +22,7 @@ import type { Core } from '../core.ts'
 import { addApiKeyCommands } from './api-keys.ts'
 import { apiTools } from './api-options.ts'
 import { addApprovalCommands } from './approvals.ts'
+import { addChatCommands } from './chat.ts'
 import { addCommandCommands } from './commands.ts'
 import { addDeadLetterCommands } from './dead-letters.ts'
 import { addGatewayCommands } from './gateways.ts'
@@ -110,6 +111,7 @@ export function cloudCommandLine(
   addApprovalCommands(line, asking)
   addDeadLetterCommands(line, asking)
   addGatewayCommands(line, asking)
+  addChatCommands(line, { ...asking, random: systemRandom }, env.USER ?? '')
 
   program
     .command('setup-link')

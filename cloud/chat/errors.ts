@@ -73,6 +73,17 @@ export function messageDeleted(id: string): ChatError {
   })
 }
 
+export function traceForAuditors(id: string): ChatError {
+  return new ChatError(
+    'FORBIDDEN',
+    `What the message ${id} said before it was deleted is for auditors of every site.`,
+    {
+      code: 'MESSAGE_TRACE_AUDITORS',
+      hint: 'An administrator can give the role: busbar-cloud user grant.',
+    },
+  )
+}
+
 export function messageIdReused(clientMessageId: string): ChatError {
   return new ChatError('CONFLICT', `The clientMessageId ${clientMessageId} is the name of another message of yours.`, {
     code: 'MESSAGE_ID_REUSED',

@@ -5,9 +5,9 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
 import { type Page, readPageRequest, toPage } from '../registry/page.ts'
-import type { Conversation, Member } from './conversation.ts'
+import type { Conversation } from './conversation.ts'
 import { toConversation } from './conversation-store.ts'
-import { chatInvalid, messageNotYours, messageUnknown } from './errors.ts'
+import { chatInvalid, messageUnknown, traceForAuditors } from './errors.ts'
 import type { Membership } from './membership.ts'
 import { MESSAGE_ID_PATTERN, type Message, messageOf } from './message.ts'
 import type {
@@ -103,14 +103,20 @@ export class MessageReader {
     return { items: await this.statuses.shown(userId, items, within, kysely), next }
   }
 
-  /**
-   * What it said before, the oldest first. All see what was edited, since they have seen it; what was deleted only who wrote it and
-   * owners.
-   */
+  /** What it said before, the oldest first. All see what was edited, since they have seen it; what was deleted is over for them. */
   async revisions(userId: string, conversationId: string, messageId: string): Promise<readonly MessageTrace[]> {
-    const { member, message } = await this.found(userId, conversationId, messageId)
-    const isOpen = message.deletedAtMs === null || message.senderId === userId || member.role === 'owner'
-    if (!isOpen) throw messageNotYours(messageId)
+    const { message } = await this.found(userId, conversationId, messageId)
+    if (message.deletedAtMs !== null) throw traceForAuditors(messageId)
+    return await this.trace(messageId)
+  }
+
+  /** For an auditor of every site, who need not be in the conversation. */
+  async audit(conversationId: string, messageId: string): Promise<readonly MessageTrace[]> {
+    await this.message(conversationId, messageId)
+    return await this.trace(messageId)
+  }
+
+  private async trace(messageId: string): Promise<readonly MessageTrace[]> {
     const rows = await this.database.kysely
       .selectFrom('chat_message_revisions')
       .selectAll()
@@ -173,19 +179,23 @@ export class MessageReader {
     userId: string,
     conversationId: string,
     messageId: string,
-  ): Promise<{ readonly conversation: Conversation; readonly member: Member; readonly message: Message }> {
+  ): Promise<{ readonly conversation: Conversation; readonly message: Message }> {
     const { kysely } = this.database
-    const { conversation, member } = await this.membership.requireMember(userId, conversationId, kysely)
+    const { conversation } = await this.membership.requireMember(userId, conversationId, kysely)
+    return { conversation, message: await this.message(conversationId, messageId) }
+  }
+
+  private async message(conversationId: string, messageId: string): Promise<Message> {
     // What is no id at all may hold what PostgreSQL does not take.
     if (!MESSAGE_ID_PATTERN.test(messageId)) throw messageUnknown(messageId)
-    const row = await kysely
+    const row = await this.database.kysely
       .selectFrom('chat_messages')
       .selectAll()
       .where('id', '=', messageId)
       .where('conversation_id', '=', conversationId)
       .executeTakeFirst()
     if (row === undefined) throw messageUnknown(messageId)
-    return { conversation, member, message: messageOf(row) }
+    return messageOf(row)
   }
 }
 

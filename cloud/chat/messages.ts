@@ -115,8 +115,8 @@ export class Messages implements Part {
   }
 
   /**
-   * By who wrote it, or an owner of the conversation. Nothing of it is shown any more, but to them (`revisions`). Deleting it again
-   * changes nothing.
+   * By who wrote it, or an owner of the conversation. Nothing of it is shown any more, but to auditors (`audit`). Deleting it
+   * again changes nothing.
    * @throws ChatError RATE_LIMITED, CONVERSATION_UNKNOWN, CONVERSATION_ARCHIVED, MESSAGE_UNKNOWN, MESSAGE_NOT_YOURS
    */
   async remove(
@@ -161,11 +161,16 @@ export class Messages implements Part {
   }
 
   /**
-   * What a message said before, the oldest first. Of a deleted one only for who wrote it and for owners.
-   * @throws ChatError CONVERSATION_UNKNOWN, MESSAGE_UNKNOWN, MESSAGE_NOT_YOURS
+   * What a message said before, the oldest first.
+   * @throws ChatError CONVERSATION_UNKNOWN, MESSAGE_UNKNOWN, MESSAGE_TRACE_AUDITORS of a deleted one
    */
   revisions(userId: string, conversationId: string, messageId: string): Promise<readonly MessageTrace[]> {
     return this.reader.revisions(userId, conversationId, messageId)
+  }
+
+  /** The same for auditors of every site, of any message of any conversation. @throws ChatError MESSAGE_UNKNOWN */
+  audit(conversationId: string, messageId: string): Promise<readonly MessageTrace[]> {
+    return this.reader.audit(conversationId, messageId)
   }
 
   /** By conversation that the user is in, the number of the last thing that happened. */

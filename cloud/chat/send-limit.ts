@@ -1,5 +1,7 @@
 /** How much one user may write: a bucket of tokens each, at each core. Pure, but for what it remembers. */
 
+import { MINUTE_MS } from '../../shared/durations.ts'
+
 export interface SendLimitRules {
   /** Tokens that come back in a minute. */
   readonly messagesPerMinute: number
@@ -9,27 +11,23 @@ export interface SendLimitRules {
 
 /** Users remembered; at the limit the one is forgotten who wrote longest ago, and may begin anew. */
 const USERS_MAX = 20_000
-const MINUTE_MS = 60_000
-
-interface Bucket {
-  readonly tokens: number
-  readonly atMs: number
-}
 
 export class SendLimit {
-  private readonly rules: SendLimitRules
+  private readonly intervalMs: number
+  private readonly leewayMs: number
   private readonly usersMax: number
-  /** Whoever wrote last is last. */
-  private readonly buckets = new Map<string, Bucket>()
+  /** By user, when their bucket is full again (the generic cell rate algorithm). Whoever wrote last is last. */
+  private readonly fullAtMs = new Map<string, number>()
 
-  constructor(rules: SendLimitRules, usersMax = USERS_MAX) {
-    this.rules = rules
+  constructor({ messagesPerMinute, messagesBurst }: SendLimitRules, usersMax = USERS_MAX) {
+    this.intervalMs = MINUTE_MS / messagesPerMinute
+    this.leewayMs = (messagesBurst - 1) * this.intervalMs
     this.usersMax = usersMax
   }
 
   /** Users remembered. */
   get size(): number {
-    return this.buckets.size
+    return this.fullAtMs.size
   }
 
   /**
@@ -37,21 +35,17 @@ export class SendLimit {
    * @returns 0, or after how many milliseconds there is one; nothing is taken then.
    */
   take(userId: string, nowMs: number): number {
-    const { messagesPerMinute, messagesBurst } = this.rules
-    const perMs = messagesPerMinute / MINUTE_MS
-    const before = this.buckets.get(userId)
-    const tokens =
-      before === undefined ? messagesBurst : Math.min(messagesBurst, before.tokens + (nowMs - before.atMs) * perMs)
-    const isAllowed = tokens >= 1
-    // Who floods is remembered like who writes, or a flood would be forgotten by flooding.
-    this.buckets.delete(userId)
-    if (this.buckets.size >= this.usersMax) this.forget()
-    this.buckets.set(userId, { tokens: isAllowed ? tokens - 1 : tokens, atMs: nowMs })
-    return isAllowed ? 0 : Math.max(1, Math.ceil((1 - tokens) / perMs))
+    const fullAtMs = Math.max(this.fullAtMs.get(userId) ?? 0, nowMs)
+    const waitMs = fullAtMs - this.leewayMs - nowMs
+    // Who floods is remembered like who writes, or others who write would let them begin anew.
+    this.fullAtMs.delete(userId)
+    if (this.fullAtMs.size >= this.usersMax) this.forget()
+    this.fullAtMs.set(userId, waitMs > 0 ? fullAtMs : fullAtMs + this.intervalMs)
+    return waitMs > 0 ? Math.ceil(waitMs) : 0
   }
 
   private forget(): void {
-    const [oldest] = this.buckets.keys()
-    if (oldest !== undefined) this.buckets.delete(oldest)
+    const [oldest] = this.fullAtMs.keys()
+    if (oldest !== undefined) this.fullAtMs.delete(oldest)
   }
 }

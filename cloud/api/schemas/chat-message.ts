@@ -22,6 +22,8 @@ import {
 import { closed, nullable, TimeSchema, time, timeOrNull } from './common.ts'
 import { DoerSchema, PersonIdSchema } from './person.ts'
 
+export { ClientMessageIdSchema }
+
 /** The most that is looked at; the settings of [chat] are lower or the same. */
 const CONTENT_CHARS_MAX = 16_000
 const LINKS_MAX = 100
@@ -132,7 +134,7 @@ export const NewChatMessageSchema = Type.Object(
 export const MessageEditSchema = Type.Object(TEXT_MEMBERS, {
   ...closed,
   $id: 'ChatMessageEdit',
-  description: 'All that the message says from now on: links and mentions that are left out are gone',
+  description: 'What the message says from now on; links and mentions that are left out stay as they are',
 })
 
 export const MessageTraceSchema = Type.Object(

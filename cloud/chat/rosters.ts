@@ -3,6 +3,7 @@
  * as who is typing. What it says may be some seconds old.
  */
 
+import { BriefMemory } from '../../shared/brief-memory.ts'
 import type { Clock } from '../../shared/clock.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { ConversationStore } from './conversation-store.ts'
@@ -10,7 +11,7 @@ import type { Membership } from './membership.ts'
 
 /** How long members are remembered, milliseconds. */
 const LIFE_MS = 30_000
-/** Conversations remembered; of more the one that was asked for longest ago is forgotten. */
+/** Conversations remembered. */
 const CONVERSATIONS_MAX = 5_000
 
 export interface RostersOptions {
@@ -19,63 +20,38 @@ export interface RostersOptions {
   readonly clock: Clock
 }
 
-export interface RosterStats {
-  readonly remembered: number
-  /** Questions since the start, and those of them that the database had to answer. */
-  readonly asked: number
-  readonly loaded: number
-}
-
-interface Roster {
-  readonly loadedAtMs: number
-  /** Of a load that fails nothing is remembered. */
-  readonly members: Promise<readonly string[] | null>
-}
-
 export class Rosters {
   private readonly options: RostersOptions
   private readonly store: ConversationStore
-  /** The one that was asked for last is the last. */
-  private readonly rosters = new Map<string, Roster>()
-  private readonly counts = { asked: 0, loaded: 0 }
+  private readonly memory: BriefMemory<readonly string[] | null>
 
   constructor(options: RostersOptions) {
     this.options = options
     this.store = new ConversationStore(options.database)
-  }
-
-  /** Ids of the members who may see what it is about; null when there is no such conversation. @throws BusbarError DATABASE_UNAVAILABLE */
-  async of(conversationId: string): Promise<readonly string[] | null> {
-    this.counts.asked++
-    const known = this.rosters.get(conversationId)
-    const nowMs = this.options.clock.monotonicMs()
-    const roster = known !== undefined && nowMs - known.loadedAtMs < LIFE_MS ? known : this.load(conversationId, nowMs)
-    this.rosters.delete(conversationId)
-    this.rosters.set(conversationId, roster)
-    if (this.rosters.size > CONVERSATIONS_MAX) this.rosters.delete(this.rosters.keys().next().value as string)
-    return await roster.members
-  }
-
-  /** Its members have changed. Who is waiting for an answer may get the one of before. */
-  forget(conversationId: string): void {
-    this.rosters.delete(conversationId)
-  }
-
-  stats(): RosterStats {
-    return { remembered: this.rosters.size, ...this.counts }
-  }
-
-  private load(conversationId: string, nowMs: number): Roster {
-    this.counts.loaded++
-    const members = this.ask(conversationId)
-    const roster: Roster = { loadedAtMs: nowMs, members }
-    members.catch(() => {
-      if (this.rosters.get(conversationId) === roster) this.rosters.delete(conversationId)
+    this.memory = new BriefMemory<readonly string[] | null>({
+      read: (conversationId) => this.read(conversationId),
+      keptMs: LIFE_MS,
+      entriesMax: CONVERSATIONS_MAX,
+      // Made-up ones would push out real ones.
+      isKept: (members) => members !== null,
+      clock: options.clock,
     })
-    return roster
   }
 
-  private async ask(conversationId: string): Promise<readonly string[] | null> {
+  /**
+   * Ids of the members who may see what it is about; null when there is no such conversation.
+   * @throws BusbarError DATABASE_UNAVAILABLE
+   */
+  of(conversationId: string): Promise<readonly string[] | null> {
+    return this.memory.of(conversationId)
+  }
+
+  /** Its members have changed. */
+  forget(conversationId: string): void {
+    this.memory.forget(conversationId)
+  }
+
+  private async read(conversationId: string): Promise<readonly string[] | null> {
     const { database, membership } = this.options
     const conversation = await this.store.get(conversationId)
     if (conversation === null) return null

@@ -155,6 +155,26 @@ export class InboxStore {
     return marked
   }
 
+  /** Marks everything of this type that the user was told about it. Resolves with how much was unread. */
+  async markReadAbout(
+    userId: string,
+    relatedEntityId: string,
+    type: NotificationType,
+    transaction: Transaction<Database>,
+  ): Promise<number> {
+    const nowMs = this.clock.wallMs()
+    const { numUpdatedRows } = await transaction
+      .updateTable('notifications')
+      .set({ read_at_ms: nowMs })
+      .where('user_id', '=', userId)
+      .where('read_at_ms', 'is', null)
+      .where('related_entity_id', '=', relatedEntityId)
+      .where('type', '=', type)
+      .executeTakeFirst()
+    if (numUpdatedRows > 0n) await this.noteRead(userId, nowMs, transaction)
+    return Number(numUpdatedRows)
+  }
+
   /** Users whose count may have changed at `sinceMs` or later, by that time and user; see ChangeFeed. */
   async unreadSince(sinceMs: number, limit: number, afterUserId: string): Promise<UnreadCount[]> {
     const { rows } = await sql<{ userId: string; changedAtMs: number }>`

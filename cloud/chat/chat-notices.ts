@@ -61,7 +61,7 @@ export class ChatNotices implements Part {
       name: this.name,
       database,
       coreId,
-      periodMs: Math.min(PERIOD_MAX_MS, Math.max(PERIOD_MIN_MS, settings.noticeAfterMs / LOOKS)),
+      periodMs: Math.min(PERIOD_MAX_MS, Math.max(PERIOD_MIN_MS, Math.ceil(settings.noticeAfterMs / LOOKS))),
       work: (signal) => this.tellAll(signal),
       clock,
       log,

@@ -1,5 +1,7 @@
 /** Conversations between people: the public face of this folder. */
 
+export { ChatConsumer, type ChatConsumerOptions, type ChatConsumerStats } from './chat-consumer.ts'
+export { ChatNotices, type ChatNoticesOptions, type ChatNoticesStats } from './chat-notices.ts'
 export * from './chat-records.ts'
 export * from './conversation.ts'
 export type { Begun, NewConversation } from './conversation-beginning.ts'
@@ -52,6 +54,6 @@ export {
   type PresenceView,
 } from './presence.ts'
 export { type Mark, type MemberMarks, type ReceiptStats, Receipts, type ReceiptsOptions } from './receipts.ts'
-export { type RosterStats, Rosters, type RostersOptions } from './rosters.ts'
+export { Rosters, type RostersOptions } from './rosters.ts'
 export type { SubjectSources } from './subject-sight.ts'
 export { Subjects, type SubjectView } from './subjects.ts'

@@ -86,7 +86,7 @@ export class Presence implements Part {
       name: this.name,
       database,
       coreId,
-      periodMs: settings.offlineAfterMs / BEATS,
+      periodMs: Math.ceil(settings.offlineAfterMs / BEATS),
       work: (signal) => this.removeDead(signal),
       clock,
       log,
@@ -96,7 +96,9 @@ export class Presence implements Part {
   async start(): Promise<void> {
     if (this.beats !== null || this.stopped) return
     const { clock, settings } = this.options
-    this.beats = clock.every(Math.min(settings.offlineAfterMs, settings.awayAfterMs) / BEATS, () => this.beat())
+    this.beats = clock.every(Math.ceil(Math.min(settings.offlineAfterMs, settings.awayAfterMs) / BEATS), () =>
+      this.beat(),
+    )
     await this.duty.start()
   }
 

@@ -162,7 +162,7 @@ export class Receipts implements Part {
 
   private delayMs(): number {
     if (this.failures === 0) return GATHER_MS
-    return GATHER_MS + fullJitterMs(this.failures - 1, BACKOFF, this.options.random)
+    return GATHER_MS + Math.ceil(fullJitterMs(this.failures - 1, BACKOFF, this.options.random))
   }
 
   private write(): void {

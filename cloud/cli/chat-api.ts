@@ -1,34 +1,14 @@
 /** Conversations over the REST API of a core, as whoever is logged in, or as whom a caller says where nobody logs in. */
 
+import type { messageBody } from '../api/schemas/chat-message.ts'
+import type { conversationBody, shownMemberBody } from '../api/schemas/conversation.ts'
+import type { personBody } from '../api/schemas/person.ts'
 import type { ApiClient, PageBody } from './api-client.ts'
-import type { ShownMessage } from './chat-text.ts'
 
-export interface ConversationBody {
-  readonly conversationId: string
-  readonly kind: string
-  readonly title: string
-  readonly unreadCount: number
-  readonly memberCount: number
-  readonly lastRevision: number
-  readonly lastMessage: ShownMessage | null
-  readonly lastActivityAt: string
-  readonly archivedAt: string | null
-  readonly readPosition: number
-}
-
-export interface MemberBody {
-  readonly userId: string
-  readonly role: string
-  readonly joinedAt: string
-  readonly readPosition: number
-  readonly deliveredPosition: number
-}
-
-export interface PersonBody {
-  readonly userId: string
-  readonly name: string | null
-  readonly presence: { readonly state: string; readonly lastSeenAt: string | null }
-}
+export type ConversationBody = ReturnType<typeof conversationBody>
+type MemberBody = ReturnType<typeof shownMemberBody>
+type PersonBody = ReturnType<typeof personBody>
+type MessageBody = ReturnType<typeof messageBody>
 
 /** What to begin; the caller is in it. */
 export type NewConversation =
@@ -90,17 +70,17 @@ export class ChatApi {
   }
 
   /** The newest first. */
-  history(conversationId: string, limit: number): Promise<PageBody<ShownMessage>> {
+  history(conversationId: string, limit: number): Promise<PageBody<MessageBody>> {
     return this.api.list(`${pathOf(conversationId)}/messages`, { userId: this.userId }, limit)
   }
 
   /** The newest first. */
-  search(conversationId: string, text: string, limit: number): Promise<PageBody<ShownMessage>> {
+  search(conversationId: string, text: string, limit: number): Promise<PageBody<MessageBody>> {
     return this.api.list(`${CONVERSATIONS}/messages`, { text, conversationId, userId: this.userId }, limit)
   }
 
   /** The same name is the same message, however often it is sent. */
-  send(conversationId: string, content: string, clientMessageId: string): Promise<ShownMessage> {
+  send(conversationId: string, content: string, clientMessageId: string): Promise<MessageBody> {
     return this.api.post(`${pathOf(conversationId)}/messages`, this.asCaller({ content, clientMessageId }))
   }
 

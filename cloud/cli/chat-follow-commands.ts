@@ -1,10 +1,12 @@
-/** `busbar-cloud chat follow`: what is said, as it is said. */
+/** `busbar-cloud chat follow` and `chat talk`: what is said, as it is said. */
 
 import type { Command } from 'commander'
 import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
-import { ChatFollow } from './chat-follow.ts'
-import { addChatOptions, type ChatFlags, type ChatTools } from './chat-options.ts'
+import type { ChatApi } from './chat-api.ts'
+import { ChatFollow, type ChatFollowOptions } from './chat-follow.ts'
+import { addChatOptions, type ChatConnection, type ChatFlags, type ChatTools } from './chat-options.ts'
+import { ChatTalk } from './chat-talk.ts'
 import { jsonLine, lineText, messageLine, statusLine } from './chat-text.ts'
 
 /** More than anybody may be in. */
@@ -18,6 +20,13 @@ export function addFollowCommands(chat: Command, action: CommandLine['action'], 
   )
     .addHelpText('after', FOLLOW_HELP)
     .action(action((id: string | undefined, flags: ChatFlags) => follow(id, flags, chats)))
+  addChatOptions(
+    chat
+      .command('talk <conversation>')
+      .description('say each line that is typed, and print what others say, until Ctrl-D'),
+  )
+    .addHelpText('after', TALK_HELP)
+    .action(action((id: string, flags: ChatFlags) => talk(id, flags, chats)))
 }
 
 const FOLLOW_HELP = `
@@ -25,44 +34,90 @@ A line is a message, with when it was sent, its conversation, its number there a
 something happened or somebody has got or read your message. A connection that is lost is made again, and what was said
 meanwhile comes first. Nothing is marked as read. With --json each line is an event as the live channel has it.`
 
+const TALK_HELP = `
+What is printed counts as read. A line that cannot be sent while no core answers is sent when one does, once.`
+
 async function follow(conversationId: string | undefined, flags: ChatFlags, chats: ChatTools): Promise<number> {
-  const { terminal, clock, random } = chats
-  const { api, open } = chats.connection(flags)
-  const stopped = interruption()
-  const userId = await api.whoAmI()
-  const following = new ChatFollow({
-    userId,
-    conversationId,
-    conversations: async () => {
-      if (conversationId !== undefined) return [await api.get(conversationId)]
-      return (await api.list(CONVERSATIONS_MAX, true)).items
-    },
-    open,
+  const { terminal } = chats
+  const connection = chats.connection(flags)
+  const signal = interruption()
+  const userId = await connection.api.whoAmI()
+  const print = printer(userId, chats, terminal.out)
+  const following = followOf(chats, connection, {
+    ...{ userId, conversationId, signal },
+    ...(flags.json ? { ...jsonPrinter(chats), onConnected: print.onConnected } : print),
+  })
+  await untilStopped(following.run(), signal)
+  return EXIT_OK
+}
+
+async function talk(conversationId: string, flags: ChatFlags, chats: ChatTools): Promise<number> {
+  const connection = chats.connection(flags)
+  const stop = new AbortController()
+  const signal = AbortSignal.any([interruption(), stop.signal])
+  const userId = await connection.api.whoAmI()
+  const talking = new ChatTalk({ ...chats, api: connection.api, conversationId, signal })
+  const print = printer(userId, chats, (text) => talking.print(text))
+  const following = followOf(chats, connection, {
+    ...{ userId, conversationId, signal },
+    ...print,
     onMessage(message, isFirst, event) {
-      terminal.out(flags.json ? jsonLine(event) : lineText(messageLine(message, isFirst), terminal))
+      print.onMessage(message, isFirst, event)
+      if (message.senderId !== userId) talking.shown(message.position)
     },
-    onStatus(status, event) {
+  })
+  // Whichever ends first ends the other: a terminal that is read from has to be left as it was.
+  const end = (): void => stop.abort()
+  await Promise.all([untilStopped(following.run().finally(end), signal), talking.run().finally(end)])
+  return EXIT_OK
+}
+
+type Printer = Pick<ChatFollowOptions, 'onMessage' | 'onStatus' | 'onConnected'>
+
+function printer(userId: string, { terminal }: ChatTools, out: (text: string) => void): Printer {
+  return {
+    onMessage: (message, isFirst) => out(lineText(messageLine(message, isFirst), terminal)),
+    onStatus(status) {
       const line = statusLine(status, userId)
-      if (flags.json) terminal.out(jsonLine(event))
-      else if (line !== null) terminal.out(lineText(line, terminal))
-    },
-    onOther(event) {
-      if (flags.json) terminal.out(jsonLine(event))
+      if (line !== null) out(lineText(line, terminal))
     },
     onConnected(isConnected, why) {
-      const { paint } = terminal
-      const words = isConnected
-        ? paint.good('connected again')
-        : `${paint.caution('not connected')}: ${why}; trying again`
-      terminal.err(`${words}\n`)
+      const { paint, err } = terminal
+      err(
+        isConnected
+          ? `${paint.good('connected again')}\n`
+          : `${paint.caution('not connected')}: ${why}; trying again\n`,
+      )
     },
-    clock,
-    random,
-    signal: stopped,
-  })
-  // A request that is under way is not waited for.
-  await Promise.race([following.run(), new Promise((resolve) => stopped.addEventListener('abort', resolve))])
-  return EXIT_OK
+  }
+}
+
+function jsonPrinter({ terminal }: ChatTools): Pick<ChatFollowOptions, 'onMessage' | 'onStatus' | 'onOther'> {
+  const out = (event: unknown): void => terminal.out(jsonLine(event))
+  return {
+    onMessage: (_message, _isFirst, event) => out(event),
+    onStatus: (_status, event) => out(event),
+    onOther: out,
+  }
+}
+
+function followOf(
+  { clock, random }: ChatTools,
+  { api, open }: ChatConnection,
+  options: Omit<ChatFollowOptions, 'clock' | 'random' | 'open' | 'conversations'>,
+): ChatFollow {
+  const { conversationId } = options
+  return new ChatFollow({ ...options, clock, random, open, conversations: () => followed(api, conversationId) })
+}
+
+async function followed(api: ChatApi, conversationId: string | undefined) {
+  if (conversationId !== undefined) return [await api.get(conversationId)]
+  return (await api.list(CONVERSATIONS_MAX, true)).items
+}
+
+/** A request that is under way is not waited for. */
+async function untilStopped(running: Promise<void>, signal: AbortSignal): Promise<void> {
+  await Promise.race([running, new Promise((resolve) => signal.addEventListener('abort', resolve))])
 }
 
 /** Ctrl-C, a supervisor's SIGTERM, or a reader that wants no more. */

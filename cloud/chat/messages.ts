@@ -6,6 +6,7 @@
 import type { Part } from '../../shared/lifecycle.ts'
 import { aborted } from '../../shared/waiting.ts'
 import type { Page } from '../registry/page.ts'
+import { CONVERSATION_ID_PATTERN } from './conversation.ts'
 import { ChatError, chatInvalid, conversationUnknown, messageUnknown, rateLimited } from './errors.ts'
 import { MESSAGE_ID_PATTERN, type Message } from './message.ts'
 import { statusIn } from './message-batch.ts'
@@ -84,6 +85,7 @@ export class Messages implements Part {
     return await this.counted(async () => {
       const faults = invalidMessage(message, this.options.settings)
       if (faults.length > 0) throw chatInvalid(faults)
+      requireConversationId(message.conversationId)
       this.takeToken(senderId)
       const sent = await this.queue.add({ senderId, message, also })
       this.counts[sent.repeated ? 'repeated' : 'sent']++
@@ -144,8 +146,8 @@ export class Messages implements Part {
   }
 
   /**
-   * What happened after a revision, each message once as it is now, in order of position. For the pages that follow give `upTo` and
-   * the last position; then ask again after `upTo`, for what happened meanwhile.
+   * What happened after a revision, each message once as it is now, in the order in which it happened. The next page begins after the
+   * last revision of the one before.
    * @throws ChatError CONVERSATION_UNKNOWN, INVALID_INPUT
    */
   since(userId: string, conversationId: string, afterRevision: number, request: SinceRequest = {}): Promise<Since> {
@@ -198,6 +200,7 @@ export class Messages implements Part {
   ): Promise<{ readonly shown: ShownMessage; readonly isChanged: boolean }> {
     const { database, outbox, clock } = this.options
     const outcome = await database.transaction(async (transaction) => {
+      requireConversationId(conversationId)
       const all = await this.store.lockConversations([conversationId], transaction)
       const locked = all.get(conversationId)
       if (locked === undefined || !locked.members.has(userId)) throw conversationUnknown(conversationId)
@@ -229,4 +232,9 @@ export class Messages implements Part {
       throw error
     }
   }
+}
+
+/** What is no id at all may hold what PostgreSQL does not take. @throws ChatError CONVERSATION_UNKNOWN */
+function requireConversationId(id: string): void {
+  if (!CONVERSATION_ID_PATTERN.test(id)) throw conversationUnknown(id)
 }

@@ -8,6 +8,7 @@ import { Elysia } from 'elysia'
 import type { ChatBroadcastSpec } from './chat-load-spec.ts'
 
 type Frame =
+  | { readonly type: 'chat.resume' }
   | { readonly type: 'subscribe'; readonly id: string; readonly filter: { readonly userId: string } }
   | { readonly type: 'chat.send'; readonly id: string; readonly conversationId: string; readonly content: string }
 
@@ -23,6 +24,7 @@ new Elysia()
         socket.send({ type: 'subscribed', id: frame.id })
         return
       }
+      if (frame.type !== 'chat.send') return
       socket.publish(frame.conversationId, `${sample.before}${frame.content}${sample.after}`)
       socket.send({ type: 'chat.sent', id: frame.id, conversationId: frame.conversationId })
     },

@@ -71,6 +71,8 @@ async function connect(url: string, userId: string, index: number): Promise<Clie
     socket.onmessage = ({ data }) => {
       if (!String(data).includes('"subscribed"')) return reject(new Error(String(data)))
       timer.cancel()
+      // There is nothing to catch up with.
+      socket.send(JSON.stringify({ type: 'chat.resume', id: 'r', marks: {} }))
       socket.onmessage = (event) => take(index, event.data as string)
       resolve()
     }

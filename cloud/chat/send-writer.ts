@@ -1,4 +1,4 @@
-/** Stores messages that were sent together, all in one transaction; what is refused of them spoils nothing. */
+/** Stores messages that were sent together, all in one transaction; one that cannot be stored spoils nothing. */
 
 import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
@@ -33,21 +33,23 @@ export class SendWriter {
     this.options = options
   }
 
-  /** Outcomes in the order of the items. @throws for what concerns all of them, such as a database that is away. */
+  /**
+   * Outcomes in the order of the items; never rejects. When something is wrong with one of them, and nobody knows which, each half
+   * is stored by itself, the first one first, until that one stands alone.
+   */
   async write(items: readonly SendItem[]): Promise<Outcome<SentMessage>[]> {
     const { database, outbox } = this.options
-    // What was refused by what else was to be stored of it.
-    const refused = new Map<SendItem, unknown>()
-    for (let attempt = 1; ; ) {
+    for (let attempt = 1; ; attempt++) {
       try {
-        const rest = items.filter((item) => !refused.has(item))
-        const fates = await database.transaction((transaction) => this.store(rest, transaction))
+        const fates = await database.transaction((transaction) => this.store(items, transaction))
         if (fates.some(({ kind }) => kind === 'stored')) outbox.nudge()
-        const outcomes = new Map(rest.map((item, i) => [item, outcomeOf(fates[i] as SendFate)]))
-        return items.map((item) => outcomes.get(item) ?? { error: refused.get(item) })
+        return fates.map(outcomeOf)
       } catch (error) {
-        if (error instanceof Spoiled) refused.set(error.item, error.cause)
-        else if (!isDuplicate(error) || attempt++ === TRIES_MAX) throw error
+        if (isDuplicate(error) && attempt < TRIES_MAX) continue
+        // A database that is away is that for all of them.
+        if (items.length === 1 || isRetryable(error)) return items.map(() => ({ error }))
+        const half = items.length >> 1
+        return [...(await this.write(items.slice(0, half))), ...(await this.write(items.slice(half)))]
       }
     }
   }
@@ -63,23 +65,9 @@ export class SendWriter {
     for (const [i, item] of items.entries()) {
       const outcome = outcomeOf(fates[i] as SendFate)
       if (item.also === undefined || 'error' in outcome) continue
-      try {
-        await item.also(outcome.result, transaction)
-      } catch (error) {
-        // It took the transaction with it, which is done again without that one.
-        throw isRetryable(error) ? error : new Spoiled(item, error)
-      }
+      await item.also(outcome.result, transaction)
     }
     return fates
-  }
-}
-
-class Spoiled extends Error {
-  readonly item: SendItem
-
-  constructor(item: SendItem, cause: unknown) {
-    super('what else was to be stored of a message was refused', { cause })
-    this.item = item
   }
 }
 

@@ -36,6 +36,7 @@ export type {
   Since,
   SinceRequest,
 } from './message-options.ts'
+export { SEARCH_CHARS_MAX } from './message-search.ts'
 export { Messages } from './messages.ts'
 export {
   LINK_NAME_CHARS_MAX,

@@ -19,7 +19,7 @@ import {
   PositionSchema,
   RevisionSchema,
 } from './chat-terms.ts'
-import { closed, nullable, TimeSchema, time, timeOrNull } from './common.ts'
+import { closed, nullable, pageSchema, TimeSchema, time, timeOrNull } from './common.ts'
 import { DoerSchema, PersonIdSchema } from './person.ts'
 
 export { ClientMessageIdSchema }
@@ -92,6 +92,17 @@ export const ChatMessageSchema = Type.Object(
     }),
   },
   { ...closed, $id: 'ChatMessage', description: 'A message of a conversation, or a notice of what happened in it' },
+)
+
+export const MessagePageSchema = Type.Object(
+  {
+    ...pageSchema(ChatMessageSchema).properties,
+    revision: Type.Optional({
+      ...RevisionSchema,
+      description: 'With `after`: everything that happened up to there is in this page and those before',
+    }),
+  },
+  closed,
 )
 
 const NewLinkSchema = Type.Object(

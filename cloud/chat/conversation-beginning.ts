@@ -90,7 +90,6 @@ export class ConversationBeginning {
     const { people, settings, random } = this.options
     checkTitle(title)
     const others = checkUserIds(userIds, asker.userId, settings.membersMax)
-    if (others.length + 1 > settings.membersMax) throw tooManyMembers(settings.membersMax)
     const known = await people.known(others, asker)
     const unknown = others.filter((userId) => !known.has(userId))
     refuseUsers(userIds, unknown, UNKNOWN_PERSON)

@@ -17,8 +17,7 @@ import {
 } from './conversation.ts'
 import { ChatError, type ChatInvalid, chatInvalid, conversationArchived } from './errors.ts'
 
-export const CONVERSATION_ACTIONS = ['rename', 'archive', 'add', 'remove', 'role', 'leave'] as const
-export type ConversationAction = (typeof CONVERSATION_ACTIONS)[number]
+export type ConversationAction = 'rename' | 'archive' | 'add' | 'remove' | 'role' | 'leave'
 
 /** Who may: its owners, any member, or nobody. */
 type Allowed = 'owner' | 'member' | 'nobody'
@@ -99,14 +98,16 @@ export function checkTitle(title: string): void {
 
 /** Each of them once, without `self`. @throws ChatError INVALID_INPUT, MEMBERS_MAX */
 export function checkUserIds(userIds: readonly string[], self: string, membersMax: number): string[] {
-  if (userIds.length > membersMax) throw tooManyMembers(membersMax)
+  const others = new Set(userIds)
+  others.delete(self)
+  if (others.size > membersMax - 1) throw tooManyMembers(membersMax)
   const wrong = userIds.flatMap((value, i): ChatInvalid[] => {
     return USER_ID_PATTERN.test(value)
       ? []
       : [{ pointer: `/userIds/${i}`, value: shortened(value), remedy: UNKNOWN_PERSON }]
   })
   if (wrong.length > 0) throw chatInvalid(wrong)
-  return [...new Set(userIds)].filter((userId) => userId !== self)
+  return [...others]
 }
 
 /** As `checkUserIds` has left them. @param remedy what they may be. @throws ChatError INVALID_INPUT */

@@ -4,13 +4,14 @@ import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
-import { type PeopleDirectory, sitesSeen } from '../identity/identity.ts'
+import type { PeopleDirectory } from '../identity/identity.ts'
 import { InvalidRegistrationError } from '../registry/errors.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
 import { CONVERSATION_ID_PATTERN, type Conversation, type ConversationKind, type Member } from './conversation.ts'
 import { toConversation, toMember } from './conversation-store.ts'
+import { Membership } from './membership.ts'
 import { type Message, messageOf } from './message.ts'
-import { isSeen, SubjectSight, type SubjectSources, subjectKey } from './subject-sight.ts'
+import { type SubjectSources, subjectKey } from './subject-sight.ts'
 import { Subjects } from './subjects.ts'
 
 /** More is not counted. */
@@ -56,12 +57,12 @@ interface Found {
 
 export class ConversationViews {
   private readonly options: ViewOptions
-  private readonly sight: SubjectSight
+  private readonly membership: Membership
   private readonly subjects: Subjects
 
   constructor(options: ViewOptions) {
     this.options = options
-    this.sight = new SubjectSight(options)
+    this.membership = new Membership(options)
     this.subjects = new Subjects(options.subjects)
   }
 
@@ -129,14 +130,9 @@ export class ConversationViews {
 
   /** Without those about what the user may not see. */
   private async visible(found: readonly Found[], userId: string, kysely: Kysely<Database>): Promise<readonly Found[]> {
-    const subjects = found.flatMap(({ conversation }) => conversation.subject ?? [])
-    if (subjects.length === 0) return found
-    const sees = (await sitesSeen([userId], kysely, this.options.database.dialect)).get(userId) ?? 'all'
-    if (sees === 'all') return found
-    const sights = await this.sight.of(subjects, kysely)
-    return found.filter(({ conversation: { subject } }) => {
-      return subject === null || isSeen(sights.get(subjectKey(subject)) ?? null, userId, sees)
-    })
+    const conversations = found.map(({ conversation }) => conversation)
+    const seen = new Set(await this.membership.seenBy(userId, conversations, kysely))
+    return found.filter(({ conversation }) => seen.has(conversation))
   }
 
   private async views(found: readonly Found[], kysely: Kysely<Database>): Promise<ConversationView[]> {

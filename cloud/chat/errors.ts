@@ -55,7 +55,7 @@ export function messageUnknown(id: string): ChatError {
 export function conversationArchived(id: string): ChatError {
   return new ChatError('CONFLICT', `The conversation ${id} is archived.`, {
     code: 'CONVERSATION_ARCHIVED',
-    hint: 'It can be read. To go on with it, an owner reopens it: PATCH with {"archived": false}.',
+    hint: 'It can be read. To go on with it reopen it, in a group as its owner: PATCH with {"archived": false}.',
   })
 }
 

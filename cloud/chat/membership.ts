@@ -54,8 +54,9 @@ export class Membership {
   ): Promise<C[]> {
     const subjects = conversations.flatMap(({ subject }) => (subject === null ? [] : [subject]))
     if (subjects.length === 0) return [...conversations]
-    const sights = await this.sight.of(subjects, kysely)
     const sees = (await sitesSeen([userId], kysely, this.database.dialect)).get(userId) ?? 'all'
+    if (sees === 'all') return [...conversations]
+    const sights = await this.sight.of(subjects, kysely)
     return conversations.filter(
       ({ subject }) => subject === null || isSeen(sights.get(subjectKey(subject)) ?? null, userId, sees),
     )

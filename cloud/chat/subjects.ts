@@ -46,7 +46,7 @@ export class Subjects {
   }
 }
 
-export function alertTitle({ ruleName, serialNumber }: AlertView, siteName: string): string {
+function alertTitle({ ruleName, serialNumber }: AlertView, siteName: string): string {
   return `${ruleName}: ${serialNumber} at ${siteName}`
 }
 

@@ -116,7 +116,14 @@ async function seedPeople({ kysely }: DatabaseHandle, place: Place): Promise<voi
     .execute()
   const token = { id: tokenId, secret_hash: `${siteId}`, gateway_id: gatewayId, ...made, expires_at_ms: nowMs + DAY_MS }
   await kysely.insertInto('enrolment_tokens').values(token).execute()
-  const certificate = { serial: String(siteId), gateway_id: gatewayId, key_hash: 'k', certificate_pem: '', ...LASTING }
+  const certificate = {
+    fingerprint: `f${siteId}`,
+    serial: String(siteId),
+    gateway_id: gatewayId,
+    key_hash: 'k',
+    certificate_pem: '',
+    ...LASTING,
+  }
   await kysely
     .insertInto('gateway_certificates')
     .values({ ...certificate, issued_for: 'enrolment' } as never)

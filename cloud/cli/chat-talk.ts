@@ -103,7 +103,7 @@ export class ChatTalk {
   /** What was typed comes back with its time and number. */
   private erase(line: string): void {
     const { terminal } = this.options
-    const rows = Math.max(1, Math.ceil(Bun.stringWidth(line) / (terminal.columns ?? COLUMNS)))
+    const rows = Math.max(1, Math.ceil(Bun.stringWidth(line) / (terminal.columns || COLUMNS)))
     terminal.out(`\u001b[${rows}A\r\u001b[J`)
   }
 }

@@ -114,8 +114,13 @@ describe('busbar-cloud chat', { timeout: 60_000 }, () => {
     expect(refused.stderr).toMatch(/^error CONVERSATION_ARCHIVED/)
     expect(await chat('ann', 'reopen', id)).toMatchObject({ code: 0 })
     expect(await busbar('cloud', send, { env, input })).toMatchObject({ code: 0 })
-    const last = (await chat('ann', 'history', id, '--limit', '1')).stdout
-    expect(last).toContain('\tdan\tfrom standard input\n')
+    const talked = await busbar('cloud', ['chat', 'talk', id, '--as', 'dan'], {
+      env,
+      input: 'line by line\n\nto the end',
+    })
+    expect(talked).toMatchObject({ code: 0, stderr: '' })
+    const last = (await chat('ann', 'history', id, '--limit', '3')).stdout
+    expect(last).toMatch(/\tdan\tfrom standard input\n.*\tdan\tline by line\n.*\tdan\tto the end\n$/)
   })
 
   it('follows what is said over the death of the core: nothing twice, nothing missing, and ends well on Ctrl-C', async () => {

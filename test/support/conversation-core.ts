@@ -137,6 +137,6 @@ export async function refusal(asked: Promise<unknown>): Promise<string> {
     () => null,
     (thrown: unknown) => thrown,
   )
-  if (!(error instanceof ChatError)) throw error ?? new Error('nothing was refused')
+  if (!(error instanceof ChatError)) throw new Error('this was not refused', { cause: error })
   return [error.code, ...error.fields.map(({ pointer }) => pointer)].join(' ')
 }

@@ -3,6 +3,7 @@
  *
  *     gateways ═gRPC═▶ ingest ─▶ bus ─▶ insight ─▶ database ◀─ api ◀─REST, WebSocket─ console
  *                        └─▶ registry, cursors, device commands ─▶ database
+ *     api ─▶ conversations ─▶ database ─▶ relay ─▶ bus ─▶ sockets
  *     api ─▶ commands, tasks ─▶ database ─▶ relay ─▶ bus ─▶ orchestration ─▶ device commands ─▶ dispatcher ═gRPC═▶ gateways
  */
 
@@ -21,6 +22,7 @@ import { Parking } from './bus/parking.ts'
 import { TopicSetup } from './bus/topic-setup.ts'
 import { busFromConfig } from './bus-from-config.ts'
 import { CommandService } from './commands/commands.ts'
+import { createCommunication } from './communication.ts'
 import type { CloudConfig } from './config.ts'
 import { databaseFromConfig } from './database-from-config.ts'
 import { CommandDispatcher } from './gateways/command-dispatcher.ts'
@@ -91,6 +93,23 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
   })
   const orchestration = new TaskOrchestration({ ...services, tasks, bus, parking, coreId, settings: taskSettings })
 
+  const { alerts } = insight
+  const communication = createCommunication(
+    config,
+    {
+      database,
+      bus,
+      outbox,
+      parking,
+      registry,
+      tasks,
+      alerts,
+      notifications,
+      hasUsers: access.identity !== null,
+      coreId,
+    },
+    tools,
+  )
   const { personBehind, mayCommand } = access
   const people = { personBehind, mayCommand }
   const approvals = createApprovals(config, { commands, tasks, database, coreId, ...people }, tools)
@@ -115,7 +134,7 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
     commands,
     tasks,
     approvals,
-    routes: [...insight.routes, ...access.routes],
+    routes: [...insight.routes, ...communication.routes, ...access.routes],
     feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks), ...insight.feeds },
     authentication: access.authentication,
     recheckMs: config.identity.recheckMs,
@@ -126,26 +145,37 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
       { name: 'bus', health: () => bus.health() },
       { name: 'webhook', health: () => insight.delivery.health() },
     ],
-    metrics: coreMetrics({ ingest, bus, gateways, insight, relay, dispatcher, orchestration, access }),
+    metrics: coreMetrics({ ingest, bus, gateways, insight, communication, relay, dispatcher, orchestration, access }),
     version: VERSION,
     clock,
     log,
   })
 
   // After a crash a group may take half a minute to let its new member in: they wait for it side by side.
-  const consumers = sideBySide('consumers', [orchestration, ...insight.consumers])
+  const consumers = sideBySide('consumers', [orchestration, ...insight.consumers, ...communication.consumers])
   const accesses = sideBySide('access', access.parts)
   const assembly = assemble({
     // The API comes early: while the bus is awaited its health says so. Consumers come last: gateways need not wait for them.
     startOrder: [
-      ...[database, accesses, registry, bus, gateways, api, topics, relay, commands, approvals, dispatcher],
-      ...[insight.duties, ingest],
+      ...[database, accesses, registry, bus, gateways, communication.duties, api, topics, relay, commands, approvals],
+      ...[dispatcher, insight.duties, ingest],
       ...[parking, consumers],
     ],
     // Who takes in stops first; the database is last, since everyone before it may still write.
     stopOrder: [
-      ...[ingest, topics, api, consumers, insight.duties, accesses, parking, dispatcher, approvals, commands, relay],
-      ...[gateways, registry, bus, database],
+      ...[
+        ingest,
+        topics,
+        api,
+        consumers,
+        communication.duties,
+        insight.duties,
+        accesses,
+        parking,
+        dispatcher,
+        approvals,
+      ],
+      ...[commands, relay, gateways, registry, bus, database],
     ],
     stopTimeoutMs: config.shutdown.timeoutMs,
     clock,

@@ -1,7 +1,6 @@
 /** Prometheus metrics of what the core makes of the devices' records. */
 
 import { labelled, type Metrics } from '../shared/metrics.ts'
-import type { RecordConsumerStats } from './bus/record-consumer.ts'
 import type { Insight } from './insight.ts'
 
 export function insightMetrics({ gauge, counter }: Metrics, insight: Insight): void {
@@ -32,27 +31,6 @@ export function insightMetrics({ gauge, counter }: Metrics, insight: Insight): v
     'Records of devices that were dead-lettered',
     () => labelled('code', analytics.stats().unusable),
     ['code'],
-  )
-  gauge(
-    'consumer_failing',
-    '1 while a consumer waits for something that it needs',
-    () => {
-      const failing = { analytics: analytics.stats().failing, ...consumersOf((stats) => stats.failing) }
-      return labelled(
-        'consumer',
-        Object.fromEntries(Object.entries(failing).map(([name, why]) => [name, why === null ? 0 : 1])),
-      )
-    },
-    ['consumer'],
-  )
-  gauge(
-    'consumer_behind_seconds',
-    'How far a consumer of this core is behind the bus; 0 when nothing came for a while',
-    () => {
-      const behindMs = { analytics: analytics.stats().behindMs, ...consumersOf((stats) => stats.behindMs) }
-      return labelled('consumer', Object.fromEntries(Object.entries(behindMs).map(([name, ms]) => [name, ms / 1000])))
-    },
-    ['consumer'],
   )
   gauge(
     'parked_records',
@@ -105,8 +83,4 @@ export function insightMetrics({ gauge, counter }: Metrics, insight: Insight): v
   counter('exports_failed', 'Exports that broke off', () => telemetry.stats().exportsFailed)
   counter('dead_letters_listed', 'Dead letters that this core listed', () => deadLetters.stats().indexed)
   counter('dead_letters_replayed', 'Dead letters that this core published again', () => deadLetters.stats().replayed)
-
-  function consumersOf<T>(read: (stats: RecordConsumerStats) => T): Record<string, T> {
-    return { alerts: read(evaluation.stats().consumer), delivery: read(delivery.stats().consumer) }
-  }
 }

@@ -5,11 +5,14 @@ import { labelled, metricsOf } from '../shared/metrics.ts'
 import type { Access } from './access.ts'
 import type { Bus } from './bus/bus.ts'
 import type { OutboxRelay } from './bus/outbox-relay.ts'
+import type { Communication } from './communication.ts'
 import type { CommandDispatcher } from './gateways/command-dispatcher.ts'
 import type { Gateways } from './gateways/gateways.ts'
 import type { Ingest } from './ingest/server.ts'
 import type { Insight } from './insight.ts'
 import { accessMetrics } from './metrics-access.ts'
+import { chatMetrics } from './metrics-chat.ts'
+import { consumerMetrics } from './metrics-consumers.ts'
 import { insightMetrics } from './metrics-insight.ts'
 import type { TaskOrchestration } from './orchestration/orchestration.ts'
 
@@ -18,12 +21,13 @@ export function coreMetrics(parts: {
   readonly bus: Pick<Bus, 'stats'>
   readonly gateways: Pick<Gateways, 'connectedGateways'>
   readonly insight: Insight
+  readonly communication: Communication
   readonly relay: Pick<OutboxRelay, 'stats'>
   readonly dispatcher: Pick<CommandDispatcher, 'stats'>
   readonly orchestration: Pick<TaskOrchestration, 'stats'>
   readonly access: Access
 }): MetricsRegistry {
-  const { ingest, bus, gateways, insight, relay, dispatcher, orchestration, access } = parts
+  const { ingest, bus, gateways, insight, communication, relay, dispatcher, orchestration, access } = parts
   const registry = new MetricsRegistry()
   collectDefaultMetrics({ register: registry })
   const metrics = metricsOf(registry, 'busbar_')
@@ -148,7 +152,14 @@ export function coreMetrics(parts: {
   counter('tasks_failed_turns', 'Turns of tasks that failed and were tried again', () => {
     return orchestration.stats().failedTurns
   })
+  consumerMetrics(metrics, {
+    analytics: () => insight.analytics.stats(),
+    alerts: () => insight.evaluation.stats().consumer,
+    delivery: () => insight.delivery.stats().consumer,
+    conversations: () => communication.consumer.stats().consumer,
+  })
   insightMetrics(metrics, insight)
+  chatMetrics(metrics, communication)
   accessMetrics(metrics, access)
   return registry
 }

@@ -9,6 +9,7 @@ import type { Part } from '../shared/lifecycle.ts'
 import { sideBySide } from '../shared/lifecycle.ts'
 import type { Alerts } from './alerts/alerts.ts'
 import { chatRoutes } from './api/routes/chat.ts'
+import type { ChatServices } from './api/socket/chat/chat-desk.ts'
 import type { Bus } from './bus/bus.ts'
 import type { Outbox } from './bus/outbox.ts'
 import type { Parking } from './bus/parking.ts'
@@ -65,6 +66,8 @@ export function createCommunication(config: CloudConfig, services: Communication
 
   return {
     ...{ messages, conversations, receipts, presence, rosters, consumer, notices },
+    /** What sockets have of it. */
+    chat: { messages, receipts, presence, rosters, bus: services.bus, settings: config.chat } satisfies ChatServices,
     routes: chatRoutes({ messages, conversations, receipts, people, presence, ...tools }),
     consumers: [consumer] satisfies readonly Part[],
     duties: sideBySide('chat', [messages, receipts, presence, notices]),

@@ -135,6 +135,7 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
     tasks,
     approvals,
     routes: [...insight.routes, ...communication.routes, ...access.routes],
+    chat: communication.chat,
     feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks), ...insight.feeds },
     authentication: access.authentication,
     recheckMs: config.identity.recheckMs,

@@ -46,6 +46,29 @@ export class Membership {
     return this.sight.visibleTo(subject, userIds, kysely)
   }
 
+  /** By id of the conversation, those of its users who may see it: a few queries for all of them. */
+  async visibleIn(
+    conversations: readonly {
+      readonly id: string
+      readonly subject: Subject | null
+      readonly userIds: readonly string[]
+    }[],
+    kysely: Kysely<Database>,
+  ): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+    const subjects = conversations.flatMap(({ subject }) => (subject === null ? [] : [subject]))
+    if (subjects.length === 0) return new Map(conversations.map(({ id, userIds }) => [id, new Set(userIds)]))
+    const asked = new Set(conversations.flatMap(({ subject, userIds }) => (subject === null ? [] : userIds)))
+    const seen = await sitesSeen([...asked], kysely, this.database.dialect)
+    const sights = await this.sight.of(subjects, kysely)
+    return new Map(
+      conversations.map(({ id, subject, userIds }) => {
+        if (subject === null) return [id, new Set(userIds)]
+        const sight = sights.get(subjectKey(subject)) ?? null
+        return [id, new Set(userIds.filter((userId) => isSeen(sight, userId, seen.get(userId) ?? 'all')))]
+      }),
+    )
+  }
+
   /** Those of the conversations whose subject the user may see; the others are as if the user were not in them. */
   async seenBy<C extends { readonly subject: Subject | null }>(
     userId: string,

@@ -162,17 +162,13 @@ export class MessageReader {
       .where('conversation_members.left_at_ms', 'is', null)
       .where(sql<boolean>`conversation_members.user_id in ${givenTexts(dialect, userIds)}`)
       .execute()
-    const last: LastRevision[] = []
-    for (const ofOne of Map.groupBy(rows, ({ id }) => id).values()) {
-      const [row] = ofOne
-      if (row === undefined) continue
-      const { id, subject, lastRevision } = toConversation(row)
-      const members = ofOne.map(({ user_id }) => user_id)
-      for (const userId of await this.membership.visibleTo(subject, members, kysely)) {
-        last.push({ userId, conversationId: id, lastRevision })
-      }
-    }
-    return last
+    const present = [...Map.groupBy(rows, ({ id }) => id).values()].flatMap((ofOne) =>
+      ofOne.slice(0, 1).map((row) => ({ ...toConversation(row), userIds: ofOne.map(({ user_id }) => user_id) })),
+    )
+    const seeing = await this.membership.visibleIn(present, kysely)
+    return present.flatMap(({ id, lastRevision }) =>
+      [...(seeing.get(id) ?? [])].map((userId) => ({ userId, conversationId: id, lastRevision })),
+    )
   }
 
   private async found(

@@ -17,10 +17,10 @@ interface Marks {
 
 export class MessageStatuses {
   private readonly database: DatabaseHandle
-  private readonly membership: Pick<Membership, 'visibleTo'>
+  private readonly membership: Pick<Membership, 'visibleIn'>
   private readonly store: ConversationStore
 
-  constructor(options: { readonly database: DatabaseHandle; readonly membership: Pick<Membership, 'visibleTo'> }) {
+  constructor(options: { readonly database: DatabaseHandle; readonly membership: Pick<Membership, 'visibleIn'> }) {
     this.database = options.database
     this.membership = options.membership
     this.store = new ConversationStore(options.database)
@@ -59,14 +59,16 @@ export class MessageStatuses {
     if (tied.length === 0) return marks
     const ids = tied.map(({ id }) => id)
     const members = await this.store.members(ids, kysely)
-    for (const { id, subject } of tied) {
-      const others = (members.get(id) ?? []).filter((member) => member.userId !== userId)
-      const otherIds = others.map((member) => member.userId)
-      // Who may not see it any more will never read it.
-      const seeing = subject === null ? null : await this.membership.visibleTo(subject, otherIds, kysely)
+    const othersOf = (id: string) => (members.get(id) ?? []).filter((member) => member.userId !== userId)
+    const present = tied.map(({ id, subject }) => {
+      return { id, subject, userIds: othersOf(id).map((member) => member.userId) }
+    })
+    // Who may not see it any more will never read it.
+    const seeing = await this.membership.visibleIn(present, kysely)
+    for (const { id } of tied) {
       marks.set(
         id,
-        others.filter((member) => seeing === null || seeing.has(member.userId)),
+        othersOf(id).filter((member) => seeing.get(id)?.has(member.userId) === true),
       )
     }
     return marks

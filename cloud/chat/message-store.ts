@@ -36,7 +36,7 @@ export interface StoredMessage {
 export interface MessageStoreOptions {
   readonly database: DatabaseHandle
   readonly outbox: Pick<Outbox, 'append'>
-  readonly membership: Pick<Membership, 'visibleTo'>
+  readonly membership: Pick<Membership, 'visibleIn'>
   readonly clock: Clock
 }
 
@@ -56,18 +56,16 @@ export class MessageStore {
   ): Promise<Map<string, LockedConversation>> {
     const locked = await this.conversations.lockAll(ids, transaction)
     const members = await this.conversations.members([...locked.keys()], transaction)
-    const entries: [string, LockedConversation][] = []
-    for (const [id, conversation] of locked) {
-      const present = members.get(id) ?? []
-      const userIds = present.map(({ userId }) => userId)
-      const seeing =
-        conversation.subject === null
-          ? null
-          : await this.options.membership.visibleTo(conversation.subject, userIds, transaction)
-      const seen = present.filter(({ userId }) => seeing === null || seeing.has(userId))
-      entries.push([id, { conversation, members: new Map(seen.map((member) => [member.userId, member])) }])
-    }
-    return new Map(entries)
+    const present = [...locked.values()].map(({ id, subject }) => {
+      return { id, subject, userIds: (members.get(id) ?? []).map(({ userId }) => userId) }
+    })
+    const seeing = await this.options.membership.visibleIn(present, transaction)
+    return new Map(
+      [...locked].map(([id, conversation]) => {
+        const seen = (members.get(id) ?? []).filter(({ userId }) => seeing.get(id)?.has(userId) === true)
+        return [id, { conversation, members: new Map(seen.map((member) => [member.userId, member])) }]
+      }),
+    )
   }
 
   /** A line that says what happened in a conversation. Nudge the outbox once it is committed. */

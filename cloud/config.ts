@@ -144,7 +144,11 @@ const websocket = section('Live channels.', {
     'Events that may wait for a slow client; beyond it they are dropped and the client is told how many',
   ),
   clientBehindMaxMs: milliseconds(30_000, [1_000, 3_600_000], 'A client that stays behind for so long is closed'),
-  frameBytesMax: bytes(64 * KiB, [1 * KiB, 16 * MiB], 'Largest frame from a client; a larger one closes its socket'),
+  frameBytesMax: bytes(
+    64 * KiB,
+    [1 * KiB, 16 * MiB],
+    'Largest frame from a client; a larger one is refused, and beyond 1 MiB closes its socket',
+  ),
 })
 
 const commands = section('Commands to devices, one by one and by task.', {

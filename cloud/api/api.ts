@@ -1,6 +1,6 @@
 /** REST and WebSocket of the core: one listener, started last and stopped first. */
 
-import type { Server, ServerWebSocket } from 'bun'
+import type { Server } from 'bun'
 import type { Elysia } from 'elysia'
 import type { Registry as MetricsRegistry } from 'prom-client'
 import type { Clock } from '../../shared/clock.ts'
@@ -35,9 +35,10 @@ import { type LatestValues, latestRoutes } from './routes/latest.ts'
 import { liveRoute } from './routes/live.ts'
 import { siteRoutes } from './routes/sites.ts'
 import { taskRoutes } from './routes/tasks.ts'
+import { bunHandlers, type SocketData } from './socket/bun-handlers.ts'
 import type { ChangeFeeds } from './socket/change-feed.ts'
+import type { ChatDeskStats, ChatServices } from './socket/chat/chat-desk.ts'
 import { Hub } from './socket/hub.ts'
-import type { LiveClient } from './socket/live-client.ts'
 
 export interface ApiOptions {
   /** A loopback address; another one wants `tls` or `trustedProxies`. */
@@ -74,6 +75,8 @@ export interface ApiOptions {
   readonly bus: Pick<Bus, 'tail'>
   /** Of the live channels of resources; a channel without one cannot be subscribed to. */
   readonly feeds?: ChangeFeeds
+  /** What the channel `chat` is served by; without it there are no conversations on the WebSocket. */
+  readonly chat?: ChatServices
   /** What /health/ready tells about. */
   readonly dependencies: readonly Dependency[]
   /** What /metrics shows; the API adds its own. One registry serves one Api. */
@@ -87,11 +90,6 @@ export interface ApiOptions {
 
 /** Where the options do not say. */
 const RECHECK_MS = 5_000
-
-interface SocketData {
-  readonly caller: Caller
-  client: LiveClient | null
-}
 
 export class Api implements Part {
   readonly name = 'api'
@@ -109,10 +107,10 @@ export class Api implements Part {
   constructor(options: ApiOptions) {
     this.options = options
     this.limits = { ...DEFAULT_API_LIMITS, ...options.limits }
-    const { bus, feeds = {}, authentication, recheckMs = RECHECK_MS, registry, clock, log } = options
+    const { bus, feeds = {}, chat, authentication, recheckMs = RECHECK_MS, registry, clock, log } = options
     this.metrics = createApiMetrics(options.metrics, () => this.hub.stats())
     this.hub = new Hub({
-      ...{ bus, feeds, authentication, recheckMs, clock, log, limits: this.limits, metrics: this.metrics },
+      ...{ bus, feeds, chat, authentication, recheckMs, clock, log, limits: this.limits, metrics: this.metrics },
       siteOfDevice: async (deviceId) => (await registry.devices.get(deviceId))?.siteId ?? null,
     })
     this.proxies = new TrustedProxies(options.trustedProxies ?? [])
@@ -156,6 +154,11 @@ export class Api implements Part {
   /** WebSocket clients and their subscriptions. */
   stats(): { readonly clients: number; readonly subscriptions: number; readonly following: boolean } {
     return this.hub.stats()
+  }
+
+  /** Conversations on WebSockets; null where there are none. */
+  chatStats(): ChatDeskStats | null {
+    return this.hub.chatStats()
   }
 
   /** Every route of the application that listens, as `METHOD path`. */
@@ -262,29 +265,8 @@ export class Api implements Part {
     return server?.upgrade(request, { data: { caller, client: null }, headers }) ?? false
   }
 
-  /** The WebSocket handlers are Bun's own, without a layer in between: events are many. */
   private listenOptions(hostname: string, port: number): Parameters<Elysia['listen']>[0] {
     const { limits, hub, tls } = this
-    const websocket = {
-      maxPayloadLength: limits.frameBytesMax,
-      // The last resort: the hub counts and tells well before this is reached.
-      backpressureLimit: limits.clientBufferBytesMax + limits.clientRepliesBytesMax,
-      closeOnBackpressureLimit: false,
-      idleTimeout: limits.clientIdleSeconds,
-      sendPings: true,
-      open(socket: ServerWebSocket<SocketData>) {
-        socket.data.client = hub.open(socket, socket.data.caller)
-      },
-      message(socket: ServerWebSocket<SocketData>, text: string | Buffer) {
-        if (socket.data.client !== null) void hub.message(socket.data.client, text)
-      },
-      drain(socket: ServerWebSocket<SocketData>) {
-        if (socket.data.client !== null) hub.drained(socket.data.client)
-      },
-      close(socket: ServerWebSocket<SocketData>) {
-        if (socket.data.client !== null) hub.closed(socket.data.client)
-      },
-    }
     return {
       hostname: hostname.replace(/^\[(.*)\]$/, '$1'),
       port,
@@ -294,7 +276,7 @@ export class Api implements Part {
       // Bodies are measured by the routes, which answer with a problem document.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       ...(tls === undefined ? {} : { tls: listenerTls(tls) }),
-      websocket,
+      websocket: bunHandlers(hub, limits),
     } as Parameters<Elysia['listen']>[0]
   }
 }

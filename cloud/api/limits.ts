@@ -19,7 +19,7 @@ export interface ApiLimits {
   readonly recheckGraceMs: number
   /** Subscriptions of one WebSocket client; another one is an error frame. */
   readonly subscriptionsMax: number
-  /** Largest frame a client may send, bytes; a larger one closes its socket (1009). */
+  /** Largest frame a client may send, bytes; a larger one is refused, and beyond 1 MiB closes its socket (1009). */
   readonly frameBytesMax: number
   /** Events waiting for one client, bytes; beyond it events for this client are dropped and counted. */
   readonly clientBufferBytesMax: number

@@ -10,6 +10,7 @@ export interface ApiMetrics {
   readonly eventsMissed: Counter<'channel'>
   readonly clientsCut: Counter<'reason'>
   readonly valuesMalformed: Counter<'channel'>
+  readonly chatDeliverySeconds: Histogram
 }
 
 export function createApiMetrics(
@@ -53,7 +54,7 @@ export function createApiMetrics(
     }),
     clientsCut: new Counter({
       name: 'busbar_api_clients_cut_total',
-      help: 'WebSocket clients closed by this server: those that read too slowly, and those whose login ended',
+      help: 'WebSocket clients closed by this server: those that read too slowly, whose login ended, or that sent too much that was refused',
       labelNames: ['reason'],
       registers,
     }),
@@ -61,6 +62,12 @@ export function createApiMetrics(
       name: 'busbar_api_values_malformed_total',
       help: 'Values on the bus that no client could be sent',
       labelNames: ['channel'],
+      registers,
+    }),
+    chatDeliverySeconds: new Histogram({
+      name: 'busbar_chat_delivery_seconds',
+      help: 'From when a message was sent until a socket of its recipient that was open then had it',
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30],
       registers,
     }),
   }

@@ -35,6 +35,7 @@ import { CommandSchema } from '../schemas/command.ts'
 import { UnreadCountSchema } from '../schemas/notification.ts'
 import { TaskSchema } from '../schemas/task.ts'
 import { CHANNEL_NAMES, CHANNELS, type Channel } from '../socket/channels.ts'
+import { ChatEventSchema } from '../socket/chat/chat-frames.ts'
 import { CLIENT_FRAMES, SERVER_FRAMES } from '../socket/frames.ts'
 import { type Json, SchemaCollection } from './json-schema.ts'
 import { LIVE_SECURITY_SCHEMES } from './security.ts'
@@ -71,6 +72,7 @@ const LIVE_VALUES: Readonly<Record<Channel, TSchema>> = {
   alerts: AlertSchema,
   notifications: NotificationMessageSchema,
   unread: UnreadCountSchema,
+  chat: ChatEventSchema,
 }
 
 export const WEBSOCKET_PATH = '/api/v1/ws'

@@ -1,11 +1,11 @@
 /** The live channels of the WebSocket: where each one's events come from, what selects among them, who may see them. */
 
-import { DEVICE_STATUS, DEVICE_TELEMETRY, NOTIFICATIONS } from '../../bus/catalogue.ts'
+import { CHAT_MESSAGES, DEVICE_STATUS, DEVICE_TELEMETRY, NOTIFICATIONS } from '../../bus/catalogue.ts'
 import type { RequiredPermission } from '../permission.ts'
 import type { FilterName } from './filter.ts'
 
 export interface ChannelDeclaration {
-  /** The topic that it follows; null when its events are the changes of a resource of the API. */
+  /** The topic that it follows, or the first of them; null when its events are the changes of a resource of the API. */
   readonly topic: string | null
   readonly filters: readonly FilterName[]
   readonly summary: string
@@ -14,7 +14,16 @@ export interface ChannelDeclaration {
   readonly tag: string
 }
 
-export const CHANNEL_NAMES = ['telemetry', 'status', 'commands', 'tasks', 'alerts', 'notifications', 'unread'] as const
+export const CHANNEL_NAMES = [
+  'telemetry',
+  'status',
+  'commands',
+  'tasks',
+  'alerts',
+  'notifications',
+  'unread',
+  'chat',
+] as const
 export type Channel = (typeof CHANNEL_NAMES)[number]
 /** Channels of changed resources. */
 export const RESOURCE_CHANNELS = ['commands', 'tasks', 'alerts', 'unread'] as const satisfies readonly Channel[]
@@ -73,12 +82,22 @@ export const CHANNELS: Readonly<Record<Channel, ChannelDeclaration>> = {
     permission: self,
     tag: 'notifications',
   },
+  chat: {
+    topic: CHAT_MESSAGES,
+    filters: ['userId'],
+    summary: "What is said in a user's conversations, how far it has come, who is typing and who is there",
+    permission: self,
+    tag: 'chat',
+  },
 }
 
-/** Topics that are followed while anybody is subscribed to one of their channels. */
-export const CHANNEL_TOPICS = CHANNEL_NAMES.flatMap((name) => CHANNELS[name].topic ?? [])
+/** Of those whose events are records as they are; conversations follow their topics by themselves. */
+const RECORD_CHANNELS = CHANNEL_NAMES.filter((name) => name !== 'chat' && CHANNELS[name].topic !== null)
 
-const BY_TOPIC = new Map(CHANNEL_NAMES.map((name) => [CHANNELS[name].topic, name]))
+/** Topics that are followed while anybody is subscribed to one of their channels. */
+export const CHANNEL_TOPICS = RECORD_CHANNELS.flatMap((name) => CHANNELS[name].topic ?? [])
+
+const BY_TOPIC = new Map(RECORD_CHANNELS.map((name) => [CHANNELS[name].topic, name]))
 
 export function channelOfTopic(topic: string): Channel | undefined {
   return BY_TOPIC.get(topic)

@@ -1,13 +1,14 @@
 /** The frames of the WebSocket, both ways. All are JSON objects in text frames and have a `type`. */
 
-import { type Static, Type } from '@sinclair/typebox'
-import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { inputErrors } from '../http/validation.ts'
 import { CHANNEL_NAMES, CHANNELS, type Channel } from './channels.ts'
+import { CHAT_CLIENT_FRAMES, CHAT_SERVER_FRAMES, type ChatFrame } from './chat/chat-frames.ts'
 import { criterionOf, FilterSchema } from './filter.ts'
+import { FrameId } from './frame-id.ts'
 
 const closed = { additionalProperties: false }
-const FrameId = Type.String({ minLength: 1, maxLength: 64, description: "The client's own name for it" })
 const ChannelSchema = Type.Union(CHANNEL_NAMES.map((name) => Type.Literal(name)))
 
 export const SubscribeFrame = Type.Object(
@@ -26,12 +27,18 @@ export const PingFrame = Type.Object(
   { type: Type.Literal('ping'), id: Type.Optional(FrameId) },
   { ...closed, $id: 'Ping', description: 'Answered by pong' },
 )
-export const CLIENT_FRAMES = { subscribe: SubscribeFrame, unsubscribe: UnsubscribeFrame, ping: PingFrame } as const
+export const CLIENT_FRAMES = {
+  subscribe: SubscribeFrame,
+  unsubscribe: UnsubscribeFrame,
+  ping: PingFrame,
+  ...CHAT_CLIENT_FRAMES,
+} as const
 
 export type ClientFrame =
   | (Static<typeof SubscribeFrame> & { channel: Channel })
   | Static<typeof UnsubscribeFrame>
   | Static<typeof PingFrame>
+  | ChatFrame
 
 /** Resources whose present state a new subscriber is sent. */
 export const PRESENT_MAX = 100
@@ -54,11 +61,19 @@ export const SERVER_FRAMES = {
       id: Type.Union([FrameId, Type.Null()], { description: 'Of the frame at fault, null when it has none' }),
       code: Type.String({
         description:
-          'FRAME_INVALID, SUBSCRIPTION_EXISTS, SUBSCRIPTION_UNKNOWN, SUBSCRIPTIONS_MAX, BUS_UNAVAILABLE, ' +
-          'RESOURCES_UNAVAILABLE, or as the REST API refuses: FORBIDDEN, ROLE_MISSING, SCOPE_MISSING',
+          'FRAME_INVALID, FRAME_TOO_LARGE, SUBSCRIPTION_EXISTS, SUBSCRIPTION_UNKNOWN, SUBSCRIPTIONS_MAX, BUS_UNAVAILABLE, ' +
+          'RESOURCES_UNAVAILABLE, CHAT_UNAVAILABLE, CHAT_USER_FIXED, CHAT_NOT_SUBSCRIBED, RATE_LIMITED, or as the REST API ' +
+          'refuses: FORBIDDEN, ROLE_MISSING, SCOPE_MISSING, INVALID_INPUT, CONVERSATION_UNKNOWN and others',
       }),
       message: Type.String(),
       hint: Type.Optional(Type.String()),
+      fields: Type.Optional(
+        Type.Array(
+          Type.Object({ pointer: Type.String(), value: Type.Optional(Type.Unknown()), remedy: Type.String() }),
+          { description: 'Values at fault, by JSON pointer into the frame' },
+        ),
+      ),
+      retryAfterMs: Type.Optional(Type.Integer({ minimum: 1, description: 'When it may be tried again' })),
     },
     { $id: 'Error', description: 'The frame of this id had no effect' },
   ),
@@ -87,22 +102,32 @@ export const SERVER_FRAMES = {
   ),
   missed: Type.Object(
     { type: Type.Literal('missed'), channel: ChannelSchema, count: Type.Integer({ minimum: 1 }) },
-    { $id: 'Missed', description: 'The client read too slowly: so many events of the channel were left out here' },
+    {
+      $id: 'Missed',
+      description:
+        'The client read too slowly: so many events of the channel were left out here. Messages of conversations follow',
+    },
   ),
+  ...CHAT_SERVER_FRAMES,
 } as const
 
 export type ParsedFrame =
   | { readonly frame: ClientFrame }
-  | { readonly id: string | null; readonly message: string; readonly hint: string }
+  | {
+      readonly id: string | null
+      /** Default FRAME_INVALID. */
+      readonly code?: string
+      readonly message: string
+      readonly hint: string
+      readonly fields?: readonly object[]
+    }
 
-const CHECKERS = {
-  subscribe: TypeCompiler.Compile(SubscribeFrame),
-  unsubscribe: TypeCompiler.Compile(UnsubscribeFrame),
-  ping: TypeCompiler.Compile(PingFrame),
-}
+const CHECKERS: ReadonlyMap<unknown, TypeCheck<TSchema>> = new Map(
+  Object.entries(CLIENT_FRAMES).map(([type, schema]) => [type, TypeCompiler.Compile<TSchema>(schema)]),
+)
 
-/** A frame as sent, or what is wrong with it. */
-export function parseFrame(text: string | Uint8Array): ParsedFrame {
+/** A frame as sent, or what is wrong with it. @param charsMax of one that is taken. */
+export function parseFrame(text: string | Uint8Array, charsMax: number): ParsedFrame {
   const refuse = (id: string | null, message: string, hint: string) => ({ id, message, hint })
   if (typeof text !== 'string') return refuse(null, 'the frame is binary', 'Send JSON in text frames.')
   let value: unknown
@@ -113,22 +138,27 @@ export function parseFrame(text: string | Uint8Array): ParsedFrame {
   }
   const { type, id } = (typeof value === 'object' && value !== null ? value : {}) as { type?: unknown; id?: unknown }
   const knownId = typeof id === 'string' && id.length <= 64 ? id : null
-  const known = Object.keys(CHECKERS).join(', ')
-  if (typeof type !== 'string' || !Object.hasOwn(CHECKERS, type)) {
+  if (text.length > charsMax) {
+    const message = `the frame has ${text.length} characters, and may have ${charsMax}`
+    return { ...refuse(knownId, message, 'Send less at once.'), code: 'FRAME_TOO_LARGE' }
+  }
+  const checker = CHECKERS.get(type)
+  if (checker === undefined) {
+    const known = [...CHECKERS.keys()].join(', ')
     return refuse(knownId, 'the frame has no known type', `type may be one of ${known}.`)
   }
-  const checker = CHECKERS[type as keyof typeof CHECKERS]
   if (checker.Check(value)) {
     const frame = value as ClientFrame
     const misfit = frame.type === 'subscribe' ? misfitOf(frame) : null
     return misfit === null ? { frame } : refuse(knownId, 'the subscribe frame is not allowed at /filter', misfit)
   }
   const errors = inputErrors(checker, value, 'body')
-  return refuse(
-    knownId,
-    `the ${type} frame is not allowed at ${errors.map(({ pointer }) => pointer).join(', ')}`,
-    errors.map(({ pointer, remedy }) => `${pointer}: ${remedy}`).join('; '),
-  )
+  return {
+    id: knownId,
+    message: `the ${String(type)} frame is not allowed at ${errors.map(({ pointer }) => pointer).join(', ')}`,
+    hint: errors.map(({ pointer, remedy }) => `${pointer}: ${remedy}`).join('; '),
+    fields: errors.map(({ in: _, ...field }) => field),
+  }
 }
 
 /** What is wrong with a filter that its channel does not have, or one that a channel of users' own does not say. */

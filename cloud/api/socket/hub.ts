@@ -16,6 +16,7 @@ import type { ApiMetrics } from '../metrics.ts'
 import { CallerWatch } from './caller-watch.ts'
 import type { ChangeFeeds } from './change-feed.ts'
 import { type Channel, channelOfTopic } from './channels.ts'
+import { ChatDesk, type ChatDeskStats, type ChatServices } from './chat/chat-desk.ts'
 import { busEvent, changeEvent, notificationEvent } from './event.ts'
 import { FanOut } from './fan-out.ts'
 import { parseFrame } from './frames.ts'
@@ -28,13 +29,16 @@ import {
   TRY_AGAIN_LATER,
 } from './live-client.ts'
 import { RecentIds } from './recent-ids.ts'
+import { RefusalLimit } from './refusal-limit.ts'
 import { SubscriptionIndex } from './subscription-index.ts'
-import { Subscriptions } from './subscriptions.ts'
+import { chatUnavailable, Subscriptions } from './subscriptions.ts'
 
 export interface HubOptions {
   readonly bus: Pick<Bus, 'tail'>
   /** Of the channels of resources; a channel without one cannot be subscribed to. Default none. */
   readonly feeds?: ChangeFeeds
+  /** Without it there are no conversations. */
+  readonly chat?: ChatServices | undefined
   readonly authentication: Pick<Authentication, 'recheck'>
   /** How often the callers of open sockets are looked at again, milliseconds. */
   readonly recheckMs: number
@@ -54,6 +58,7 @@ export class Hub {
   private readonly clients = new Set<LiveClient>()
   private readonly fanOut: FanOut
   private readonly subscriptions: Subscriptions
+  private readonly chat: ChatDesk | null
   private readonly callers: CallerWatch
   private readonly recentNotifications = new RecentIds()
   private readonly clientEvents: ClientEvents
@@ -61,12 +66,20 @@ export class Hub {
 
   constructor(options: HubOptions) {
     this.options = options
-    const { bus, feeds = {}, authentication, recheckMs, siteOfDevice, limits, clock, log, metrics } = options
+    const { bus, feeds = {}, chat, authentication, recheckMs, siteOfDevice, limits, clock, log, metrics } = options
     const index = new SubscriptionIndex()
     const onMalformed = (channel: Channel): void => metrics.valuesMalformed.inc({ channel })
     this.fanOut = new FanOut({ index, clock, onMalformed })
+    this.chat =
+      chat === undefined
+        ? null
+        : new ChatDesk({
+            ...{ ...chat, clock, log },
+            onDelivered: (seconds) => metrics.chatDeliverySeconds.observe(seconds),
+            onMalformed: () => onMalformed('chat'),
+          })
     this.subscriptions = new Subscriptions({
-      ...{ bus, feeds, siteOfDevice, index, limits, clock, log },
+      ...{ bus, feeds, chat: this.chat, siteOfDevice, index, limits, clock, log },
       fanOut: this.fanOut,
       onBatch: (batch) => this.sendBatch(batch),
       onChanges: (channel, changes) => this.fanOut.send(channel, changes, (change) => changeEvent(channel, change)),
@@ -95,7 +108,7 @@ export class Hub {
     this.subscriptions.start()
     this.reviewing ??= this.options.clock.every(REVIEW_MS, () => {
       const nowMs = this.options.clock.monotonicMs()
-      for (const client of this.clients) client.review(nowMs)
+      for (const client of this.clients) this.review(client, nowMs)
     })
   }
 
@@ -104,7 +117,7 @@ export class Hub {
     this.reviewing?.cancel()
     this.reviewing = null
     for (const client of this.clients) client.close(GOING_AWAY, 'the server is stopping')
-    await Promise.all([this.subscriptions.stop(), this.callers.stop()])
+    await Promise.all([this.subscriptions.stop(), this.chat?.stop(), this.callers.stop()])
   }
 
   /** True when another client is one too many. */
@@ -122,16 +135,30 @@ export class Hub {
     return { clients: this.clients.size, ...this.subscriptions.stats() }
   }
 
+  /** Of conversations; null where there are none. */
+  chatStats(): ChatDeskStats | null {
+    return this.chat?.stats() ?? null
+  }
+
   open(socket: LiveSocket, caller: Caller): LiveClient {
-    const { limits, clock } = this.options
-    const client = new LiveClient({ socket, caller, nowMs: clock.monotonicMs(), limits, events: this.clientEvents })
+    const { limits, clock, chat } = this.options
+    const refusals = new RefusalLimit(chat?.settings.refusalsMax ?? Number.POSITIVE_INFINITY)
+    const client = new LiveClient({
+      ...{ socket, caller, nowMs: clock.monotonicMs(), limits, events: this.clientEvents },
+      mayRefuse: () => refusals.admits(clock.monotonicMs()),
+    })
     this.clients.add(client)
     this.callers.add(client)
     return client
   }
 
   drained(client: LiveClient): void {
-    client.review(this.options.clock.monotonicMs())
+    this.review(client, this.options.clock.monotonicMs())
+  }
+
+  /** The client has answered a ping. */
+  pong(client: LiveClient, payload: string): void {
+    this.chat?.pong(client, payload)
   }
 
   closed(client: LiveClient): void {
@@ -139,14 +166,18 @@ export class Hub {
     this.clients.delete(client)
     this.callers.remove(client)
     this.subscriptions.dropAll(client)
+    this.chat?.closed(client)
   }
 
   /** Takes one frame of a client. Never rejects. */
   async message(client: LiveClient, text: string | Uint8Array): Promise<void> {
     // One that was told to go gets no more.
     if (client.closed) return
-    const parsed = parseFrame(text)
-    if (!('frame' in parsed)) return client.refuse(parsed.id, 'FRAME_INVALID', parsed.message, parsed.hint)
+    const parsed = parseFrame(text, this.options.limits.frameBytesMax)
+    if (!('frame' in parsed)) {
+      const { id, code = 'FRAME_INVALID', message, hint, fields = [] } = parsed
+      return client.refuse(id, code, message, hint, { fields })
+    }
     const { frame } = parsed
     switch (frame.type) {
       case 'ping':
@@ -156,7 +187,17 @@ export class Hub {
         return client.refuse(frame.id, 'SUBSCRIPTION_UNKNOWN', 'there is no subscription of this id', 'Nothing to do.')
       case 'subscribe':
         return await this.subscriptions.subscribe(client, frame.id, frame.channel, frame.filter ?? {})
+      default: {
+        if (this.chat !== null) return this.chat.take(client, frame)
+        const { code, message, hint = '' } = chatUnavailable()
+        return client.refuse(frame.id ?? null, code, message, hint)
+      }
     }
+  }
+
+  private review(client: LiveClient, nowMs: number): void {
+    client.review(nowMs)
+    this.chat?.review(client)
   }
 
   /** Never rejects: a value nobody can use must not make the bus deliver it again. */

@@ -13,6 +13,8 @@ export interface LiveSocket {
   /** Bytes sent, -1 when they wait, 0 when the frame was dropped. */
   sendText(text: string): number
   getBufferedAmount(): number
+  /** Asks for a pong that carries the same; the value as of sendText. */
+  ping(payload: string): number
   /** Frames sent within `fn` leave in as few writes as possible. */
   cork(fn: () => void): void
   close(code: number, reason: string): void
@@ -22,6 +24,7 @@ export interface LiveSocket {
 
 /** Close codes; those below 4000 are of RFC 6455 and its registry. */
 export const GOING_AWAY = 1001
+export const POLICY_VIOLATION = 1008
 export const TRY_AGAIN_LATER = 1013
 /** Nobody is logged in any more, as 401 says it of a request. */
 export const LOGIN_ENDED = 4401
@@ -37,7 +40,14 @@ export interface ClientEvents {
   sent(channel: Channel, count: number): void
   missed(channel: Channel, count: number): void
   /** The server ends the connection because of `reason`. */
-  cut(reason: 'behind' | 'replies'): void
+  cut(reason: 'behind' | 'replies' | 'abuse'): void
+}
+
+/** What a refusal says besides. */
+export interface RefusalDetails {
+  /** Values at fault, by JSON pointer into the frame. */
+  readonly fields?: readonly object[]
+  readonly retryAfterMs?: number | undefined
 }
 
 export class LiveClient {
@@ -53,6 +63,7 @@ export class LiveClient {
   private readonly limits: ApiLimits
   private readonly events: ClientEvents
   private readonly outflow: Outflow
+  private readonly mayRefuse: () => boolean
   private outbox: string[] = []
 
   constructor(options: {
@@ -61,12 +72,15 @@ export class LiveClient {
     readonly nowMs: number
     readonly limits: ApiLimits
     readonly events: ClientEvents
+    /** Asked at each refusal; false for one too many, which ends the connection. Default never. */
+    readonly mayRefuse?: () => boolean
   }) {
     this.socket = options.socket
     this.who = options.caller
     this.knownAtMs = options.nowMs
     this.limits = options.limits
     this.events = options.events
+    this.mayRefuse = options.mayRefuse ?? (() => true)
     this.outflow = new Outflow(options.limits.clientBufferBytesMax)
   }
 
@@ -105,8 +119,26 @@ export class LiveClient {
     this.outflow.queued(this.socket.getBufferedAmount() - waiting)
   }
 
-  refuse(id: string | null, code: string, message: string, hint: string): void {
-    this.reply({ type: 'error', id, code, message, hint })
+  refuse(id: string | null, code: string, message: string, hint: string, details: RefusalDetails = {}): void {
+    const { fields = [], retryAfterMs } = details
+    this.reply({
+      ...{ type: 'error', id, code, message, hint },
+      ...(fields.length === 0 ? {} : { fields }),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    })
+    if (this.closed || this.mayRefuse()) return
+    this.events.cut('abuse')
+    this.close(POLICY_VIOLATION, 'too many frames were refused')
+  }
+
+  /** Whether an event of `bytes` would be sent now, behind others of `before` bytes. */
+  hasRoom(bytes: number, before = 0): boolean {
+    return !this.closed && this.outflow.admits(bytes, this.socket.getBufferedAmount() + before)
+  }
+
+  /** False when it was not sent. The client answers by itself when everything before it has come. */
+  ping(payload: string): boolean {
+    return !this.closed && this.socket.ping(payload) !== 0
   }
 
   /** Puts an event frame aside for `flush`. */
@@ -114,11 +146,11 @@ export class LiveClient {
     this.outbox.push(frame)
   }
 
-  /** Sends what was put aside, all of it of `channel`. */
-  flush(channel: Channel, nowMs: number): void {
+  /** Sends what was put aside, all of it of `channel`. @returns how many of the frames were sent: the first ones. */
+  flush(channel: Channel, nowMs: number): number {
     const frames = this.outbox
     this.outbox = []
-    if (this.closed) return
+    if (this.closed) return 0
     let missed = 0
     const waiting = this.socket.getBufferedAmount()
     this.outflow.observe(waiting, nowMs)
@@ -134,6 +166,7 @@ export class LiveClient {
     this.outflow.queued(this.socket.getBufferedAmount() - waiting)
     if (missed < frames.length) this.events.sent(channel, frames.length - missed)
     if (missed > 0) this.events.missed(channel, missed)
+    return frames.length - missed
   }
 
   /** Called when the socket could write again, and from time to time; ends a client that stays behind. */

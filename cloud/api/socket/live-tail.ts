@@ -1,16 +1,16 @@
-/** Follows the topics of the channels while any client is subscribed, once for all of them. */
+/** Follows topics while any client is subscribed to what comes of them, once for all of them. */
 
 import type { Clock, Timer } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { BatchHandler, Bus, Subscription } from '../../bus/bus.ts'
-import { CHANNEL_TOPICS } from './channels.ts'
 
 /** Following goes on for a while after the last subscription, since a page that is loaded again asks at once. */
 const LINGER_MS = 30_000
 
 export class LiveTail {
   private readonly bus: Pick<Bus, 'tail'>
+  private readonly topics: readonly string[]
   private readonly onBatch: BatchHandler
   private readonly clock: Clock
   private readonly log: Logger
@@ -20,8 +20,15 @@ export class LiveTail {
   /** Starts and stops follow one another, never side by side. */
   private turn: Promise<void> = Promise.resolve()
 
-  constructor(options: { bus: Pick<Bus, 'tail'>; onBatch: BatchHandler; clock: Clock; log: Logger }) {
+  constructor(options: {
+    bus: Pick<Bus, 'tail'>
+    topics: readonly string[]
+    onBatch: BatchHandler
+    clock: Clock
+    log: Logger
+  }) {
     this.bus = options.bus
+    this.topics = options.topics
     this.onBatch = options.onBatch
     this.clock = options.clock
     this.log = options.log
@@ -64,7 +71,7 @@ export class LiveTail {
 
   private async change(): Promise<void> {
     if (this.wanted && this.subscription === null) {
-      this.subscription = await this.bus.tail({ topics: CHANNEL_TOPICS, onBatch: this.onBatch })
+      this.subscription = await this.bus.tail({ topics: this.topics, onBatch: this.onBatch })
     } else if (!this.wanted && this.subscription !== null) {
       const subscription = this.subscription
       this.subscription = null

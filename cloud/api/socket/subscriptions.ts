@@ -7,12 +7,14 @@ import type { Clock } from '../../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { BatchHandler, Bus } from '../../bus/bus.ts'
+import { ChatError } from '../../chat/chat.ts'
 import type { Caller } from '../../identity/identity.ts'
 import type { ApiLimits } from '../limits.ts'
 import { placementOf, requireChannel } from './admission.ts'
 import type { ChangeFeeds } from './change-feed.ts'
 import { ChangePoller, type SeenChange } from './change-poller.ts'
-import { type Channel, isResourceChannel, RESOURCE_CHANNELS, type ResourceChannel } from './channels.ts'
+import { CHANNEL_TOPICS, type Channel, isResourceChannel, RESOURCE_CHANNELS, type ResourceChannel } from './channels.ts'
+import type { ChatDesk } from './chat/chat-desk.ts'
 import { changeFrame } from './event.ts'
 import type { FanOut } from './fan-out.ts'
 import { criterionOf, type Filter } from './filter.ts'
@@ -25,6 +27,8 @@ import { maySee, type Sight } from './visibility.ts'
 export interface SubscriptionsOptions {
   readonly bus: Pick<Bus, 'tail'>
   readonly feeds: ChangeFeeds
+  /** Null where there are no conversations. */
+  readonly chat: Pick<ChatDesk, 'join' | 'leave'> | null
   readonly siteOfDevice: (deviceId: number) => Promise<number | null>
   readonly index: SubscriptionIndex
   readonly fanOut: FanOut
@@ -46,7 +50,7 @@ export class Subscriptions {
   constructor(options: SubscriptionsOptions) {
     this.options = options
     const { bus, feeds, onBatch, onChanges, clock, log } = options
-    this.tail = new LiveTail({ bus, clock, log, onBatch })
+    this.tail = new LiveTail({ bus, topics: CHANNEL_TOPICS, clock, log, onBatch })
     for (const channel of RESOURCE_CHANNELS) {
       const feed = feeds[channel]
       if (feed === undefined) continue
@@ -92,16 +96,20 @@ export class Subscriptions {
     client.subscriptions.set(id, subscribed)
     this.count(channel, 1)
     try {
-      if (isResourceChannel(channel)) {
+      if (channel === 'chat') {
+        await this.joinChat(client, id, subscribed)
+      } else if (isResourceChannel(channel)) {
         await this.joinResources(client, id, subscribed, channel)
       } else {
         await this.tail.follow()
         this.admit(client, id, subscribed)
       }
     } catch (error) {
-      this.options.log.warn({ error: messageOf(error), channel }, 'a live channel cannot be followed')
+      const isRefused = error instanceof ChatError
+      if (!isRefused) this.options.log.warn({ error: messageOf(error), channel }, 'a live channel cannot be followed')
       if (client.subscriptions.get(id) !== subscribed) return
       this.drop(client, id)
+      if (isRefused) return client.refuse(id, error.code, error.message, error.hint ?? 'Ask for less.')
       const hint = (error instanceof BusbarError ? error.hint : undefined) ?? 'Subscribe again in a moment.'
       const code = isResourceChannel(channel) ? 'RESOURCES_UNAVAILABLE' : 'BUS_UNAVAILABLE'
       client.refuse(id, code, messageOf(error), hint)
@@ -115,6 +123,7 @@ export class Subscriptions {
     client.subscriptions.delete(id)
     const { channel, placement } = subscribed
     this.count(channel, -1)
+    if (channel === 'chat') this.options.chat?.leave(client, id)
     if (placement !== null) this.options.index.remove(channel, placement, client)
     return true
   }
@@ -181,6 +190,15 @@ export class Subscriptions {
     client.reply({ type: 'ended', id, ...refusalOf(why) })
   }
 
+  /** Its events come by themselves, not by the index. */
+  private async joinChat(client: LiveClient, id: string, subscribed: Subscribed): Promise<void> {
+    const { chat } = this.options
+    if (chat === null) throw chatUnavailable()
+    await chat.join(client, id, subscribed.filter.userId ?? '', () => {
+      if (isOpen(client, id, subscribed)) client.reply({ type: 'subscribed', id })
+    })
+  }
+
   private async joinResources(
     client: LiveClient,
     id: string,
@@ -213,12 +231,12 @@ export class Subscriptions {
   /** Takes note of a subscription that comes or goes; a source that nobody wants any more may rest. */
   private count(channel: Channel, change: 1 | -1): void {
     this.counts.set(channel, (this.counts.get(channel) ?? 0) + change)
-    if (change > 0 || !this.running) return
+    if (change > 0 || !this.running || channel === 'chat') return
     if (isResourceChannel(channel)) {
       if (this.counts.get(channel) === 0) this.pollers.get(channel)?.rest()
       return
     }
-    const onBus = [...this.counts].some(([name, count]) => !isResourceChannel(name) && count > 0)
+    const onBus = [...this.counts].some(([name, count]) => !isResourceChannel(name) && name !== 'chat' && count > 0)
     if (!onBus) this.tail.rest()
   }
 }
@@ -226,6 +244,14 @@ export class Subscriptions {
 /** The client has neither unsubscribed nor gone. */
 function isOpen(client: LiveClient, id: string, subscribed: Subscribed): boolean {
   return !client.closed && client.subscriptions.get(id) === subscribed
+}
+
+/** Where conversations are not served. */
+export function chatUnavailable(): ChatError {
+  return new ChatError('NOT_FOUND', 'This core has no conversations.', {
+    code: 'CHAT_UNAVAILABLE',
+    hint: 'Connect to one that has.',
+  })
 }
 
 function refusalOf(error: unknown): { readonly code: string; readonly message: string; readonly hint: string } {

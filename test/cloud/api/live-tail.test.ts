@@ -31,7 +31,10 @@ function followedBus() {
 
 function tailOf(bus: ReturnType<typeof followedBus>) {
   const clock = new ManualClock()
-  return { clock, tail: new LiveTail({ bus, clock, log: silentLogger, onBatch: async () => undefined }) }
+  return {
+    clock,
+    tail: new LiveTail({ bus, topics: ['device-status'], clock, log: silentLogger, onBatch: async () => undefined }),
+  }
 }
 
 test('many who ask at once share one start, and wait for it', async () => {

@@ -226,11 +226,14 @@ describe('bad frames', () => {
     })
   })
 
-  test('a frame that is too large ends its client, and no other', async () => {
+  test('a frame that is too large is refused by its id; one beyond all measure ends its client, and no other', async () => {
     const core = await startApiCore({ limits: { frameBytesMax: 2000 } })
     const client = await LiveTestClient.connect(core.webSocketUrl)
     const other = await LiveTestClient.connect(core.webSocketUrl)
-    client.send('x'.repeat(3000))
+    const refused = await client.ask({ type: 'ping', id: 'a', more: 'x'.repeat(3000) }, 'error')
+    expect(refused).toMatchObject({ id: 'a', code: 'FRAME_TOO_LARGE', hint: expect.any(String) })
+    await client.ask({ type: 'ping' }, 'pong')
+    client.send('x'.repeat(1024 * 1024 + 1))
     await until(() => client.closeCode !== null)
     await other.ask({ type: 'ping' }, 'pong')
   })

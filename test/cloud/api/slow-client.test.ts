@@ -105,6 +105,7 @@ function recovering() {
         return -1
       },
       getBufferedAmount: () => socket.waiting,
+      ping: () => -1,
       cork: (fn) => fn(),
       close: () => expect.unreachable('a close frame would wait behind the rest'),
       terminate: () => socket.terminated++,

@@ -1,0 +1,162 @@
+/**
+ * Reads for sockets what they missed: a bounded number of questions to the database at once, one page each, whoever waits
+ * longest next. A socket that takes no more is left alone until it does.
+ */
+
+import type { Clock } from '../../../../shared/clock.ts'
+import { ComplaintLimit } from '../../../../shared/complaint-limit.ts'
+import { messageOf } from '../../../../shared/errors.ts'
+import type { Logger } from '../../../../shared/log.ts'
+import { ChatError, type Messages, type Since } from '../../../chat/chat.ts'
+import type { ChatCursor, Reading } from './chat-cursor.ts'
+import { type LiveMessage, shownMessage } from './chat-events.ts'
+import { READ_PAGE, READS_MAX } from './chat-limits.ts'
+import type { ChatSeat } from './chat-seat.ts'
+
+export interface CatchUpsOptions {
+  readonly messages: Pick<Messages, 'since'>
+  /** What a socket waited for has moved on, or it is in the conversation no more. */
+  readonly onMoved: (seat: ChatSeat, conversationId: string) => void
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+interface Wanting {
+  readonly seat: ChatSeat
+  readonly conversationId: string
+}
+
+export class CatchUps {
+  private readonly options: CatchUpsOptions
+  /** The one that waits longest is first; by socket and conversation, each once. */
+  private readonly waiting = new Map<string, Wanting>()
+  private readonly numbers = new WeakMap<ChatSeat, number>()
+  private seats = 0
+  private reading = 0
+  private readonly counts = { pages: 0, messages: 0, finished: 0, failed: 0 }
+  private readonly complaints: ComplaintLimit
+  private stopped = false
+
+  constructor(options: CatchUpsOptions) {
+    this.options = options
+    this.complaints = new ComplaintLimit(options.clock)
+  }
+
+  stop(): void {
+    this.stopped = true
+    this.waiting.clear()
+  }
+
+  stats(): {
+    readonly waiting: number
+    readonly pages: number
+    readonly messages: number
+    readonly finished: number
+    readonly failed: number
+  } {
+    return { waiting: this.waiting.size + this.reading, ...this.counts }
+  }
+
+  /** Something is to be read for the socket. Cheap to say again. */
+  want(seat: ChatSeat, conversationId: string): void {
+    if (this.stopped) return
+    const key = `${this.numberOf(seat)}/${conversationId}`
+    if (this.waiting.has(key) || seat.reading.has(conversationId)) return
+    this.waiting.set(key, { seat, conversationId })
+    this.advance()
+  }
+
+  /** What the socket could not take, or what could not be read, it may get now. */
+  retry(seat: ChatSeat): void {
+    if (seat.stalled.size === 0 || !seat.client.hasRoom(1)) return
+    const stalled = [...seat.stalled]
+    seat.stalled.clear()
+    for (const conversationId of stalled) this.want(seat, conversationId)
+  }
+
+  private advance(): void {
+    for (const [key, wanting] of this.waiting) {
+      if (this.reading >= READS_MAX || this.stopped) return
+      this.waiting.delete(key)
+      const { seat, conversationId } = wanting
+      const cursor = seat.isOpen ? seat.cursorOf(conversationId) : null
+      const reading = cursor?.wants ?? null
+      if (cursor === null || reading === null) continue
+      if (!seat.client.hasRoom(1)) {
+        seat.stalled.add(conversationId)
+        continue
+      }
+      this.reading++
+      seat.reading.add(conversationId)
+      void this.read(wanting, cursor, reading).finally(() => {
+        this.reading--
+        seat.reading.delete(conversationId)
+        if (seat.isOpen && cursor.wants !== null && !seat.stalled.has(conversationId)) this.want(seat, conversationId)
+        this.advance()
+      })
+    }
+  }
+
+  /** Never rejects. */
+  private async read(
+    { seat, conversationId }: Wanting,
+    cursor: ChatCursor<LiveMessage>,
+    reading: Reading,
+  ): Promise<void> {
+    let page: Since
+    try {
+      const upTo = reading.upTo ?? undefined
+      page = await this.options.messages.since(seat.userId, conversationId, reading.after, { upTo, limit: READ_PAGE })
+    } catch (error) {
+      if (seat.isOpen && seat.cursorOf(conversationId) === cursor) this.failed(seat, conversationId, cursor, error)
+      return
+    }
+    this.counts.pages++
+    // What was asked for may have changed meanwhile, and is asked for again then.
+    if (!seat.isOpen || seat.cursorOf(conversationId) !== cursor || cursor.wants !== reading) return
+    this.send(seat, conversationId, cursor, page)
+  }
+
+  private send(seat: ChatSeat, conversationId: string, cursor: ChatCursor<LiveMessage>, page: Since): void {
+    const nowMs = this.options.clock.monotonicMs()
+    const messages = page.messages.map(shownMessage)
+    const count = seat.sendRead(messages, nowMs)
+    this.counts.messages += count
+    const last = messages[count - 1]
+    if (last !== undefined) cursor.sent(last.revision)
+    if (count < messages.length) {
+      seat.stalled.add(conversationId)
+      return
+    }
+    // A page that is not the last one brings something, or its reader would ask for it for ever.
+    if (page.more && last !== undefined) return
+    seat.putWaiting(cursor.finish(page.upTo))
+    seat.flush(nowMs)
+    this.counts.finished++
+    this.options.onMoved(seat, conversationId)
+  }
+
+  private failed(seat: ChatSeat, conversationId: string, cursor: ChatCursor<LiveMessage>, error: unknown): void {
+    const { clock, log, onMoved } = this.options
+    if (error instanceof ChatError && error.refusal === 'NOT_FOUND') {
+      seat.forget(conversationId, cursor.mark)
+      seat.flush(clock.monotonicMs())
+      onMoved(seat, conversationId)
+      return
+    }
+    this.counts.failed++
+    if (this.complaints.isDue())
+      log.warn({ error: messageOf(error) }, 'what sockets missed cannot be read; trying again')
+    // Until its socket is looked at again.
+    seat.stalled.add(conversationId)
+  }
+
+  private numberOf(seat: ChatSeat): number {
+    let number = this.numbers.get(seat)
+    if (number === undefined) {
+      number = ++this.seats
+      this.numbers.set(seat, number)
+    }
+    return number
+  }
+}

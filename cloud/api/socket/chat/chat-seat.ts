@@ -1,0 +1,237 @@
+/**
+ * One socket as one user's place in their conversations: what it was sent of each, and what is on the way to it. Messages go
+ * through here, so that what the socket did not take is known and read again once it takes more.
+ */
+
+import type { LiveClient } from '../live-client.ts'
+import { Arrivals } from './arrivals.ts'
+import { ChatCursor } from './chat-cursor.ts'
+import { joinedFrame, type LiveMessage, leftFrame } from './chat-events.ts'
+
+/** Something is to be read for the socket. */
+export type OnWants = (seat: ChatSeat, conversationId: string) => void
+
+/** What was put aside for the client; null for an event that is not repeated. */
+type Outgoing = { readonly live: LiveMessage } | { readonly joined: string } | null
+
+/** In it no more since that revision. */
+type Left = number
+
+export class ChatSeat {
+  readonly client: LiveClient
+  readonly userId: string
+  readonly arrivals = new Arrivals<LiveMessage>()
+  /** Ids of the subscriptions that have it. */
+  readonly holders = new Set<string>()
+  isOpen = true
+  /** When it was joined, Unix milliseconds: what was sent before did not wait for the network. */
+  sinceMs = 0
+  /** Conversations of which the client could not be sent more at present, or that could not be read. */
+  readonly stalled = new Set<string>()
+  /** Those for which a page is being read. */
+  readonly reading = new Set<string>()
+  private readonly onWants: OnWants
+  private begins: ReadonlyMap<string, number> | null = null
+  /** What came of the client before it could begin. */
+  private beforeBegin: (() => void)[] = []
+  private readonly cursors = new Map<string, ChatCursor<LiveMessage> | Left>()
+  /** While it is held: the last change that came of each conversation. */
+  private early: Map<string, LiveMessage> | null = new Map()
+  private outgoing: Outgoing[] = []
+
+  constructor(client: LiveClient, userId: string, onWants: OnWants) {
+    this.client = client
+    this.userId = userId
+    this.onWants = onWants
+  }
+
+  /** True while messages wait for the client to say from where it resumes. */
+  get isHeld(): boolean {
+    return this.early !== null
+  }
+
+  /** True once its subscription was answered. */
+  get hasBegun(): boolean {
+    return this.begins !== null
+  }
+
+  /** @param begins the last change of each conversation of the user: what comes after it is sent. */
+  begin(begins: ReadonlyMap<string, number>, wallMs: number): void {
+    this.begins = begins
+    this.sinceMs = wallMs
+  }
+
+  /** Does what waited for the answer to the subscription, before anything is sent. */
+  answered(): void {
+    for (const work of this.beforeBegin.splice(0)) work()
+  }
+
+  /** Now, or as soon as the subscription was answered. */
+  whenBegun(work: () => void): void {
+    if (this.hasBegun) work()
+    else this.beforeBegin.push(work)
+  }
+
+  /** Messages go out from now on. */
+  release(): void {
+    const early = this.early
+    if (early === null) return
+    this.early = null
+    for (const live of early.values()) {
+      const cursor = this.cursorFor(live)
+      cursor?.behind(live.revision)
+      if (cursor?.wants != null) this.onWants(this, live.conversationId)
+    }
+  }
+
+  /** Null when the user is not in it, as far as is known here. */
+  cursorOf(conversationId: string): ChatCursor<LiveMessage> | null {
+    const known = this.cursors.get(conversationId)
+    if (known !== undefined) return typeof known === 'number' ? null : known
+    const begin = this.begins?.get(conversationId)
+    if (begin === undefined) return null
+    const cursor = new ChatCursor<LiveMessage>(begin)
+    this.cursors.set(conversationId, cursor)
+    return cursor
+  }
+
+  /** Puts a change aside for `flush` if it is its turn. True when there is something to flush. */
+  offer(live: LiveMessage, frame: string): boolean {
+    if (this.early !== null) {
+      const known = this.early.get(live.conversationId)
+      if (known === undefined || known.revision < live.revision) this.early.set(live.conversationId, live)
+      return false
+    }
+    const cursor = this.cursorFor(live)
+    if (cursor === null) return false
+    if (cursor.take(live)) this.put(live, frame)
+    else if (cursor.wants !== null) this.onWants(this, live.conversationId)
+    return this.outgoing.length > 0
+  }
+
+  /** Puts what has waited aside for `flush`: its turn has come. */
+  putWaiting(ready: readonly LiveMessage[]): void {
+    for (const live of ready) this.put(live, this.frameOf(live))
+  }
+
+  /** Puts an event aside that is not sent again when the client does not take it. */
+  tell(frame: string): void {
+    this.client.put(frame)
+    this.outgoing.push(null)
+  }
+
+  /** The database says that the user is in a conversation that is at `revision`. False when that is known. */
+  compare(conversationId: string, revision: number): boolean {
+    const known = this.cursors.get(conversationId)
+    const isNew = known === undefined && this.begins?.has(conversationId) !== true
+    if (!isNew && (typeof known !== 'number' || known >= revision)) {
+      const cursor = this.cursorOf(conversationId)
+      cursor?.behind(revision)
+      if (cursor?.wants != null) this.onWants(this, conversationId)
+      return false
+    }
+    this.enter(conversationId, revision)
+    return true
+  }
+
+  /** The user is not in it any more, since `revision`; false when that is known. */
+  leave(conversationId: string, revision: number): boolean {
+    const cursor = this.cursorOf(conversationId)
+    // Who was let in again since is in it.
+    if (cursor === null || revision < cursor.mark) return false
+    this.forget(conversationId, revision)
+    return true
+  }
+
+  /** It is not there for the user. */
+  forget(conversationId: string, revision: number): void {
+    this.stalled.delete(conversationId)
+    this.cursors.set(conversationId, revision)
+    this.tell(leftFrame(conversationId, revision))
+  }
+
+  /** Sends what was put aside. */
+  flush(nowMs: number): void {
+    const outgoing = this.outgoing
+    if (outgoing.length === 0) return
+    this.outgoing = []
+    const sent = this.client.flush('chat', nowMs)
+    for (const [i, each] of outgoing.entries()) {
+      if (each === null) continue
+      if (i >= sent) this.missed(each)
+      else if ('live' in each) this.arrive(each.live)
+    }
+    this.ping()
+  }
+
+  /**
+   * Sends what was read, as far as the client takes it.
+   * @returns how many of them.
+   */
+  sendRead(messages: readonly LiveMessage[], nowMs: number): number {
+    // Before anything else, so that what was put aside for it earlier stays in front.
+    this.flush(nowMs)
+    let bytes = 0
+    let fitting = 0
+    for (const live of messages) {
+      const frame = this.frameOf(live)
+      if (!this.client.hasRoom(frame.length, bytes)) break
+      bytes += frame.length
+      fitting++
+      this.client.put(frame)
+    }
+    const sent = fitting === 0 ? 0 : this.client.flush('chat', nowMs)
+    for (const live of messages.slice(0, sent)) this.arrive(live)
+    this.ping()
+    return sent
+  }
+
+  /** Asks for a sign that what was sent has come, if there is something that it would say. */
+  ping(): void {
+    this.arrivals.ping((payload) => this.client.ping(payload))
+  }
+
+  private put(live: LiveMessage, frame: string): void {
+    this.client.put(frame)
+    this.outgoing.push({ live })
+  }
+
+  private arrive(live: LiveMessage): void {
+    if (live.isCreated && live.senderId !== this.userId) this.arrivals.sent(live)
+  }
+
+  private missed(each: { readonly live: LiveMessage } | { readonly joined: string }): void {
+    if ('joined' in each) {
+      // As if nothing had been heard of it: the next comparison tells it.
+      this.cursors.delete(each.joined)
+      this.stalled.delete(each.joined)
+      return
+    }
+    const { conversationId, revision } = each.live
+    const cursor = this.cursorOf(conversationId)
+    if (cursor === null) return
+    cursor.unsent(revision)
+    this.stalled.add(conversationId)
+  }
+
+  /** Of a conversation that was not known it begins with this change; null for what is over. */
+  private cursorFor({ conversationId, revision }: LiveMessage): ChatCursor<LiveMessage> | null {
+    const cursor = this.cursorOf(conversationId)
+    if (cursor !== null) return cursor
+    const left = this.cursors.get(conversationId)
+    if (typeof left === 'number' && revision <= left) return null
+    return this.enter(conversationId, revision - 1)
+  }
+
+  private enter(conversationId: string, revision: number): ChatCursor<LiveMessage> {
+    const cursor = new ChatCursor<LiveMessage>(revision)
+    this.cursors.set(conversationId, cursor)
+    this.client.put(joinedFrame(conversationId, revision))
+    this.outgoing.push({ joined: conversationId })
+    return cursor
+  }
+
+  private frameOf(live: LiveMessage): string {
+    return live.senderId === this.userId ? live.ownFrame : live.frame
+  }
+}

@@ -76,7 +76,7 @@ export class ChatApi {
 
   /** The newest first. */
   search(conversationId: string, text: string, limit: number): Promise<PageBody<MessageBody>> {
-    return this.api.list(`${CONVERSATIONS}/messages`, { text, conversationId, userId: this.userId }, limit)
+    return this.api.list('/api/v1/messages', { search: text, conversationId, userId: this.userId }, limit)
   }
 
   /** The same name is the same message, however often it is sent. */

@@ -8,6 +8,7 @@ import { sleep } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import { fullJitterMs } from '../../shared/retry.ts'
+import { RESUME_MAX } from '../api/socket/chat/chat-limits.ts'
 import { RecentIds } from '../api/socket/recent-ids.ts'
 import { ChatMarks } from './chat-marks.ts'
 import type { ShownMessage, ShownStatus } from './chat-text.ts'
@@ -47,11 +48,10 @@ export interface ChatFollowOptions {
 interface ChatEvent {
   readonly event?: unknown
   readonly conversationId?: unknown
+  readonly change?: unknown
 }
 
 const BACKOFF = { baseMs: 500, capMs: 15_000 }
-/** Marks of one frame; a frame has a limit. */
-const MARKS_AT_ONCE = 200
 /** A connection that held for so long was a good one: the next loss is a new one. */
 const GOOD_MS = 10_000
 
@@ -121,16 +121,19 @@ export class ChatFollow {
     }
   }
 
-  /** What was said since the marks comes as events before the answer does. */
+  /**
+   * What was said since the marks comes as events before the answer does. Asked at once after the subscription, since a core
+   * waits a moment for it before it sends what is new; also of nothing, so that it does not.
+   */
   private async catchUp(socket: LiveSocket): Promise<void> {
     let left = Object.keys(this.marks.of())
-    while (left.length > 0) {
-      const now = left.slice(0, MARKS_AT_ONCE)
+    do {
+      const now = left.slice(0, RESUME_MAX)
       const { more } = await socket.ask({ type: 'chat.resume', marks: this.marks.of(now) })
       const unfinished = new Set(Array.isArray(more) ? (more as unknown[]) : [])
       for (const id of now) if (!unfinished.has(id)) this.marks.settle(id)
-      left = [...left.slice(MARKS_AT_ONCE), ...now.filter((id) => unfinished.has(id))]
-    }
+      left = [...left.slice(RESUME_MAX), ...now.filter((id) => unfinished.has(id))]
+    } while (left.length > 0)
   }
 
   private take({ type, channel, data }: LiveFrame): void {
@@ -147,6 +150,8 @@ export class ChatFollow {
       const key = [status.conversationId, status.status, status.position, status.userId].join('/')
       if (this.recentStatuses.add(key)) onStatus(status, data)
     } else {
+      // Who comes back to it later begins anew.
+      if (event.event === 'conversation' && event.change === 'left') this.marks.forget(String(event.conversationId))
       onOther?.(data)
     }
   }

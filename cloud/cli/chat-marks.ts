@@ -30,6 +30,10 @@ export class ChatMarks {
     for (const id of this.conversations.keys()) if (!conversationIds.has(id)) this.conversations.delete(id)
   }
 
+  forget(conversationId: string): void {
+    this.conversations.delete(conversationId)
+  }
+
   /** Of one that is not known, where it began is where it is met first. */
   take(change: { readonly conversationId: string; readonly position: number; readonly revision: number }): {
     /** It was not seen before. */

@@ -46,6 +46,9 @@ export interface ChatApiOptions {
   readonly nobodyLogsIn?: boolean
 }
 
+const KEY = 'api-key:'
+/** A credential has no colons. */
+const KEY_CREDENTIAL = 'key-'
 const SCOPES = new Set(['chat:read', 'chat:write'])
 
 /** On a SQLite file of its own; stopped when the test ends. */
@@ -81,7 +84,7 @@ export async function startChatApi({ settings = {}, nobodyLogsIn = false }: Chat
       const response = await fetch(`${core.url}/api/v1${path}`, {
         method,
         headers: {
-          ...(who === null ? {} : { authorization: `Bearer ${who}` }),
+          ...(who === null ? {} : { authorization: `Bearer ${who.replace(KEY, KEY_CREDENTIAL)}` }),
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           ...headers,
         },
@@ -93,10 +96,10 @@ export async function startChatApi({ settings = {}, nobodyLogsIn = false }: Chat
       return answer
     },
     async grant(userId, ...given) {
-      if (!grants.has(userId) && !userId.startsWith('api-key:')) await chat.addUser(userId, [])
+      if (!grants.has(userId) && !userId.startsWith(KEY)) await chat.addUser(userId, [])
       grants.set(userId, given)
       await database.kysely.deleteFrom('user_grants').where('user_id', '=', userId).execute()
-      for (const { role, siteId } of userId.startsWith('api-key:') ? [] : given) {
+      for (const { role, siteId } of userId.startsWith(KEY) ? [] : given) {
         const row = { user_id: userId, role, site_id: siteId === 'all' ? 0 : siteId }
         await database.kysely.insertInto('user_grants').values(row).execute()
       }
@@ -108,11 +111,11 @@ export async function startChatApi({ settings = {}, nobodyLogsIn = false }: Chat
 function byName(grants: ReadonlyMap<string, readonly Grant[]>): Authentication {
   return {
     async authenticate(credential) {
-      const given = credential === null ? undefined : grants.get(credential)
-      if (credential === null || given === undefined) throw new IdentityError('UNAUTHENTICATED', 'Nobody is logged in.')
-      const kind = credential.startsWith('api-key:') ? 'api-key' : 'user'
-      const scopes = kind === 'api-key' ? SCOPES : null
-      return callerOf({ kind, id: credential, credentialId: credential, scopes }, given)
+      const id = credential?.replace(KEY_CREDENTIAL, KEY) ?? ''
+      const given = grants.get(id)
+      if (given === undefined) throw new IdentityError('UNAUTHENTICATED', 'Nobody is logged in.')
+      const kind = id.startsWith(KEY) ? 'api-key' : 'user'
+      return callerOf({ kind, id, credentialId: id, scopes: kind === 'api-key' ? SCOPES : null }, given)
     },
     recheck: async () => new Map(),
   }

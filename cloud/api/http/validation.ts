@@ -40,7 +40,7 @@ function meantBy(schema: TSchema, place: InputPlace): ((value: unknown) => Inval
     (schema.anyOf as TObject[]).map((member) => [member.properties[name]?.const, TypeCompiler.Compile(member)]),
   )
   return (value) => {
-    if (typeof value !== 'object' || value === null) return undefined
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
     const said = Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined
     const member = members.get(said)
     if (member !== undefined) return inputErrors(member, value, place)

@@ -76,8 +76,8 @@ export class Messages implements Part {
   }
 
   /**
-   * Resolves when it is stored, `also` in the same transaction. One that was sent before is answered as it was then, whatever has
-   * become of its conversation, with `also` in a transaction of its own kind.
+   * Resolves when it is stored, and `also` in the same transaction. One that was sent before is answered as it was then, whatever has
+   * become of its conversation since; `also` is called for it too.
    * @throws ChatError INVALID_INPUT, RATE_LIMITED, CONVERSATION_UNKNOWN, CONVERSATION_ARCHIVED, MESSAGE_ID_REUSED; BusbarError
    * CHAT_BUSY, DATABASE_UNAVAILABLE: whether it is stored is not known then, and sending it again finds out; whatever `also` throws
    */

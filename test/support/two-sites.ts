@@ -186,6 +186,33 @@ export async function seedLogin({ kysely }: DatabaseHandle, userId: string): Pro
     .execute()
 }
 
+/** The group of a user, who owns it and has said something in it; `colleague` is the other member. */
+export function conversationOf(userId: string): { readonly conversationId: string; readonly messageId: string } {
+  const digits = createHash('sha256').update(userId).digest('hex').slice(0, 24)
+  return { conversationId: `conv-${digits}`, messageId: `msg-${digits}` }
+}
+
+export async function seedConversation({ kysely }: DatabaseHandle, userId: string): Promise<void> {
+  const { conversationId, messageId } = conversationOf(userId)
+  const nowMs = Math.round(systemClock.wallMs())
+  const group = { id: conversationId, kind: 'group', title: 'Group', last_revision: 1, created_by: userId }
+  await kysely
+    .insertInto('conversations')
+    .values({ ...group, ...times(nowMs) } as never)
+    .execute()
+  const marks = { joined_at_ms: nowMs, read_position: 0, delivered_position: 0, notified_position: 0 }
+  for (const [user_id, role] of [[userId, 'owner'] as const, ['colleague', 'member'] as const]) {
+    const member = { conversation_id: conversationId, user_id, role, ...marks }
+    await kysely.insertInto('conversation_members').values(member).execute()
+  }
+  const message = { id: messageId, conversation_id: conversationId, kind: 'MESSAGE', position: 1, revision: 1 }
+  const said = { sender_id: userId, content: 'Hot', search_text: 'hot', sent_at_ms: nowMs }
+  await kysely
+    .insertInto('chat_messages')
+    .values({ ...message, ...said } as never)
+    .execute()
+}
+
 /** What says of an answer that it tells of the place. */
 export function marksOf(place: Place): string[] {
   const { siteName, gatewayId, serialNumber, commandId, taskId, ruleId, alertId } = place

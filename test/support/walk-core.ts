@@ -11,7 +11,7 @@ import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
 import { callerNamed, FIXED_CALLERS } from './fixed-callers.ts'
-import { type Place, seedDeadLetter, seedLogin, seedNotification, seedTwoSites } from './two-sites.ts'
+import { type Place, seedConversation, seedDeadLetter, seedLogin, seedNotification, seedTwoSites } from './two-sites.ts'
 
 export interface WalkCore {
   readonly url: string
@@ -34,6 +34,7 @@ export async function startWalkCore(credentials: readonly string[]): Promise<Wal
   for (const { id } of credentials.map(callerNamed)) {
     notifications.set(id, await seedNotification(database, id))
     await seedLogin(database, id)
+    await seedConversation(database, id)
   }
   await database.stop()
   const config = loadCloudConfig(undefined, {

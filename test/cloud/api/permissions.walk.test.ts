@@ -8,7 +8,7 @@ import type { Route } from '../../../cloud/api/http/route.ts'
 import { type Caller, hasRole, type Role, withinScopes } from '../../../cloud/identity/identity.ts'
 import { includesSite } from '../../../cloud/registry/site-scope.ts'
 import { callerNamed } from '../../support/fixed-callers.ts'
-import { DEAD_LETTER, loginOf, marksOf, type Place, T0 } from '../../support/two-sites.ts'
+import { conversationOf, DEAD_LETTER, loginOf, marksOf, type Place, T0 } from '../../support/two-sites.ts'
 import { startWalkCore, type WalkCore } from '../../support/walk-core.ts'
 
 const ROLES = ['viewer', 'operator', 'engineer', 'admin', 'auditor']
@@ -31,8 +31,8 @@ interface Target {
   readonly at: (place: Place, caller: Caller) => string | number
   /** What it may look like, and is not anywhere. */
   readonly missing: string | number
-  /** Default: whoever is a viewer at the site. */
-  readonly seenBy?: Role
+  /** Default: whoever is a viewer at the site. `members`: whoever is in it, as the caller is in its own, and nobody else. */
+  readonly seenBy?: Role | 'members'
 }
 
 const isProgram = ({ kind }: Caller): boolean => kind === 'api-key'
@@ -58,6 +58,13 @@ const TARGETS: Readonly<Record<string, Target>> = {
   'approvals/:id': { at: ({ approvalId }) => approvalId, missing: `apr-${'0'.repeat(16)}` },
   'enrolment-tokens/:tokenId': { at: ({ tokenId }) => tokenId, missing: '0'.repeat(16) },
   'certificates/:serial': { at: ({ siteId }) => String(siteId), missing: 'dead' },
+  'conversations/:id': {
+    at: (_, { id }) => conversationOf(id).conversationId,
+    missing: `conv-${'0'.repeat(24)}`,
+    seenBy: 'members',
+  },
+  'messages/:messageId': { at: (_, { id }) => conversationOf(id).messageId, missing: `msg-${'0'.repeat(24)}` },
+  'members/:userId': { at: () => 'colleague', missing: 'nobody-at-all' },
   'notifications/:id': { at: (_, { id }) => core.notifications.get(id) ?? '', missing: `ntf-${'0'.repeat(24)}` },
 }
 
@@ -107,6 +114,16 @@ const SENT: Readonly<Record<string, Sent>> = {
   withdrawApproval: { refused: () => true },
   createEnrolmentToken: { body: () => ({}), names: true },
   changeGatewaySites: { body: ({ siteId }) => ({ siteIds: [siteId] }) },
+  beginConversation: { body: ({ siteId }) => ({ kind: 'site', siteId }), hidden: 422, refused: isProgram },
+  changeConversation: { body: () => ({ archived: false }) },
+  addConversationMembers: { body: ({ userId }) => ({ userIds: [userId] }) },
+  changeConversationMember: { body: () => ({ role: 'member' }) },
+  sendChatMessage: { body: () => ({ content: 'Cold' }) },
+  searchChatMessages: { query: () => 'search=hot' },
+  editChatMessage: { body: () => ({ content: 'Hotter' }) },
+  readConversation: { body: () => ({ position: 1 }) },
+  // It is deleted by then: the walk has been at the route that does it.
+  listChatMessageRevisions: { refused: (caller) => caller.sites('auditor') !== 'all' },
   getTelemetrySeries: {
     query: ({ deviceId }) => `deviceId=${deviceId}&field=powerKw&from=${from}&to=${to}`,
     hidden: 404,
@@ -161,14 +178,28 @@ test('what a caller may not see is refused in the words of what does not exist',
       const hidden = await ask(route, place, caller, credential)
       const missing = await ask(route, place, caller, credential, false, true)
       const toAll = await ask(route, place, caller, 'admin.all', false, true)
-      const words = (text: string, isMissing: boolean) => {
-        const ids = idsOf(route, place, caller, isMissing).map((id) => RegExp.escape(String(id)))
-        return text.replaceAll(new RegExp(`(?<!\\w)(${ids.join('|')})(?!\\w)`, 'g'), '…')
-      }
-      const [said, expected] = [words(hidden.text, false), words(missing.text, true)]
+      const said = withoutIds(hidden.text, idsOf(route, place, caller, false))
+      const expected = withoutIds(missing.text, idsOf(route, place, caller, true))
       if (hidden.status !== 404 || said !== expected || missing.text !== toAll.text) {
         wrong.push(`${route.operationId}: ${hidden.text} but ${missing.text}, and to all ${toAll.text}`)
       }
+    }
+  }
+  expect(wrong).toEqual([])
+})
+
+test('a conversation is there for those who are in it, and for others it is what does not exist, whatever their roles', async () => {
+  const wrong: string[] = []
+  const own = core.routes.filter((route) => targetOf(route)?.seenBy === 'members')
+  expect(own.length).toBeGreaterThan(10)
+  for (const route of own) {
+    // A role over every site is none here; what auditors see is tested where they do.
+    const [[place], owner] = [core.places, callerNamed('admin.1')]
+    const hidden = await ask(route, place, owner, 'engineer.all')
+    const missing = await ask(route, place, owner, 'engineer.all', false, true)
+    const said = withoutIds(hidden.text, idsOf(route, place, owner, false))
+    if (hidden.status !== 404 || said !== withoutIds(missing.text, idsOf(route, place, owner, true))) {
+      wrong.push(`${route.operationId}: ${hidden.text} but ${missing.text}`)
     }
   }
   expect(wrong).toEqual([])
@@ -207,7 +238,7 @@ function expectation(route: Route, caller: Caller, { siteId }: Place): Expected 
   const sent = SENT[operationId]
   const isOfOne = sent?.hidden !== undefined || targetOf(route) !== undefined
   const passes = sent?.refused?.(caller) === true ? 403 : 'passes'
-  if (scope === 'self' || (route.sitesRule === 'listed' && !isOfOne)) return passes
+  if (scope === 'self' || seenBy === 'members' || (route.sitesRule === 'listed' && !isOfOne)) return passes
   if (!includesSite(caller.sites(seenBy), siteId)) return sent?.hidden ?? 'hidden'
   if (!includesSite(caller.sites(role), siteId)) return 'ROLE_MISSING'
   return passes
@@ -260,6 +291,11 @@ async function ask(
     ...(body === null ? {} : { body }),
   })
   return { status: response.status, text: await response.text() }
+}
+
+function withoutIds(text: string, ids: readonly (string | number)[]): string {
+  const named = ids.map((id) => RegExp.escape(String(id))).join('|')
+  return text.replaceAll(new RegExp(`(?<!\\w)(${named})(?!\\w)`, 'g'), '…')
 }
 
 function idsOf({ path }: Route, place: Place, caller: Caller, isMissing: boolean): (string | number)[] {

@@ -35,8 +35,8 @@ export class ChatSeat {
   /** What came of the client before it could begin. */
   private beforeBegin: (() => void)[] = []
   private readonly cursors = new Map<string, ChatCursor<LiveMessage> | Left>()
-  /** While it is held: the last change that came of each conversation. */
-  private early: Map<string, LiveMessage> | null = new Map()
+  /** While it is held: the first and the last change that came of each conversation. */
+  private early: Map<string, { readonly first: LiveMessage; readonly last: LiveMessage }> | null = new Map()
   private outgoing: Outgoing[] = []
 
   constructor(client: LiveClient, userId: string, onWants: OnWants) {
@@ -77,10 +77,11 @@ export class ChatSeat {
     const early = this.early
     if (early === null) return
     this.early = null
-    for (const live of early.values()) {
-      const cursor = this.cursorFor(live)
-      cursor?.behind(live.revision)
-      if (cursor?.wants != null) this.onWants(this, live.conversationId)
+    for (const [conversationId, { first, last }] of early) {
+      // In one that is new to the user everything from the first on is new.
+      const cursor = this.cursorFor(first)
+      cursor?.behind(last.revision)
+      if (cursor?.wants != null) this.onWants(this, conversationId)
     }
   }
 
@@ -98,8 +99,11 @@ export class ChatSeat {
   /** Puts a change aside for `flush` if it is its turn. True when there is something to flush. */
   offer(live: LiveMessage, frame: string): boolean {
     if (this.early !== null) {
-      const known = this.early.get(live.conversationId)
-      if (known === undefined || known.revision < live.revision) this.early.set(live.conversationId, live)
+      const { first, last } = this.early.get(live.conversationId) ?? { first: live, last: live }
+      this.early.set(live.conversationId, {
+        first: live.revision < first.revision ? live : first,
+        last: live.revision > last.revision ? live : last,
+      })
       return false
     }
     const cursor = this.cursorFor(live)

@@ -93,6 +93,8 @@ describe('busbar-cloud chat', { timeout: 60_000 }, () => {
     expect(history.stdout).toMatch(/\t\*\tann began the conversation.*\n.*\tann\tFeeder 3 is ␛\[31mopen\n$/)
     expect((await chat('ann', 'history', id, '--search', 'feeder', '--json')).stdout).toContain('"status":"READ"')
 
+    expect((await chat('ann', 'people')).stdout).toMatch(/^ben\t-\toffline\t-$/m)
+
     const other = await chat('eve', 'history', id)
     expect(other).toMatchObject({ code: 1, stdout: '' })
     expect(other.stderr).toMatch(/^error CONVERSATION_UNKNOWN: .*\nnext: /)
@@ -128,6 +130,8 @@ describe('busbar-cloud chat', { timeout: 60_000 }, () => {
     const [ben, cleo] = [follow('ben', id), follow('cleo', '--json')]
     await Promise.all([ben, cleo].map((each) => heard('ann', id, each)))
     await chat('ann', 'send', id, 'before')
+    // What a core was publishing when it died waits for a while, longer than this test would.
+    await until(() => [ben, cleo].every(({ lines }) => lines.some((line) => line.includes('before'))))
     await cloud.kill('SIGKILL')
     await until(() => ben.notes().includes('not connected') && cleo.notes().includes('not connected'))
     await cloud.restart()

@@ -22,8 +22,6 @@ import {
 import { closed, nullable, pageSchema, TimeSchema, time, timeOrNull } from './common.ts'
 import { DoerSchema, PersonIdSchema } from './person.ts'
 
-export { ClientMessageIdSchema }
-
 /** The most that is looked at; the settings of [chat] are lower or the same. */
 const CONTENT_CHARS_MAX = 16_000
 const LINKS_MAX = 100

@@ -17,8 +17,6 @@ import { closed, NameSchema, nullable, SiteIdSchema, TimeSchema, time, timeOrNul
 import { DoerSchema, PersonIdSchema } from './person.ts'
 import { TaskIdSchema } from './task.ts'
 
-export { ConversationIdSchema }
-
 /** People that one request names; more are added in several. */
 const PEOPLE_MAX = 1_000
 

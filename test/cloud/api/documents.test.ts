@@ -125,7 +125,11 @@ describe('the AsyncAPI document', () => {
         topicConfiguration: { 'retention.ms': retentionMs },
       })
     }
-    for (const name of ['subscribe', 'unsubscribe', 'ping', 'subscribed', 'event', 'missed', 'error', 'ended']) {
+    const frames = ['subscribe', 'unsubscribe', 'ping', 'subscribed', 'event', 'missed', 'error', 'ended']
+    const ofChat = ['send', 'read', 'typing', 'resume', 'state', 'sent', 'done', 'resumed'].map(
+      (name) => `chat.${name}`,
+    )
+    for (const name of [...frames, ...ofChat]) {
       expect(document.channels.websocket.messages[name], name).toBeDefined()
     }
     expect(document.channels.websocket['x-channels'].telemetry['x-permission']).toEqual({

@@ -66,6 +66,13 @@ test('every live channel says what selects in it and what its events carry', () 
   })
   expect(live.unread).toMatchObject({ topic: null, data: { $ref: '#/components/schemas/UnreadCount' } })
   expect(messagesOf('notifications')).toEqual(['NotificationMessage'])
+  expect(live.chat).toMatchObject({
+    topic: 'chat-messages',
+    filters: ['userId'],
+    data: { $ref: '#/components/schemas/ChatEvent' },
+    'x-permission': { role: 'viewer', scope: 'self' },
+    'x-scope': 'chat:read',
+  })
 })
 
 test('a notification is what the document says, and so is one of another program', () => {

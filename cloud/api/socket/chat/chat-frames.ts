@@ -2,9 +2,9 @@
 
 import { type Static, Type } from '@sinclair/typebox'
 import { MESSAGE_STATUSES } from '../../../chat/chat.ts'
-import { ClientMessageIdSchema, MESSAGE_MEMBERS } from '../../schemas/chat-message.ts'
+import { MESSAGE_MEMBERS } from '../../schemas/chat-message.ts'
+import { ClientMessageIdSchema, ConversationIdSchema } from '../../schemas/chat-terms.ts'
 import { closed, nullable, TimeSchema } from '../../schemas/common.ts'
-import { ConversationIdSchema } from '../../schemas/conversation.ts'
 import { UserIdSchema } from '../../schemas/notification.ts'
 import { FrameId } from '../frame-id.ts'
 import { RESUME_ANSWER_MS, RESUME_MAX } from './chat-limits.ts'

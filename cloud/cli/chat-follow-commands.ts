@@ -3,11 +3,11 @@
 import type { Command } from 'commander'
 import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
-import type { ChatApi } from './chat-api.ts'
+import type { ConversationBody } from './chat-api.ts'
 import { ChatFollow, type ChatFollowOptions } from './chat-follow.ts'
 import { addChatOptions, type ChatConnection, type ChatFlags, type ChatTools } from './chat-options.ts'
 import { ChatTalk } from './chat-talk.ts'
-import { jsonLine, lineText, messageLine, statusLine } from './chat-text.ts'
+import { type ChatLine, jsonLine, lineText, messageLine, statusLine } from './chat-text.ts'
 
 /** More than anybody may be in. */
 const CONVERSATIONS_MAX = 100_000
@@ -42,8 +42,11 @@ async function follow(conversationId: string | undefined, flags: ChatFlags, chat
   const connection = chats.connection(flags)
   const signal = interruption()
   const userId = await connection.api.whoAmI()
-  const print = printer(userId, chats, terminal.out)
-  const following = followOf(chats, connection, {
+  const titles = new Map<string, string>()
+  const titleOf = (id: string): string | undefined =>
+    conversationId === undefined ? (titles.get(id) ?? id) : undefined
+  const print = printer(userId, chats, terminal.out, titleOf)
+  const following = followOf(chats, connection, titles, {
     ...{ userId, conversationId, signal },
     ...(flags.json ? { ...jsonPrinter(chats), onConnected: print.onConnected } : print),
   })
@@ -58,7 +61,7 @@ async function talk(conversationId: string, flags: ChatFlags, chats: ChatTools):
   const userId = await connection.api.whoAmI()
   const talking = new ChatTalk({ ...chats, api: connection.api, conversationId, signal })
   const print = printer(userId, chats, (text) => talking.print(text))
-  const following = followOf(chats, connection, {
+  const following = followOf(chats, connection, new Map(), {
     ...{ userId, conversationId, signal },
     ...print,
     onMessage(message, isFirst, event) {
@@ -74,12 +77,18 @@ async function talk(conversationId: string, flags: ChatFlags, chats: ChatTools):
 
 type Printer = Pick<ChatFollowOptions, 'onMessage' | 'onStatus' | 'onConnected'>
 
-function printer(userId: string, { terminal }: ChatTools, out: (text: string) => void): Printer {
+function printer(
+  userId: string,
+  { terminal }: ChatTools,
+  out: (text: string) => void,
+  titleOf: (conversationId: string) => string | undefined = () => undefined,
+): Printer {
+  const print = (line: ChatLine): void => out(lineText(line, terminal, titleOf(line.conversationId)))
   return {
-    onMessage: (message, isFirst) => out(lineText(messageLine(message, isFirst), terminal)),
+    onMessage: (message, isFirst) => print(messageLine(message, isFirst)),
     onStatus(status) {
       const line = statusLine(status, userId)
-      if (line !== null) out(lineText(line, terminal))
+      if (line !== null) print(line)
     },
     onConnected(isConnected, why) {
       const { paint, err } = terminal
@@ -101,18 +110,21 @@ function jsonPrinter({ terminal }: ChatTools): Pick<ChatFollowOptions, 'onMessag
   }
 }
 
+/** @param titles is kept as the core last told them. */
 function followOf(
   { clock, random }: ChatTools,
   { api, open }: ChatConnection,
+  titles: Map<string, string>,
   options: Omit<ChatFollowOptions, 'clock' | 'random' | 'open' | 'conversations'>,
 ): ChatFollow {
   const { conversationId } = options
-  return new ChatFollow({ ...options, clock, random, open, conversations: () => followed(api, conversationId) })
-}
-
-async function followed(api: ChatApi, conversationId: string | undefined) {
-  if (conversationId !== undefined) return [await api.get(conversationId)]
-  return (await api.list(CONVERSATIONS_MAX, true)).items
+  const conversations = async (): Promise<readonly ConversationBody[]> => {
+    if (conversationId !== undefined) return [await api.get(conversationId)]
+    const { items } = await api.list(CONVERSATIONS_MAX, true)
+    for (const each of items) titles.set(each.conversationId, each.title)
+    return items
+  }
+  return new ChatFollow({ ...options, clock, random, open, conversations })
 }
 
 /** A request that is under way is not waited for. */

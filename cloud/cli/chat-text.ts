@@ -90,13 +90,17 @@ export function statusLine(event: ShownStatus, self: string): ChatLine | null {
   return line(status === 'READ' ? `${userId} has read message ${position}` : `${userId} has message ${position}`)
 }
 
-/** @param title of the conversation, where lines of several stand below one another. */
-export function lineText(line: ChatLine, format: { readonly paint: Paint; readonly isInteractive: boolean }): string {
-  const { paint, isInteractive } = format
+/** @param title of the conversation, in a terminal where lines of several stand below one another. */
+export function lineText(
+  line: ChatLine,
+  { paint, isInteractive }: { readonly paint: Paint; readonly isInteractive: boolean },
+  title?: string,
+): string {
   const { at, conversationId, position, who, what } = line
   if (!isInteractive) return `${[at, conversationId, String(position), who ?? NOBODY, what].join('\t')}\n`
-  const time = paint.faint(at)
-  return who === null ? `${time}  ${paint.faint(`${NOBODY} ${what}`)}\n` : `${time}  ${paint.good(who)}: ${what}\n`
+  const where = title === undefined ? '' : `  ${paint.caution(visible(title))}`
+  const said = who === null ? paint.faint(`${NOBODY} ${what}`) : `${paint.good(who)}: ${what}`
+  return `${paint.faint(at)}${where}  ${said}\n`
 }
 
 function noticeText(by: string, notice: ChatNotice): string {

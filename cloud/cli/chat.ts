@@ -191,6 +191,7 @@ function writeConversations({ items, nextCursor }: PageBody<ConversationBody>, c
     ]
   })
   writeTable(terminal, ['CONVERSATION', 'KIND', 'TITLE', 'UNREAD', 'LAST', 'MESSAGE'], rows)
+  if (rows.length === 0) terminal.err('you are in no conversation; `busbar-cloud chat start` begins one\n')
   tellMore(nextCursor, chats)
 }
 

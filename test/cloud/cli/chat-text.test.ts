@@ -52,6 +52,9 @@ test('a line has time, conversation, number, sender and text, and names nobody w
   expect(lineText(messageLine(MESSAGE, true), SCREEN)).toBe(
     '\u001b[2m2026-11-21T10:00:00.000Z\u001b[0m  \u001b[32mann\u001b[0m: Feeder 3 is open\n',
   )
+  expect(lineText(messageLine(MESSAGE, true), { ...SCREEN, paint: paintWith(false) }, 'Night\u001b shift')).toBe(
+    '2026-11-21T10:00:00.000Z  Night␛ shift  ann: Feeder 3 is open\n',
+  )
   expect(said({ links: [{ url: 'https://plans.example/3', name: 'Plan' }] })).toContain(
     'Feeder 3 is open Plan <https://plans.example/3>\n',
   )

@@ -173,7 +173,8 @@ export const ReadMarkSchema = Type.Object(
     position: {
       ...PositionSchema,
       minimum: 0,
-      description: 'Everything up to there is read; a lower one than before changes nothing',
+      description:
+        'Everything up to there is read; a lower one than before changes nothing, a higher one than the last means the last',
     },
     userId: Type.Optional(DoerSchema),
   },

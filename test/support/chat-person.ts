@@ -43,6 +43,7 @@ export class ChatPerson {
   private socket: WebSocket | null = null
   private readonly unanswered = new Map<string, Unanswered>()
   private asked = 0
+  private isKnown = false
 
   constructor(userId: string) {
     this.userId = userId
@@ -61,8 +62,13 @@ export class ChatPerson {
     socket.on('error', () => undefined)
     await until(() => socket.readyState !== WebSocket.CONNECTING)
     if (!this.connected) throw new Error(`${this.userId} cannot connect to ${apiUrl}`)
-    await this.ask({ type: 'subscribe', channel: 'chat', filter: { userId: this.userId } }, 'subscribed')
+    const subscribed = await this.ask({ type: 'subscribe', channel: 'chat', filter: { userId: this.userId } })
     const again = [...this.unanswered.values()]
+    // The first time what was before is for whoever asks for it; later what is new is all of it missed.
+    for (const [id, mark] of Object.entries(subscribed.marks as Record<string, number>)) {
+      if (!this.marks.has(id)) this.marks.set(id, this.isKnown ? 0 : mark)
+    }
+    this.isKnown = true
     for (let more = [...this.marks.keys()]; more.length > 0; ) {
       const marks = Object.fromEntries(more.map((id) => [id, this.marks.get(id)]))
       more = (await this.ask({ type: 'chat.resume', marks })).more
@@ -91,7 +97,7 @@ export class ChatPerson {
   }
 
   /** Sends a frame under a new id and resolves with the frame that answers it. */
-  async ask(frame: { readonly type: string; readonly [member: string]: unknown }, _answer?: string): Promise<AnyJson> {
+  async ask(frame: { readonly type: string; readonly [member: string]: unknown }): Promise<AnyJson> {
     const id = `${this.userId}-${this.asked++}`
     const whole = { ...frame, id }
     return await new Promise<AnyJson>((resolve) => {

@@ -3,6 +3,7 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { inputErrors } from '../http/validation.ts'
+import { ConversationIdSchema } from '../schemas/chat-terms.ts'
 import { CHANNEL_NAMES, CHANNELS, type Channel } from './channels.ts'
 import { CHAT_CLIENT_FRAMES, CHAT_SERVER_FRAMES, type ChatFrame } from './chat/chat-frames.ts'
 import { criterionOf, FilterSchema } from './filter.ts'
@@ -45,7 +46,17 @@ export const PRESENT_MAX = 100
 
 export const SERVER_FRAMES = {
   subscribed: Type.Object(
-    { type: Type.Literal('subscribed'), id: FrameId },
+    {
+      type: Type.Literal('subscribed'),
+      id: FrameId,
+      marks: Type.Optional(
+        Type.Record(ConversationIdSchema, Type.Integer({ minimum: 0 }), {
+          description:
+            'Of chat: the last revision of each conversation that the user is in. Who was connected before resumes those ' +
+            'in which they have seen less, and from 0 those that are new to them',
+        }),
+      ),
+    },
     {
       $id: 'Subscribed',
       description:

@@ -194,8 +194,8 @@ export class Subscriptions {
   private async joinChat(client: LiveClient, id: string, subscribed: Subscribed): Promise<void> {
     const { chat } = this.options
     if (chat === null) throw chatUnavailable()
-    await chat.join(client, id, subscribed.filter.userId ?? '', () => {
-      if (isOpen(client, id, subscribed)) client.reply({ type: 'subscribed', id })
+    await chat.join(client, id, subscribed.filter.userId ?? '', (marks) => {
+      if (isOpen(client, id, subscribed)) client.reply({ type: 'subscribed', id, marks })
     })
   }
 

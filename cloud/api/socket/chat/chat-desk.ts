@@ -27,7 +27,7 @@ import {
   TYPING_SWEEP_MS,
 } from './chat-limits.ts'
 import { ChatRequests } from './chat-requests.ts'
-import { ChatSeat } from './chat-seat.ts'
+import { type ChatMarks, ChatSeat } from './chat-seat.ts'
 import { DeliveredMarks } from './delivered-marks.ts'
 import { PresenceWatch } from './presence-watch.ts'
 import { Resumes } from './resumes.ts'
@@ -131,10 +131,16 @@ export class ChatDesk {
   }
 
   /**
-   * A subscription of the client: calls `admit` when everything from now on will come, unless it has gone meanwhile.
+   * A subscription of the client: calls `admit` when everything from now on will come, with the last change of each
+   * conversation that the user is in, unless it has gone meanwhile.
    * @throws ChatError CHAT_USER_FIXED; rejects when bus or database cannot be asked.
    */
-  async join(client: LiveClient, subscriptionId: string, userId: string, admit: () => void): Promise<void> {
+  async join(
+    client: LiveClient,
+    subscriptionId: string,
+    userId: string,
+    admit: (marks: ChatMarks) => void,
+  ): Promise<void> {
     const { messages, presence, clock } = this.options
     const known = this.seats.get(client)
     if (known !== undefined && known.userId !== userId) throw userFixed(known.userId)
@@ -142,15 +148,15 @@ export class ChatDesk {
       known ?? new ChatSeat(client, userId, (each, conversationId) => this.catchUps.want(each, conversationId))
     seat.holders.add(subscriptionId)
     if (known === undefined) this.open(seat)
-    if (seat.hasBegun) return admit()
+    if (seat.hasBegun) return admit(seat.marks)
     await this.tail.follow()
     // After the topics are followed: what is not in it comes.
     const begins = await messages.marksOf(userId)
     if (!seat.isOpen || !seat.holders.has(subscriptionId)) return
-    if (seat.hasBegun) return admit()
+    if (seat.hasBegun) return admit(seat.marks)
     seat.begin(begins, clock.wallMs())
     presence.open(userId, seat)
-    admit()
+    admit(seat.marks)
     seat.answered()
     if (seat.isHeld) clock.after(HOLD_MS, () => this.release(seat))
   }

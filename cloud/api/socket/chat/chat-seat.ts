@@ -7,12 +7,16 @@ import type { LiveClient } from '../live-client.ts'
 import { Arrivals } from './arrivals.ts'
 import { ChatCursor } from './chat-cursor.ts'
 import { joinedFrame, type LiveMessage, leftFrame } from './chat-events.ts'
+import { READ_PAGE } from './chat-limits.ts'
 
 /** Something is to be read for the socket. */
 export type OnWants = (seat: ChatSeat, conversationId: string) => void
 
+/** The last change of each conversation. */
+export type ChatMarks = Readonly<Record<string, number>>
+
 /** What was put aside for the client; null for an event that is not repeated. */
-type Outgoing = { readonly live: LiveMessage } | { readonly joined: string } | null
+type Outgoing = LiveMessage | { readonly joined: string; readonly revision: number } | null
 
 /** In it no more since that revision. */
 type Left = number
@@ -28,6 +32,8 @@ export class ChatSeat {
   sinceMs = 0
   /** Conversations of which the client could not be sent more at present, or that could not be read. */
   readonly stalled = new Set<string>()
+  /** Changes of one page that is read for it: fewer of a socket that takes fewer at once. */
+  page = READ_PAGE
   /** Those for which a page is being read. */
   readonly reading = new Set<string>()
   private readonly onWants: OnWants
@@ -53,6 +59,11 @@ export class ChatSeat {
   /** True once its subscription was answered. */
   get hasBegun(): boolean {
     return this.begins !== null
+  }
+
+  /** From where on changes are sent, unless the client resumes. */
+  get marks(): ChatMarks {
+    return Object.fromEntries(this.begins ?? [])
   }
 
   /** @param begins the last change of each conversation of the user: what comes after it is sent. */
@@ -159,13 +170,11 @@ export class ChatSeat {
     const outgoing = this.outgoing
     if (outgoing.length === 0) return
     this.outgoing = []
-    const sent = this.client.flush('chat', nowMs)
-    for (const [i, each] of outgoing.entries()) {
-      if (each === null) continue
-      if (i >= sent) this.missed(each)
-      else if ('live' in each) this.arrive(each.live)
-    }
-    this.ping()
+    const sent = this.client.flush('chat', nowMs, (count) => {
+      for (let i = 0; i < count; i++) this.arrive(outgoing[i] ?? null)
+      this.ping()
+    })
+    for (const each of outgoing.slice(sent)) this.missed(each)
   }
 
   /**
@@ -184,10 +193,11 @@ export class ChatSeat {
       fitting++
       this.client.put(frame)
     }
-    const sent = fitting === 0 ? 0 : this.client.flush('chat', nowMs)
-    for (const live of messages.slice(0, sent)) this.arrive(live)
-    this.ping()
-    return sent
+    if (fitting === 0) return 0
+    return this.client.flush('chat', nowMs, (count) => {
+      for (const live of messages.slice(0, count)) this.arrive(live)
+      this.ping()
+    })
   }
 
   /** Asks for a sign that what was sent has come, if there is something that it would say. */
@@ -197,21 +207,23 @@ export class ChatSeat {
 
   private put(live: LiveMessage, frame: string): void {
     this.client.put(frame)
-    this.outgoing.push({ live })
+    this.outgoing.push(live)
   }
 
-  private arrive(live: LiveMessage): void {
-    if (live.isCreated && live.senderId !== this.userId) this.arrivals.sent(live)
+  private arrive(each: Outgoing): void {
+    if (each === null || 'joined' in each) return
+    if (each.isCreated && each.senderId !== this.userId) this.arrivals.sent(each)
   }
 
-  private missed(each: { readonly live: LiveMessage } | { readonly joined: string }): void {
+  private missed(each: Outgoing): void {
+    if (each === null) return
     if ('joined' in each) {
-      // As if nothing had been heard of it: the next comparison tells it.
-      this.cursors.delete(each.joined)
+      // As if it had not been met: the next change, or comparison, tells it.
+      this.cursors.set(each.joined, each.revision)
       this.stalled.delete(each.joined)
       return
     }
-    const { conversationId, revision } = each.live
+    const { conversationId, revision } = each
     const cursor = this.cursorOf(conversationId)
     if (cursor === null) return
     cursor.unsent(revision)
@@ -231,7 +243,7 @@ export class ChatSeat {
     const cursor = new ChatCursor<LiveMessage>(revision)
     this.cursors.set(conversationId, cursor)
     this.client.put(joinedFrame(conversationId, revision))
-    this.outgoing.push({ joined: conversationId })
+    this.outgoing.push({ joined: conversationId, revision })
     return cursor
   }
 

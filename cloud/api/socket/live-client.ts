@@ -146,8 +146,12 @@ export class LiveClient {
     this.outbox.push(frame)
   }
 
-  /** Sends what was put aside, all of it of `channel`. @returns how many of the frames were sent: the first ones. */
-  flush(channel: Channel, nowMs: number): number {
+  /**
+   * Sends what was put aside, all of it of `channel`.
+   * @param behind what goes along in the same write, once it is known how many of the frames were sent: the first ones.
+   * @returns how many those are.
+   */
+  flush(channel: Channel, nowMs: number, behind?: (sent: number) => void): number {
     const frames = this.outbox
     this.outbox = []
     if (this.closed) return 0
@@ -162,6 +166,7 @@ export class LiveClient {
         this.outflow.miss(channel, nowMs)
         missed++
       }
+      behind?.(frames.length - missed)
     })
     this.outflow.queued(this.socket.getBufferedAmount() - waiting)
     if (missed < frames.length) this.events.sent(channel, frames.length - missed)

@@ -10,7 +10,7 @@ import type { Logger } from '../../../../shared/log.ts'
 import { ChatError, type Messages, type Since } from '../../../chat/chat.ts'
 import type { ChatCursor, Reading } from './chat-cursor.ts'
 import { type LiveMessage, shownMessage } from './chat-events.ts'
-import { READ_PAGE, READS_MAX } from './chat-limits.ts'
+import { READ_PAGE, READ_PAGE_MIN, READS_MAX } from './chat-limits.ts'
 import type { ChatSeat } from './chat-seat.ts'
 
 export interface CatchUpsOptions {
@@ -106,7 +106,7 @@ export class CatchUps {
     let page: Since
     try {
       const upTo = reading.upTo ?? undefined
-      page = await this.options.messages.since(seat.userId, conversationId, reading.after, { upTo, limit: READ_PAGE })
+      page = await this.options.messages.since(seat.userId, conversationId, reading.after, { upTo, limit: seat.page })
     } catch (error) {
       if (seat.isOpen && seat.cursorOf(conversationId) === cursor) this.failed(seat, conversationId, cursor, error)
       return
@@ -125,9 +125,13 @@ export class CatchUps {
     const last = messages[count - 1]
     if (last !== undefined) cursor.sent(last.revision)
     if (count < messages.length) {
-      seat.stalled.add(conversationId)
+      // It takes so much at once, and reading more would be for nothing.
+      seat.page = Math.max(READ_PAGE_MIN, 2 * count)
+      // Unless the network has taken all of it already: nothing would say so later.
+      if (!seat.client.hasRoom(messages[count]?.frame.length ?? 1)) seat.stalled.add(conversationId)
       return
     }
+    seat.page = Math.min(READ_PAGE, 2 * seat.page)
     // A page that is not the last one brings something, or its reader would ask for it for ever.
     if (page.more && last !== undefined) return
     seat.putWaiting(cursor.finish(page.upTo))

@@ -15,8 +15,9 @@ export const HOLD_MS = 1_000
 export const RESUME_ANSWER_MS = 5_000
 /** Questions to the database of all sockets at once, for what they missed. */
 export const READS_MAX = 8
-/** Changes of one such question. */
+/** Changes of one such question, for a socket that takes them all at once and for one that hardly takes any. */
 export const READ_PAGE = 100
+export const READ_PAGE_MIN = 4
 /** How often the sockets are compared with the database, and how long what it has may be on the way, milliseconds. */
 export const COMPARE_MS = 30_000
 export const COMPARE_GRACE_MS = 2_000

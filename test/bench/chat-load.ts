@@ -14,6 +14,8 @@ const PACE_MS = 5
 /** Sockets that are opened at one time. */
 const OPENING = 50
 const OPEN_MS = 30_000
+/** Until who came is known everywhere, and nothing is left of a thousand beginnings. */
+const SETTLE_MS = 5_000
 /** Of a message; what is left is words. */
 const CONTENT_CHARS = 100
 const WORDS = 'Feeder 3 at the substation is open, crew 4 is on its way and reports when it is there. '
@@ -158,6 +160,7 @@ async function main(spec: ChatLoadSpec): Promise<void> {
     const batch = spec.userIds.slice(from, from + OPENING)
     clients.push(...(await Promise.all(batch.map((userId, i) => connect(spec.url, userId, from + i)))))
   }
+  await sleep(clock, SETTLE_MS)
   for (let rate = spec.ratePerSecond; ; rate *= spec.growth) {
     const result = await step(spec, clients, rate)
     print(result)

@@ -165,9 +165,9 @@ export class ChatDesk {
   leave(client: LiveClient, subscriptionId: string): void {
     const seat = this.seats.get(client)
     if (seat?.holders.delete(subscriptionId) !== true || seat.holders.size > 0) return
-    seat.isOpen = false
     this.seats.delete(client)
     this.fanOut.remove(seat)
+    seat.close()
     this.resumes.close(seat)
     if (seat.hasBegun) this.options.presence.close(seat.userId, seat)
     if (this.seats.size > 0) return

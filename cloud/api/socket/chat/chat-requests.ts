@@ -121,7 +121,10 @@ export class ChatRequests {
       }
       case 'chat.resume': {
         const seated = requireSeat(seat)
-        seated.whenBegun(() => resumes.begin(seated, frame))
+        seated.whenBegun(
+          () => resumes.begin(seated, frame),
+          () => this.refuse(client, frame, notSubscribed()),
+        )
         return null
       }
     }
@@ -163,8 +166,12 @@ function actorOf(caller: Caller, said: string | undefined, seat: ChatSeat | null
 }
 
 function requireSeat(seat: ChatSeat | null): ChatSeat {
-  if (seat !== null) return seat
-  throw new ChatError('CONFLICT', 'This socket is not subscribed to chat.', {
+  if (seat === null) throw notSubscribed()
+  return seat
+}
+
+function notSubscribed(): ChatError {
+  return new ChatError('CONFLICT', 'This socket is not subscribed to chat.', {
     code: 'CHAT_NOT_SUBSCRIBED',
     hint: 'Subscribe to the channel chat first.',
   })

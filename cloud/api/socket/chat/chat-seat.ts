@@ -38,8 +38,8 @@ export class ChatSeat {
   readonly reading = new Set<string>()
   private readonly onWants: OnWants
   private begins: ReadonlyMap<string, number> | null = null
-  /** What came of the client before it could begin. */
-  private beforeBegin: (() => void)[] = []
+  /** What came of the client before it could begin, and what is done when it never does. */
+  private readonly beforeBegin: { readonly work: () => void; readonly instead: () => void }[] = []
   private readonly cursors = new Map<string, ChatCursor<LiveMessage> | Left>()
   /** While it is held: the first and the last change that came of each conversation. */
   private early: Map<string, { readonly first: LiveMessage; readonly last: LiveMessage }> | null = new Map()
@@ -74,13 +74,18 @@ export class ChatSeat {
 
   /** Does what waited for the answer to the subscription, before anything is sent. */
   answered(): void {
-    for (const work of this.beforeBegin.splice(0)) work()
+    for (const { work } of this.beforeBegin.splice(0)) work()
   }
 
-  /** Now, or as soon as the subscription was answered. */
-  whenBegun(work: () => void): void {
+  /** Now, or as soon as the subscription was answered; `instead` when it ends before. */
+  whenBegun(work: () => void, instead: () => void): void {
     if (this.hasBegun) work()
-    else this.beforeBegin.push(work)
+    else this.beforeBegin.push({ work, instead })
+  }
+
+  close(): void {
+    this.isOpen = false
+    for (const { instead } of this.beforeBegin.splice(0)) instead()
   }
 
   /** Messages go out from now on. */

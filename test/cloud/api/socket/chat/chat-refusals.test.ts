@@ -173,3 +173,22 @@ test('where nobody logs in a frame says who, or the subscription does; a core wi
     await other.ask({ type: 'subscribe', id: 's', channel: 'chat', filter: { userId: 'ann' } }, 'error'),
   ).toMatchObject({ id: 's', code: 'CHAT_UNAVAILABLE' })
 })
+
+test('what came right behind a subscription that cannot be had is answered as well', async () => {
+  const core = await start({
+    services: ({ messages }) => ({
+      messages: {
+        send: (senderId, message) => messages.send(senderId, message),
+        since: (...of) => messages.since(...of),
+        lastRevisions: (...of) => messages.lastRevisions(...of),
+        marksOf: () => Promise.reject(new Error('the database is away')),
+      },
+    }),
+  })
+  const client = await LiveTestClient.connect(core.api.webSocketUrl)
+  client.send({ type: 'subscribe', id: 's', channel: 'chat', filter: { userId: 'ann' } })
+  const resumed = await client.ask({ type: 'chat.resume', id: 'r', marks: {} }, 'error')
+  expect(resumed).toMatchObject({ id: 'r', code: 'CHAT_NOT_SUBSCRIBED' })
+  await until(() => client.frames.some(({ id, type }) => id === 's' && type === 'error'))
+  expect(core.api.api.chatStats()).toMatchObject({ sockets: 0, users: 0, refused: { CHAT_NOT_SUBSCRIBED: 1 } })
+})

@@ -15,6 +15,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import type { Authentication, Caller } from '../identity/identity.ts'
 import type { Tasks } from '../orchestration/orchestration.ts'
 import type { Registry } from '../registry/registry.ts'
+import { chatSocketMetrics } from './chat-metrics.ts'
 import { type Arrival, arrivalOf, TrustedProxies } from './http/arrival.ts'
 import { callerOfRequest, liveProtocolOf } from './http/caller.ts'
 import { IdempotencyKeys } from './http/idempotency.ts'
@@ -109,6 +110,7 @@ export class Api implements Part {
     this.limits = { ...DEFAULT_API_LIMITS, ...options.limits }
     const { bus, feeds = {}, chat, authentication, recheckMs = RECHECK_MS, registry, clock, log } = options
     this.metrics = createApiMetrics(options.metrics, () => this.hub.stats())
+    if (chat !== undefined) chatSocketMetrics(options.metrics, () => this.hub.chatStats() as ChatDeskStats)
     this.hub = new Hub({
       ...{ bus, feeds, chat, authentication, recheckMs, clock, log, limits: this.limits, metrics: this.metrics },
       siteOfDevice: async (deviceId) => (await registry.devices.get(deviceId))?.siteId ?? null,

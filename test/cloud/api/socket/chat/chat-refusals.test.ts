@@ -106,7 +106,10 @@ test('a flood is answered with the time to wait; who goes on and on is cut, and 
   await until(() => ann.client.closeCode !== null)
   expect(ann.client.closeCode).toBe(1008)
   expect(bob.client.closeCode).toBeNull()
-  expect(await core.api.metrics.metrics()).toContain('busbar_api_clients_cut_total{reason="abuse"} 1')
+  const metrics = await core.api.metrics.metrics()
+  expect(metrics).toContain('busbar_api_clients_cut_total{reason="abuse"} 1')
+  expect(metrics).toMatch(/busbar_chat_refused_frames_total\{code="RATE_LIMITED"\} [1-9]/)
+  expect(metrics).toMatch(/busbar_chat_sockets 1$/m)
 })
 
 test('each is who is logged in, with the scopes of its key; nobody follows or speaks for another one', async () => {

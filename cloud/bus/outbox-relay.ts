@@ -59,6 +59,8 @@ export interface OutboxStats {
 
 /** While something is being published, nudges that come within this time share one claim. */
 const GATHER_MS = 20
+/** From the begin of one claim to that of the next; what comes after a longer pause is claimed at once. */
+const PACE_MS = 10
 const SET_ASIDE_REMEDY =
   'mend the cause, then: update outbox set failures = 0 where id = …; or delete the row to give the record up'
 
@@ -74,6 +76,7 @@ export class OutboxRelay implements Part {
   private readonly troubles: OutboxTroubles
   private databaseFailures = 0
   private databaseFailure: string | null = null
+  private claimedMs = Number.NEGATIVE_INFINITY
   private published = 0
   private counted: OutboxCounts = { waiting: 0, oldestMs: null, setAside: 0 }
   private readonly stopping = new AbortController()
@@ -154,22 +157,33 @@ export class OutboxRelay implements Part {
 
   private nudge(): void {
     this.nudged = true
-    if (this.lanes.size === 0) this.wakeUp.abort()
+    if (this.lanes.size === 0) this.wakeAfter(this.paceMs())
     else this.gathering ??= this.options.clock.after(GATHER_MS, () => this.wakeUp.abort())
+  }
+
+  private wakeAfter(ms: number): void {
+    this.gathering?.cancel()
+    this.gathering = ms === 0 ? null : this.options.clock.after(ms, () => this.wakeUp.abort())
+    if (ms === 0) this.wakeUp.abort()
   }
 
   /** How long until the table is looked at by itself. */
   private pauseMs(): number {
     const { random, pollMs = 1_000 } = this.options
     if (this.databaseFailures > 0) return fullJitterMs(this.databaseFailures - 1, OUTBOX_BACKOFF, random)
-    if (this.nudged) return this.lanes.size === 0 ? 0 : GATHER_MS
+    if (this.nudged) return this.lanes.size === 0 ? this.paceMs() : GATHER_MS
     // Several cores look at different times.
     return Math.min(pollMs * (0.5 + random.fraction() / 2), this.troubles.nextRetryMs())
+  }
+
+  private paceMs(): number {
+    return Math.max(0, this.claimedMs + PACE_MS - this.options.clock.monotonicMs())
   }
 
   /** Begins to publish what is due; true when there may be more. */
   private async claim(): Promise<boolean> {
     const { clock, rowsMax = 500, sizeMax = 4 * 1024 ** 2 } = this.options
+    this.claimedMs = clock.monotonicMs()
     const withoutTopics = [...new Set([...this.lanes.keys(), ...this.troubles.waiting()])]
     let rows: OutboxRow[]
     try {
@@ -192,12 +206,13 @@ export class OutboxRelay implements Part {
       const done = this.publish(topic, ofTopic).finally(() => {
         this.lanes.delete(topic)
         this.nudged = true
-        this.wakeUp.abort()
+        this.wakeAfter(this.paceMs())
       })
       this.lanes.set(topic, { rows: ofTopic, done })
       this.troubles.tryingAgain(topic)
     }
-    return rows.length > 0
+    const size = rows.reduce((sum, { value }) => sum + value.length, 0)
+    return rows.length >= rowsMax || size >= sizeMax
   }
 
   /** Publishes rows of a topic and keeps what became of them. Never rejects. */

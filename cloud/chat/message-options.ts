@@ -25,6 +25,8 @@ export interface MessagesOptions {
   readonly settings: MessageSettings
   /** Of this process and no other, also not of an earlier one. */
   readonly coreId: string
+  /** See SendQueueOptions. */
+  readonly paceMs?: number
   readonly clock: Clock
   readonly log: Logger
 }

@@ -59,6 +59,8 @@ export class Messages implements Part {
       batchMax: BATCH_MAX,
       waitingMax: WAITING_MAX,
       write: (items) => writer.write(items),
+      paceMs: options.paceMs,
+      clock: options.clock,
     })
     this.purge = new MessagePurge(options)
     markPublished(options)

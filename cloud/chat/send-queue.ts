@@ -1,8 +1,10 @@
 /**
  * Group commit: while one transaction runs what comes meanwhile gathers for the next one, so that messages that come together
- * share one. Each waits for its own outcome.
+ * share one. Each waits for its own outcome. Transactions that follow close upon one another wait a little for company, since
+ * each costs the disk the same however many messages it has.
  */
 
+import { type Clock, sleep } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
 
 export type Outcome<R> = { readonly result: R } | { readonly error: unknown }
@@ -14,6 +16,9 @@ export interface SendQueueOptions<T, R> {
   readonly waitingMax: number
   /** Outcomes in the order given. What it throws is the outcome of each. */
   readonly write: (items: readonly T[]) => Promise<readonly Outcome<R>[]>
+  /** From the begin of one transaction to that of the next; what comes after a longer pause is written at once. Default 5 ms. */
+  readonly paceMs?: number | undefined
+  readonly clock: Clock
 }
 
 interface Waiting<T, R> {
@@ -26,6 +31,7 @@ export class SendQueue<T, R> {
   private readonly options: SendQueueOptions<T, R>
   private waiting: Waiting<T, R>[] = []
   private writing: Promise<void> | null = null
+  private beganMs = Number.NEGATIVE_INFINITY
   private batches = 0
   private refused = 0
 
@@ -62,10 +68,14 @@ export class SendQueue<T, R> {
 
   /** Never rejects: the waiting are told. */
   private async drain(): Promise<void> {
+    const { batchMax, paceMs = 5, clock } = this.options
     // What comes in this turn of the event loop goes along.
     await Promise.resolve()
     while (this.waiting.length > 0) {
-      const batch = this.waiting.splice(0, this.options.batchMax)
+      const pauseMs = this.beganMs + paceMs - clock.monotonicMs()
+      if (pauseMs > 0 && this.waiting.length < batchMax) await sleep(clock, pauseMs)
+      this.beganMs = clock.monotonicMs()
+      const batch = this.waiting.splice(0, batchMax)
       this.batches++
       await this.writeBatch(batch)
     }

@@ -88,6 +88,8 @@ export function chatCore(database: DatabaseHandle, options: ChatCoreOptions = {}
     membership,
     settings,
     coreId: `core-chat-${++cores}`,
+    // A clock that stands still would let nothing follow.
+    paceMs: 0,
     clock,
     log: silentLogger,
   })

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Outcome, SendQueue } from '../../../cloud/chat/send-queue.ts'
+import { systemClock } from '../../../shared/clock.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
 
 /** Writes when it is told to. */
 function heldQueue(batchMax: number, waitingMax: number) {
@@ -7,6 +9,8 @@ function heldQueue(batchMax: number, waitingMax: number) {
   const queue = new SendQueue<number, string>({
     batchMax,
     waitingMax,
+    paceMs: 0,
+    clock: systemClock,
     write: (items) =>
       new Promise((resolve, reject) => {
         const outcomes = items.map((item): Outcome<string> => (item < 0 ? { error: item } : { result: `r${item}` }))
@@ -66,5 +70,29 @@ describe('the queue of messages', () => {
     batches[1]?.end()
     expect(await Promise.all([first, ...waiting])).toHaveLength(3)
     expect(queue.stats().refused).toBe(1)
+  })
+
+  it('lets what follows close upon a transaction wait for company, but for no longer than its pace', async () => {
+    const batches: number[][] = []
+    const clock = new ManualClock()
+    const queue = new SendQueue<number, number>({
+      batchMax: 3,
+      waitingMax: 10,
+      paceMs: 5,
+      clock,
+      write: async (items) => {
+        batches.push([...items])
+        return items.map((result) => ({ result }))
+      },
+    })
+    await queue.add(1)
+    const others = [queue.add(2), queue.add(3)]
+    await turn()
+    expect(batches).toEqual([[1]])
+    clock.advance(5)
+    await Promise.all(others)
+    // So many fill a transaction, which waits for nobody.
+    await Promise.all([4, 5, 6].map((item) => queue.add(item)))
+    expect(batches).toEqual([[1], [2, 3], [4, 5, 6]])
   })
 })

@@ -114,12 +114,18 @@ export class CatchUps {
     this.counts.pages++
     // What was asked for may have changed meanwhile, and is asked for again then.
     if (!seat.isOpen || seat.cursorOf(conversationId) !== cursor || cursor.wants !== reading) return
-    this.send(seat, conversationId, cursor, page)
+    this.send(seat, conversationId, cursor, page, reading.from)
   }
 
-  private send(seat: ChatSeat, conversationId: string, cursor: ChatCursor<LiveMessage>, page: Since): void {
+  private send(
+    seat: ChatSeat,
+    conversationId: string,
+    cursor: ChatCursor<LiveMessage>,
+    page: Since,
+    from: number,
+  ): void {
     const nowMs = this.options.clock.monotonicMs()
-    const messages = page.messages.map(shownMessage)
+    const messages = page.messages.map((shown) => shownMessage(shown, from))
     const count = seat.sendRead(messages, nowMs)
     this.counts.messages += count
     const last = messages[count - 1]

@@ -13,6 +13,9 @@ export interface Change {
 
 /** What is to be read: changes after one revision, and up to another one or to the end. */
 export interface Reading {
+  /** Of what is after it nothing has come yet. */
+  readonly from: number
+  /** What is up to it was read. */
   readonly after: number
   readonly upTo: number | null
 }
@@ -129,12 +132,12 @@ export class ChatCursor<C extends Change> {
 
   private readAbove(): void {
     this.began = this.high
-    this.reading = { after: this.high, upTo: null }
+    this.reading = { from: this.high, after: this.high, upTo: null }
   }
 
   private readBelow(revision: number): void {
     this.lowest = revision
-    this.reading = { after: revision, upTo: this.low }
+    this.reading = { from: revision, after: revision, upTo: this.low }
   }
 
   private wait(change: C): void {

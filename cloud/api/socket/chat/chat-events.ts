@@ -24,8 +24,8 @@ export interface LiveMessage {
   readonly senderId: string
   /** Unix milliseconds. */
   readonly sentAtMs: number
-  /** Something that came, rather than what became of it. */
-  readonly isCreated: boolean
+  /** Something that comes, also with what became of it meanwhile, rather than what becomes of something that came before. */
+  readonly isNew: boolean
   readonly notice: ChatNotice | null
   readonly frame: string
   /** For the sockets of its sender, who is shown how far it has come. */
@@ -47,12 +47,16 @@ export function readMessage(
   return { live: liveOf({ ...members, change, sentAtMs }, messageText(members, change), status), to: recipientIds }
 }
 
-/** As it is read from the database, for one user. */
-export function shownMessage({ message, status }: ShownMessage): LiveMessage {
+/**
+ * As it is read from the database, for one user.
+ * @param from of what is after it nothing has come yet: a message that was changed before it came comes with that.
+ */
+export function shownMessage({ message, status }: ShownMessage, from: number): LiveMessage {
   const { deletedBy: _, ...members } = lastMessageBody(message)
   const change = changeOf(members)
   const notice = message.notice
-  return liveOf({ ...members, notice, change, sentAtMs: message.sentAtMs }, messageText(members, change), status)
+  const live = liveOf({ ...members, notice, change, sentAtMs: message.sentAtMs }, messageText(members, change), status)
+  return { ...live, isNew: message.position > from }
 }
 
 /** Null when the value is no status. */
@@ -104,7 +108,7 @@ function liveOf(
   const frame = wrapped(text)
   return {
     ...{ conversationId, messageId, revision, position, senderId, sentAtMs, notice, frame },
-    isCreated: change === 'created',
+    isNew: change === 'created',
     ownFrame: status === null ? frame : wrapped(`${text.slice(0, -1)},"status":"${status}"}`),
   }
 }

@@ -101,7 +101,7 @@ export class ChatFanOut {
     const { live, to } = message
     const { conversationId, senderId, notice, revision } = live
     if (notice !== null) this.options.rosters.forget(conversationId)
-    const ended = live.isCreated ? this.typing.end(senderId, conversationId) : null
+    const ended = live.isNew ? this.typing.end(senderId, conversationId) : null
     if (ended !== null) {
       const frame = typingFrame(conversationId, senderId, false)
       for (const userId of ended.recipientIds) this.tell(userId, frame)

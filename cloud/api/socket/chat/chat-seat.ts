@@ -217,7 +217,7 @@ export class ChatSeat {
 
   private arrive(each: Outgoing): void {
     if (each === null || 'joined' in each) return
-    if (each.isCreated && each.senderId !== this.userId) this.arrivals.sent(each)
+    if (each.isNew && each.senderId !== this.userId) this.arrivals.sent(each)
   }
 
   private missed(each: Outgoing): void {
@@ -236,9 +236,11 @@ export class ChatSeat {
   }
 
   /** Of a conversation that was not known it begins with this change; null for what is over. */
-  private cursorFor({ conversationId, revision }: LiveMessage): ChatCursor<LiveMessage> | null {
+  private cursorFor({ conversationId, revision, isNew }: LiveMessage): ChatCursor<LiveMessage> | null {
     const cursor = this.cursorOf(conversationId)
     if (cursor !== null) return cursor
+    // What becomes of a message names who wrote it, who may have left.
+    if (!isNew) return null
     const left = this.cursors.get(conversationId)
     if (typeof left === 'number' && revision <= left) return null
     return this.enter(conversationId, revision - 1)

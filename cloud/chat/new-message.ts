@@ -55,7 +55,8 @@ export function invalidText({ content, links = [], mentions = [] }: MessageText,
   return [
     ...invalidContent(content, limits.contentCharsMax),
     ...tooMany('/links', links, limits.linksMax),
-    ...links.flatMap((link, i) => invalidLink(link, `/links/${i}`)),
+    // Of more than there may be not each is told: the answer would be many times what was sent.
+    ...links.slice(0, limits.linksMax).flatMap((link, i) => invalidLink(link, `/links/${i}`)),
     ...tooMany('/mentions', mentions, limits.mentionsMax),
   ]
 }

@@ -75,7 +75,9 @@ export function noticeTitle(senderId: string, { kind, title }: NoticePlace): str
 }
 
 export function noticeContent(content: string): string {
-  return content === '' ? 'Sent links.' : content.slice(0, CONTENT_CHARS_MAX)
+  if (content === '') return 'Sent links.'
+  const isCutInHalf = /[\ud800-\udbff]$/.test(content.slice(0, CONTENT_CHARS_MAX))
+  return content.slice(0, isCutInHalf ? CONTENT_CHARS_MAX - 1 : CONTENT_CHARS_MAX)
 }
 
 /** The same whoever makes it, so that nobody is told of a message twice. */

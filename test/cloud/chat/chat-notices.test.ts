@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { ChatNotices } from '../../../cloud/chat/chat-notices.ts'
-import { type NoticeMarks, planFor } from '../../../cloud/chat/notice-plan.ts'
+import { type NoticeMarks, noticeContent, planFor } from '../../../cloud/chat/notice-plan.ts'
 import { NoticeStore } from '../../../cloud/chat/notice-store.ts'
 import { Receipts } from '../../../cloud/chat/receipts.ts'
 import { silentLogger } from '../../../shared/log.ts'
@@ -107,6 +107,11 @@ describe('whom to tell of messages', () => {
       awaited: null,
       collapsed: 1,
     })
+  })
+
+  it('is told of the beginning of a long one, without half a character at its end', () => {
+    expect(noticeContent(`${'x'.repeat(198)}😀😀`)).toBe(`${'x'.repeat(198)}😀`)
+    expect(noticeContent(`${'x'.repeat(199)}😀`)).toBe('x'.repeat(199))
   })
 })
 

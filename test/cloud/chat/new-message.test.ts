@@ -58,6 +58,9 @@ describe('what a message may be', () => {
     ])
     expect(found[1]).toMatchObject({ remedy: 'at most 20 characters; this has 500' })
     expect(String(found[1]?.value).length).toBeLessThan(200)
+    // Thousands of bad links are not told one by one.
+    const many = Array.from({ length: 6_000 }, () => ({ url: '' }))
+    expect(faults({ links: many })).toEqual(['/links', '/links/0/url', '/links/1/url'])
     expect(found[5]).toEqual({ pointer: '/mentions', value: 3, remedy: 'at most 2' })
     expect(found[3]).toMatchObject({ value: 'file:///etc/passwd', remedy: expect.stringContaining('http or https') })
   })

@@ -70,7 +70,7 @@ export function claimRows(dialect: Dialect, claim: Claim): RawBuilder<OutboxRow>
       select topic, key from outbox where sent_at_ms is null and lease_until_ms > ${nowMs} and key is not null
     ), due as (
       select id, length(value) as size from outbox
-      where sent_at_ms is null and available_at_ms <= ${nowMs} and failures < ${failuresMax}
+      where sent_at_ms is null and ${isDue(nowMs)} and failures < ${failuresMax}
         and (lease_until_ms is null or lease_until_ms <= ${nowMs})
         and topic not in (${given(dialect, withoutTopics, 'text')})
         and (key is null or (topic, key) not in (select topic, key from busy))
@@ -81,6 +81,14 @@ export function claimRows(dialect: Dialect, claim: Claim): RawBuilder<OutboxRow>
     update outbox set lease_by = ${coreId}, lease_until_ms = ${leaseUntilMs}
     where id in (select id from sized where size_before < ${sizeMax})
     returning id, topic, key, value, headers, failures`
+}
+
+/**
+ * What is to be published at once is due whatever this core's clock says: the clock of the core that stored it may be ahead, or
+ * may have been set back since, and later rows of its key would overtake it.
+ */
+export function isDue(nowMs: number): RawBuilder<boolean> {
+  return sql<boolean>`(available_at_ms <= ${nowMs} or available_at_ms = created_at_ms)`
 }
 
 /** Any constant of our own; another one than that of migrations. */

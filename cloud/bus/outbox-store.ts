@@ -7,6 +7,7 @@ import type { Outbox } from './outbox.ts'
 import {
   type Claim,
   claimRows,
+  isDue,
   lockClaims,
   markSent,
   type OutboxRow,
@@ -124,9 +125,7 @@ export class OutboxStore {
     const row = await this.database.kysely
       .selectFrom('outbox')
       .select([
-        sql<number>`count(case when failures < ${failuresMax} and available_at_ms <= ${nowMs} then 1 end)`.as(
-          'waiting',
-        ),
+        sql<number>`count(case when failures < ${failuresMax} and ${isDue(nowMs)} then 1 end)`.as('waiting'),
         sql<number | null>`min(case when failures < ${failuresMax} then available_at_ms end)`.as('oldest'),
         sql<number>`count(case when failures >= ${failuresMax} then 1 end)`.as('set_aside'),
       ])

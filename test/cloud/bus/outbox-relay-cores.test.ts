@@ -6,8 +6,10 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { COMMAND_EVENTS, TASK_REQUESTED } from '../../../cloud/bus/catalogue.ts'
 import { lockClaims } from '../../../cloud/bus/outbox-rows.ts'
+import { systemClock } from '../../../shared/clock.ts'
 import { bunPath, startChild } from '../../support/child.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
 import { embeddedBus, numbered, relayOver } from '../../support/outbox-relay.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
@@ -54,6 +56,23 @@ await describeOnEveryDatabase('several outbox relays', (databases) => {
         expect(numbers).toEqual([...numbers].sort((a, b) => a - b))
       }
     }
+  })
+
+  test('publish in order what a core stored whose clock was ahead', async () => {
+    const url = await databases.freshUrl()
+    const bus = await embeddedBus()
+    const reader = await readTopics(bus, [COMMAND_EVENTS])
+    const [ahead, now] = [new ManualClock(Date.now() + 3_600_000), systemClock]
+    const first = relayOver(await databases.open({ url }), bus, { clock: ahead })
+    const second = relayOver(await databases.open({ url }), bus, { clock: now, pollMs: 20 })
+    await first.append(numbered(COMMAND_EVENTS, 2, 1))
+    await second.append([
+      ...numbered(COMMAND_EVENTS, 2, 1, 2),
+      { topic: COMMAND_EVENTS, key: 'later', value: 'null', availableAtMs: now.wallMs() + 3_600_000 },
+    ])
+    await second.relay.start()
+    await until(() => reader.records.length === 4)
+    expect(reader.records.map(({ value }) => Number(value))).toEqual([0, 1, 2, 3])
   })
 
   // SQLite has one writer, so there nobody can hold a lock while another one works.

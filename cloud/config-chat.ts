@@ -13,7 +13,8 @@ export const chat = section('Conversations between people.', {
     120,
     [1, 100_000],
     'messages',
-    'Messages, edits and deletions of one user in a minute, at each core; more are refused with the time to wait',
+    'Messages, edits and deletions of one user in a minute, and as many changes of conversations and their members, at each ' +
+      'core; more are refused with the time to wait',
   ),
   messagesBurst: count(30, [1, 100_000], 'messages', 'Of them at once, after a pause'),
   membersMax: count(1_000, [2, 10_000], 'members', 'Members of one conversation; another one is refused'),

@@ -16,14 +16,16 @@ import { type Begun, ConversationBeginning, type NewConversation } from './conve
 import { checkTitle, requireAllowed } from './conversation-rules.ts'
 import { ConversationStore } from './conversation-store.ts'
 import { type ConversationsRequest, type ConversationView, ConversationViews } from './conversation-view.ts'
-import { conversationUnknown } from './errors.ts'
+import { conversationUnknown, tooManyChanges } from './errors.ts'
 import { MemberChanges, type MembersAdded } from './member-changes.ts'
 import type { Membership } from './membership.ts'
 import type { Also } from './message-options.ts'
 import type { MessageStore } from './message-store.ts'
+import { SendLimit, type SendLimitRules } from './send-limit.ts'
 import type { SubjectSources } from './subject-sight.ts'
+import { Turns } from './turns.ts'
 
-export interface ConversationSettings {
+export interface ConversationSettings extends SendLimitRules {
   readonly membersMax: number
   /** That one user may be in. Of several that begin at one moment one too many may come in. */
   readonly conversationsMax: number
@@ -59,6 +61,8 @@ export class Conversations {
   private readonly views: ConversationViews
   private readonly beginning: ConversationBeginning
   private readonly memberChanges: MemberChanges
+  private readonly limit: SendLimit
+  private readonly turns = new Turns()
 
   constructor(options: ConversationsOptions) {
     this.options = options
@@ -67,6 +71,7 @@ export class Conversations {
     const common = { ...options, store: this.store, views: this.views }
     this.beginning = new ConversationBeginning(common)
     this.memberChanges = new MemberChanges(common)
+    this.limit = new SendLimit(options.settings)
   }
 
   /** Of one user; where something was said last comes first. @throws InvalidRegistrationError for limit and cursor. */
@@ -84,10 +89,10 @@ export class Conversations {
   /**
    * A new group; the conversation of two, or the one about a site, a task or an alert, which is made unless there is one. Of the
    * latter everybody becomes a member who begins it.
-   * @throws ChatError INVALID_INPUT, MEMBERS_MAX, CONVERSATIONS_MAX, PERSON_REQUIRED
+   * @throws ChatError INVALID_INPUT, MEMBERS_MAX, CONVERSATIONS_MAX, PERSON_REQUIRED; as all changes RATE_LIMITED
    */
   async begin(asker: Asker, wanted: NewConversation, also?: Also<Begun>): Promise<Begun> {
-    return await this.stored(this.beginning.begin(asker, wanted, also))
+    return await this.stored(asker.userId, () => this.beginning.begin(asker, wanted, also))
   }
 
   /** @throws ChatError CONVERSATION_UNKNOWN, CONVERSATION_OWNER_ONLY, CONVERSATION_ARCHIVED, INVALID_INPUT */
@@ -99,19 +104,20 @@ export class Conversations {
   ): Promise<ConversationView> {
     const { title, archived } = changes
     if (title !== undefined) checkTitle(title)
-    const changing = this.options.database.transaction(async (transaction) => {
-      const { conversation } = await this.memberChanges.locked(userId, conversationId, transaction)
-      const isArchived = conversation.archivedAtMs !== null
-      // Reopened before it is named, and archived after that.
-      if (archived === false && isArchived) await this.setArchived(conversation, userId, false, transaction)
-      if (title !== undefined) {
-        const open = archived === false ? { ...conversation, archivedAtMs: null } : conversation
-        await this.rename(open, userId, title, transaction)
-      }
-      if (archived === true && !isArchived) await this.setArchived(conversation, userId, true, transaction)
-      return await this.shown(userId, conversationId, transaction, also)
-    })
-    return await this.stored(changing)
+    const changing = () =>
+      this.options.database.transaction(async (transaction) => {
+        const { conversation } = await this.memberChanges.locked(userId, conversationId, transaction)
+        const isArchived = conversation.archivedAtMs !== null
+        // Reopened before it is named, and archived after that.
+        if (archived === false && isArchived) await this.setArchived(conversation, userId, false, transaction)
+        if (title !== undefined) {
+          const open = archived === false ? { ...conversation, archivedAtMs: null } : conversation
+          await this.rename(open, userId, title, transaction)
+        }
+        if (archived === true && !isArchived) await this.setArchived(conversation, userId, true, transaction)
+        return await this.shown(userId, conversationId, transaction, also)
+      })
+    return await this.stored(userId, changing)
   }
 
   /** By user. @throws ChatError CONVERSATION_UNKNOWN; InvalidRegistrationError for limit and cursor. */
@@ -140,7 +146,7 @@ export class Conversations {
     userIds: readonly string[],
     also?: Also<MembersAdded>,
   ): Promise<MembersAdded> {
-    return await this.stored(this.memberChanges.add(asker, conversationId, userIds, also))
+    return await this.stored(asker.userId, () => this.memberChanges.add(asker, conversationId, userIds, also))
   }
 
   /**
@@ -155,7 +161,7 @@ export class Conversations {
     role: MemberRole,
     also?: Also<Member>,
   ): Promise<Member> {
-    return await this.stored(this.memberChanges.setRole(userId, conversationId, memberId, role, also))
+    return await this.stored(userId, () => this.memberChanges.setRole(userId, conversationId, memberId, role, also))
   }
 
   /**
@@ -163,7 +169,7 @@ export class Conversations {
    * @throws ChatError CONVERSATION_UNKNOWN, MEMBER_UNKNOWN, CONVERSATION_OWNER_ONLY, CONVERSATION_ARCHIVED, CONVERSATION_KIND
    */
   async removeMember(userId: string, conversationId: string, memberId: string, also?: Also<Member>): Promise<Member> {
-    return await this.stored(this.memberChanges.remove(userId, conversationId, memberId, also))
+    return await this.stored(userId, () => this.memberChanges.remove(userId, conversationId, memberId, also))
   }
 
   leave(userId: string, conversationId: string, also?: Also<Member>): Promise<Member> {
@@ -218,9 +224,14 @@ export class Conversations {
     return view
   }
 
-  /** What is committed is to be published. */
-  private async stored<T>(change: Promise<T>): Promise<T> {
-    const result = await change
+  /**
+   * One after the other of one user, and so many in a minute, since each is told to everybody who is in it. What is committed is
+   * to be published. @throws ChatError RATE_LIMITED; BusbarError CHAT_BUSY
+   */
+  private async stored<T>(userId: string, change: () => Promise<T>): Promise<T> {
+    const retryAfterMs = this.limit.take(userId, this.options.clock.monotonicMs())
+    if (retryAfterMs > 0) throw tooManyChanges(retryAfterMs)
+    const result = await this.turns.take(userId, change)
     this.options.outbox.nudge()
     return result
   }

@@ -3,6 +3,8 @@
  * the oldest are let go: a client that resumes says again how far it has come.
  */
 
+import { CONVERSATION_ID_PATTERN } from './conversation.ts'
+
 /** Everything of the conversation up to `position` has come to the user. */
 export interface Mark {
   readonly userId: string
@@ -54,4 +56,9 @@ export class DeliveredQueue {
     this.marks.delete(this.marks.keys().next().value as string)
     this.dropped++
   }
+}
+
+/** What can be none of ours would fail each time it is written, and all that waits with it. */
+export function isSound({ conversationId, userId, position }: Mark): boolean {
+  return CONVERSATION_ID_PATTERN.test(conversationId) && !userId.includes('\0') && Number.isSafeInteger(position)
 }

@@ -99,6 +99,14 @@ export function rateLimited(retryAfterMs: number): ChatError {
   })
 }
 
+export function tooManyChanges(retryAfterMs: number): ChatError {
+  return new ChatError('TOO_MANY_REQUESTS', `Too many changes of conversations: wait ${retryAfterMs} ms.`, {
+    code: 'RATE_LIMITED',
+    hint: 'Ask again after that; chat.messagesPerMinute says how many there may be.',
+    retryAfterMs,
+  })
+}
+
 export function chatInvalid(fields: readonly ChatInvalid[]): ChatError {
   const named = fields.map(({ pointer, remedy }) => `${pointer}: ${remedy}`).join('; ')
   return new ChatError('INVALID_INPUT', `Not allowed: ${named}.`, {

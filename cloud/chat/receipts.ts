@@ -17,11 +17,12 @@ import type { Outbox, OutboxRecord } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import { encodeStatus, type StatusRecord } from './chat-records.ts'
-import { CONVERSATION_ID_PATTERN, type Subject } from './conversation.ts'
-import { DeliveredQueue, type Mark } from './delivered-queue.ts'
+import type { Subject } from './conversation.ts'
+import { DeliveredQueue, isSound, type Mark } from './delivered-queue.ts'
 import { chatInvalid, conversationUnknown } from './errors.ts'
 import type { Membership } from './membership.ts'
 import { type Advance, ReceiptStore, type StoredMarks } from './receipt-store.ts'
+import { Turns } from './turns.ts'
 
 export type { Mark } from './delivered-queue.ts'
 
@@ -68,6 +69,7 @@ export class Receipts implements Part {
   private readonly options: ReceiptsOptions
   private readonly store: ReceiptStore
   private readonly queue: DeliveredQueue
+  private readonly turns = new Turns()
   private readonly counts = { delivered: 0, read: 0, records: 0 }
   private readonly complaints: ComplaintLimit
   /** Of those who wait for the next write. */
@@ -112,7 +114,7 @@ export class Receipts implements Part {
   /**
    * The member has read everything up to `position`; a lower one than before changes nothing. Resolves with the marks once
    * they are stored, with `also` in the same transaction, which may run again.
-   * @throws ChatError CONVERSATION_UNKNOWN, INVALID_INPUT; BusbarError DATABASE_UNAVAILABLE
+   * @throws ChatError CONVERSATION_UNKNOWN, INVALID_INPUT; BusbarError DATABASE_UNAVAILABLE, CHAT_BUSY
    */
   async read(
     userId: string,
@@ -124,22 +126,24 @@ export class Receipts implements Part {
       throw chatInvalid([{ pointer: '/position', value: position, remedy: 'a position, a whole number from 0' }])
     }
     const { database, membership, outbox } = this.options
-    const { marks, records, isMoved } = await database.transaction(async (transaction) => {
-      const { conversation } = await membership.requireMember(userId, conversationId, transaction)
-      const [stored] = await this.store.lock([{ userId, conversationId, position }], transaction)
-      if (stored === undefined) throw conversationUnknown(conversationId)
-      const to = Math.min(position, stored.lastRevision)
-      const isMoved = to > stored.readPosition
-      const records = isMoved ? await this.raiseRead(stored, to, conversation.subject, transaction) : 0
-      const marks: MemberMarks = {
-        conversationId,
-        userId,
-        readPosition: Math.max(to, stored.readPosition),
-        deliveredPosition: Math.max(to, stored.deliveredPosition),
-      }
-      await also?.(marks, transaction)
-      return { marks, records, isMoved }
-    })
+    const reading = () =>
+      database.transaction(async (transaction) => {
+        const { conversation } = await membership.requireMember(userId, conversationId, transaction)
+        const [stored] = await this.store.lock([{ userId, conversationId, position }], transaction)
+        if (stored === undefined) throw conversationUnknown(conversationId)
+        const to = Math.min(position, stored.lastRevision)
+        const isMoved = to > stored.readPosition
+        const records = isMoved ? await this.raiseRead(stored, to, conversation.subject, transaction) : 0
+        const marks: MemberMarks = {
+          conversationId,
+          userId,
+          readPosition: Math.max(to, stored.readPosition),
+          deliveredPosition: Math.max(to, stored.deliveredPosition),
+        }
+        await also?.(marks, transaction)
+        return { marks, records, isMoved }
+      })
+    const { marks, records, isMoved } = await this.turns.take(userId, reading)
     outbox.nudge()
     this.counts.read += isMoved ? 1 : 0
     this.counts.records += records
@@ -292,9 +296,4 @@ export class Receipts implements Part {
 
 function keyOf({ conversationId, userId }: Pick<Mark, 'conversationId' | 'userId'>): string {
   return `${conversationId}\0${userId}`
-}
-
-/** What can be none of ours would fail each time it is written, and all that waits with it. */
-function isSound({ conversationId, userId, position }: Mark): boolean {
-  return CONVERSATION_ID_PATTERN.test(conversationId) && !userId.includes('\0') && Number.isSafeInteger(position)
 }

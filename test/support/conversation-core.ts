@@ -49,7 +49,10 @@ export function conversationCore(
   const conversations = new Conversations({
     ...{ database, subjects, membership, messages, outbox, clock, random: systemRandom },
     people: nobodyLogsIn ? new MemberDirectory({ database }) : new People({ database, clock }),
-    settings: { membersMax: 1_000, conversationsMax: 2_000, ...settings },
+    settings: {
+      ...{ membersMax: 1_000, conversationsMax: 2_000, messagesPerMinute: 100_000, messagesBurst: 100_000 },
+      ...settings,
+    },
   })
   return {
     ...{ database, conversations, membership, messages },

@@ -56,6 +56,25 @@ await describeOnEveryDatabase('conversations', (databases) => {
     expect(again).toMatchObject({ created: false, conversation: { id } })
   })
 
+  it('change so often in a minute of one user, whom nobody else waits for', async () => {
+    const core = await coreOf(databases, { messagesPerMinute: 1, messagesBurst: 4 })
+    const { conversations } = core
+    const ann = await core.asker('ann')
+    const { conversation } = await conversations.begin(ann, { kind: 'group', title: 'Shift', userIds: ['bob'] })
+    const asked = [
+      conversations.change('ann', conversation.id, { title: 'Night' }),
+      conversations.setRole('ann', conversation.id, 'bob', 'owner'),
+      conversations.removeMember('ann', conversation.id, 'bob'),
+      conversations.addMembers(ann, conversation.id, ['bob']),
+    ]
+    const outcomes = await Promise.allSettled(asked)
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled', 'rejected'])
+    expect(await refusals([asked[3] as Promise<unknown>])).toEqual(['RATE_LIMITED'])
+    expect(await refusals([conversations.begin(ann, { kind: 'direct', userId: 'bob' })])).toEqual(['RATE_LIMITED'])
+    const begun = await conversations.begin(await core.asker('bob'), { kind: 'direct', userId: 'ann' })
+    expect(begun.created).toBe(true)
+  })
+
   it('begin with people whom one knows, and say what is wrong otherwise', async () => {
     const core = await coreOf(databases, { membersMax: 3, conversationsMax: 2 })
     const { conversations } = core

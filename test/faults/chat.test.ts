@@ -102,7 +102,10 @@ describeKafka('conversations', () => {
       const [cleo, dan] = [await person('cleo', 0), await person('dan', 1)]
       const [emma, emmasTablet] = [await person('emma', 0), await person('emma', 1)]
       const conversationId = await begin('cleo', { kind: 'group', title: 'Storm', userIds: ['dan', 'emma'] })
-      const said = Array.from({ length: 20 }, (_, i) => [cleo, dan, emma][i % 3]?.say(conversationId, `line ${i}`))
+      const speakers = [cleo, dan, emma]
+      const said = Array.from({ length: 20 }, (_, i) =>
+        (speakers[i % 3] as ChatPerson).say(conversationId, `line ${i}`),
+      )
       await Promise.all(said)
       const everybody = [cleo, dan, emma, emmasTablet]
       await until(() => everybody.every((each) => each.heard(conversationId).length >= 20), LONG)

@@ -29,6 +29,7 @@ import {
 import { ChatRequests } from './chat-requests.ts'
 import { type ChatMarks, ChatSeat } from './chat-seat.ts'
 import { DeliveredMarks } from './delivered-marks.ts'
+import { MarkReads } from './mark-reads.ts'
 import { PresenceWatch } from './presence-watch.ts'
 import { Resumes } from './resumes.ts'
 import { TypingOut } from './typing-out.ts'
@@ -75,6 +76,7 @@ export class ChatDesk {
   private readonly seats = new Map<LiveClient, ChatSeat>()
   private readonly fanOut: ChatFanOut
   private readonly catchUps: CatchUps
+  private readonly marks: MarkReads
   private readonly resumes: Resumes
   private readonly delivered: DeliveredMarks
   private readonly typing: TypingOut
@@ -83,6 +85,8 @@ export class ChatDesk {
   private readonly complaints: ComplaintLimit
   private timers: Timer[] = []
   private comparing: Promise<void> | null = null
+  /** When the last comparison that succeeded began, Unix milliseconds. */
+  private comparedMs = 0
   private stopped = false
 
   constructor(options: ChatDeskOptions) {
@@ -92,6 +96,7 @@ export class ChatDesk {
     this.fanOut = new ChatFanOut({ rosters, typingExpiryMs: settings.typingExpiryMs, onMalformed, clock })
     this.tail = new LiveTail({ bus, topics: CHAT_TOPICS, onBatch: (batch) => this.fanOut.send(batch), clock, log })
     this.catchUps = new CatchUps({ messages, onMoved: (seat, id) => this.resumes.moved(seat, id), clock, log })
+    this.marks = new MarkReads(messages)
     this.delivered = new DeliveredMarks(receipts)
     this.resumes = new Resumes({
       catchUps: this.catchUps,
@@ -141,7 +146,7 @@ export class ChatDesk {
     userId: string,
     admit: (marks: ChatMarks) => void,
   ): Promise<void> {
-    const { messages, presence, clock } = this.options
+    const { presence, clock } = this.options
     const known = this.seats.get(client)
     if (known !== undefined && known.userId !== userId) throw userFixed(known.userId)
     const seat =
@@ -151,7 +156,7 @@ export class ChatDesk {
     if (seat.hasBegun) return admit(seat.marks)
     await this.tail.follow()
     // After the topics are followed: what is not in it comes.
-    const begins = await messages.marksOf(userId)
+    const begins = await this.marks.of(userId)
     if (!seat.isOpen || !seat.holders.has(subscriptionId)) return
     if (seat.hasBegun) return admit(seat.marks)
     seat.begin(begins, clock.wallMs())
@@ -214,6 +219,7 @@ export class ChatDesk {
     this.fanOut.add(seat)
     if (this.timers.length > 0 || this.stopped) return
     const { clock } = this.options
+    this.comparedMs = clock.wallMs()
     this.timers = [
       clock.every(TYPING_SWEEP_MS, () => this.fanOut.sweepTyping()),
       clock.every(COMPARE_MS, () => {
@@ -243,13 +249,16 @@ export class ChatDesk {
     const { messages, clock, log } = this.options
     try {
       const { userIds } = this.fanOut
-      const sinceMs = clock.wallMs() - COMPARE_REACH_MS
+      const nowMs = clock.wallMs()
+      // While the database was away, or this core stood still, as much may have been lost as at any time.
+      const sinceMs = Math.min(this.comparedMs, nowMs) - COMPARE_REACH_MS
       for (let i = 0; i < userIds.length && !this.stopped; i += COMPARE_USERS) {
         const stored = await messages.lastRevisions(userIds.slice(i, i + COMPARE_USERS), sinceMs)
         // Most of what is missing is on its way.
         if (stored.length > 0) clock.after(COMPARE_GRACE_MS, () => this.settle(stored))
         await nextTurn()
       }
+      this.comparedMs = nowMs
     } catch (error) {
       if (this.complaints.isDue()) log.warn({ error: messageOf(error) }, 'sockets cannot be compared; trying again')
     }

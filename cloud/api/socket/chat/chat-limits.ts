@@ -21,7 +21,7 @@ export const READ_PAGE_MIN = 4
 /** How often the sockets are compared with the database, and how long what it has may be on the way, milliseconds. */
 export const COMPARE_MS = 30_000
 export const COMPARE_GRACE_MS = 2_000
-/** Comparisons reach so far back: clocks of cores differ by less, and so does a transaction from its end, milliseconds. */
+/** Comparisons reach so far back behind the one before: clocks of cores differ by less, and so does a transaction from its end, milliseconds. */
 export const COMPARE_REACH_MS = 120_000
 /** Users of one such question. */
 export const COMPARE_USERS = 500

@@ -7,6 +7,7 @@ import { CHAT_MESSAGES } from '../../../../../cloud/bus/catalogue.ts'
 import { openDatabase } from '../../../../../cloud/database/database.ts'
 import { systemClock } from '../../../../../shared/clock.ts'
 import { silentLogger } from '../../../../../shared/log.ts'
+import { nextTurn } from '../../../../../shared/waiting.ts'
 import { Device, type LiveChatCore, type LiveChatOptions, liveChatCore } from '../../../../support/live-chat.ts'
 import { ManualClock } from '../../../../support/manual-clock.ts'
 import { embeddedBus } from '../../../../support/outbox-relay.ts'
@@ -69,6 +70,48 @@ test('what the tail of the bus loses or repeats is found in the database, at the
   await bob.hears(6)
   expect(bob.heard).toEqual(numbered(6))
   expect(core.api.api.chatStats()?.catchUps).toMatchObject({ waiting: 0, failed: 0, messages: 4 })
+})
+
+test('what was lost before the database was away for long is found afterwards', async () => {
+  const clock = new ManualClock(Date.now())
+  let isLossy = false
+  let isAway = false
+  let failed = 0
+  const core = await start({
+    services: ({ bus, messages }) => ({
+      bus: {
+        publish: (topic, records) => bus.publish(topic, records),
+        tail: ({ topics, onBatch }) =>
+          bus.tail({ topics, onBatch: async (batch) => (isLossy ? undefined : await onBatch(batch)) }),
+      },
+      messages: {
+        send: (...sent) => messages.send(...sent),
+        since: (...asked) => messages.since(...asked),
+        marksOf: (userId) => messages.marksOf(userId),
+        async lastRevisions(...asked) {
+          if (!isAway) return await messages.lastRevisions(...asked)
+          failed++
+          throw new Error('the database is away')
+        },
+      },
+    }),
+    api: { clock },
+  })
+  const id = await core.chat.conversation(['ann', 'bob'])
+  const bob = await Device.open(core, 'bob')
+  isLossy = true
+  await core.chat.say('ann', id, 'm1')
+  isAway = true
+  for (let i = 1; i <= 6; i++) {
+    clock.advance(30_000)
+    await until(() => failed === i)
+    await nextTurn()
+  }
+  isAway = false
+  await until(() => {
+    clock.advance(500)
+    return bob.heard.length === 1
+  })
 })
 
 test('a slow reader gets everything all the same, once and in order, and others do not wait for it', async () => {

@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../../../shared/clock.ts'
+import { ComplaintLimit } from '../../../shared/complaint-limit.ts'
 import { BusbarError, messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
 import type { BatchHandler, Bus } from '../../bus/bus.ts'
@@ -45,11 +46,15 @@ export class Subscriptions {
   private readonly pollers = new Map<ResourceChannel, ChangePoller>()
   /** By channel; those that wait for their source included, unlike in the index. */
   private readonly counts = new Map<Channel, number>()
+  /** Of each client, what it asks services for: one after the other, so that nobody holds up others by asking much at once. */
+  private readonly turns = new WeakMap<LiveClient, Promise<void>>()
+  private readonly complaints: ComplaintLimit
   private running = false
 
   constructor(options: SubscriptionsOptions) {
     this.options = options
     const { bus, feeds, onBatch, onChanges, clock, log } = options
+    this.complaints = new ComplaintLimit(clock)
     this.tail = new LiveTail({ bus, topics: CHANNEL_TOPICS, clock, log, onBatch })
     for (const channel of RESOURCE_CHANNELS) {
       const feed = feeds[channel]
@@ -99,14 +104,17 @@ export class Subscriptions {
       if (channel === 'chat') {
         await this.joinChat(client, id, subscribed)
       } else if (isResourceChannel(channel)) {
-        await this.joinResources(client, id, subscribed, channel)
+        await this.inTurn(client, async () => {
+          if (isOpen(client, id, subscribed)) await this.joinResources(client, id, subscribed, channel)
+        })
       } else {
         await this.tail.follow()
         this.admit(client, id, subscribed)
       }
     } catch (error) {
       const isRefused = error instanceof ChatError
-      if (!isRefused) this.options.log.warn({ error: messageOf(error), channel }, 'a live channel cannot be followed')
+      if (!isRefused && this.complaints.isDue())
+        this.options.log.warn({ error: messageOf(error), channel }, 'a live channel cannot be followed')
       if (client.subscriptions.get(id) !== subscribed) return
       this.drop(client, id)
       if (isRefused) return client.refuse(id, error.code, error.message, error.hint ?? 'Ask for less.')
@@ -197,6 +205,15 @@ export class Subscriptions {
     await chat.join(client, id, subscribed.filter.userId ?? '', (marks) => {
       if (isOpen(client, id, subscribed)) client.reply({ type: 'subscribed', id, marks })
     })
+  }
+
+  private async inTurn(client: LiveClient, work: () => Promise<void>): Promise<void> {
+    const turn = (this.turns.get(client) ?? Promise.resolve()).then(work)
+    this.turns.set(
+      client,
+      turn.catch(() => undefined),
+    )
+    await turn
   }
 
   private async joinResources(

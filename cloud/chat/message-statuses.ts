@@ -1,6 +1,6 @@
 /** How far messages have come: the marks of those to whom they are, one query for a page. */
 
-import { type Kysely, sql } from 'kysely'
+import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
@@ -84,16 +84,19 @@ export class MessageStatuses {
       .selectFrom('conversation_members')
       .select([
         'conversation_id as id',
-        sql<number>`min(read_position)`.as('readPosition'),
-        sql<number>`
-          min(case when delivered_position > read_position then delivered_position else read_position end)`.as(
+        lowestOf(sql.ref('read_position')).as('readPosition'),
+        lowestOf(sql`case when delivered_position > read_position then delivered_position else read_position end`).as(
           'deliveredPosition',
         ),
       ])
       .where(sql<boolean>`conversation_id in ${givenTexts(this.database.dialect, conversationIds)}`)
       .where('user_id', '<>', userId)
-      .where('left_at_ms', 'is', null)
       .groupBy('conversation_id')
       .execute()
   }
+}
+
+/** Of those who are in it; where nobody else is any more, how far any of them had come, since nothing of it goes back. */
+function lowestOf(mark: RawBuilder<unknown>): RawBuilder<number> {
+  return sql<number>`coalesce(min(case when left_at_ms is null then ${mark} end), max(${mark}))`
 }

@@ -48,6 +48,8 @@ export interface RefusalDetails {
   /** Values at fault, by JSON pointer into the frame. */
   readonly fields?: readonly object[]
   readonly retryAfterMs?: number | undefined
+  /** Nothing that the client did: it does not count as abuse, however often the client tries again. */
+  readonly isOurs?: boolean
 }
 
 export class LiveClient {
@@ -120,13 +122,13 @@ export class LiveClient {
   }
 
   refuse(id: string | null, code: string, message: string, hint: string, details: RefusalDetails = {}): void {
-    const { fields = [], retryAfterMs } = details
+    const { fields = [], retryAfterMs, isOurs = false } = details
     this.reply({
       ...{ type: 'error', id, code, message, hint },
       ...(fields.length === 0 ? {} : { fields }),
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     })
-    if (this.closed || this.mayRefuse()) return
+    if (this.closed || isOurs || this.mayRefuse()) return
     this.events.cut('abuse')
     this.close(POLICY_VIOLATION, 'too many frames were refused')
   }

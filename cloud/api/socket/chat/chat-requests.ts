@@ -200,5 +200,6 @@ function refusalOf(
   const { code, message, hint } = error instanceof Problem ? error : problemOf(error)
   const isLater = error instanceof BusbarError && error.retryable
   const next = hint ?? (isLater ? 'Try again later.' : 'Send it again; the same message with the same clientMessageId.')
-  return { code, message, hint: next, ...(isLater ? { retryAfterMs: RETRY_MS } : {}) }
+  const isOurs = isLater || code === 'INTERNAL'
+  return { code, message, hint: next, isOurs, ...(isLater ? { retryAfterMs: RETRY_MS } : {}) }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { openDatabase } from '../../../../../cloud/database/database.ts'
 import { systemClock } from '../../../../../shared/clock.ts'
+import { BusbarError } from '../../../../../shared/errors.ts'
 import { silentLogger } from '../../../../../shared/log.ts'
 import { startApiCore } from '../../../../support/api-core.ts'
 import { Device, type LiveChatCore, type LiveChatOptions, liveChatCore } from '../../../../support/live-chat.ts'
@@ -110,6 +111,26 @@ test('a flood is answered with the time to wait; who goes on and on is cut, and 
   expect(metrics).toContain('busbar_api_clients_cut_total{reason="abuse"} 1')
   expect(metrics).toMatch(/busbar_chat_refused_frames_total\{code="RATE_LIMITED"\} [1-9]/)
   expect(metrics).toMatch(/busbar_chat_sockets 1$/m)
+})
+
+test('who tries again and again while the database is away is not cut for it', async () => {
+  const refusalsMax = 10
+  const core = await start({
+    settings: { refusalsMax },
+    services: ({ messages }) => ({
+      messages: Object.assign(Object.create(messages) as typeof messages, {
+        send: async () => {
+          throw new BusbarError('away', { code: 'DATABASE_UNAVAILABLE', retryable: true })
+        },
+      }),
+    }),
+  })
+  const id = await core.chat.conversation(['ann', 'bob'])
+  const ann = await Device.open(core, 'ann')
+  const answers = []
+  for (let i = 0; i <= 2 * refusalsMax; i++) answers.push(await ann.say(id, 'are you there?'))
+  expect(answers.every(({ code, retryAfterMs }) => code === 'DATABASE_UNAVAILABLE' && retryAfterMs > 0)).toBe(true)
+  expect(ann.client.closeCode).toBeNull()
 })
 
 test('each is who is logged in, with the scopes of its key; nobody follows or speaks for another one', async () => {

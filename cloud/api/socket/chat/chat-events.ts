@@ -14,16 +14,21 @@ import {
 } from '../../../chat/chat.ts'
 import { lastMessageBody } from '../../schemas/chat-message.ts'
 import { timeOrNull } from '../../schemas/common.ts'
+import type { Arriving } from './arrivals.ts'
+
+/** What is kept of a message until it has come: many of a socket that answers no ping, so not what it says. */
+export interface ArrivingMessage extends Arriving {
+  /** Unix milliseconds. */
+  readonly sentAtMs: number
+}
 
 /** A change of a conversation on its way to sockets. */
 export interface LiveMessage {
   readonly conversationId: string
   readonly messageId: string
   readonly revision: number
-  readonly position: number
   readonly senderId: string
-  /** Unix milliseconds. */
-  readonly sentAtMs: number
+  readonly arriving: ArrivingMessage
   /** Something that comes, also with what became of it meanwhile, rather than what becomes of something that came before. */
   readonly isNew: boolean
   readonly notice: ChatNotice | null
@@ -107,7 +112,8 @@ function liveOf(
   const { conversationId, messageId, revision, position, senderId, notice, change, sentAtMs } = members
   const frame = wrapped(text)
   return {
-    ...{ conversationId, messageId, revision, position, senderId, sentAtMs, notice, frame },
+    ...{ conversationId, messageId, revision, senderId, notice, frame },
+    arriving: { conversationId, position, sentAtMs },
     isNew: change === 'created',
     ownFrame: status === null ? frame : wrapped(`${text.slice(0, -1)},"status":"${status}"}`),
   }

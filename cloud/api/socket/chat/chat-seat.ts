@@ -6,7 +6,7 @@
 import type { LiveClient } from '../live-client.ts'
 import { Arrivals } from './arrivals.ts'
 import { ChatCursor } from './chat-cursor.ts'
-import { joinedFrame, type LiveMessage, leftFrame } from './chat-events.ts'
+import { type ArrivingMessage, joinedFrame, type LiveMessage, leftFrame } from './chat-events.ts'
 import { READ_PAGE } from './chat-limits.ts'
 
 /** Something is to be read for the socket. */
@@ -24,7 +24,7 @@ type Left = number
 export class ChatSeat {
   readonly client: LiveClient
   readonly userId: string
-  readonly arrivals = new Arrivals<LiveMessage>()
+  readonly arrivals = new Arrivals<ArrivingMessage>()
   /** Ids of the subscriptions that have it. */
   readonly holders = new Set<string>()
   isOpen = true
@@ -217,7 +217,7 @@ export class ChatSeat {
 
   private arrive(each: Outgoing): void {
     if (each === null || 'joined' in each) return
-    if (each.isNew && each.senderId !== this.userId) this.arrivals.sent(each)
+    if (each.isNew && each.senderId !== this.userId) this.arrivals.sent(each.arriving)
   }
 
   private missed(each: Outgoing): void {

@@ -1,11 +1,14 @@
 /** What is kept for sockets and people, and how much they may ask. */
 
 import { describe, expect, test } from 'vitest'
+import type { Channel } from '../../../../../cloud/api/socket/channels.ts'
 import { Arrivals } from '../../../../../cloud/api/socket/chat/arrivals.ts'
 import { PINGS_MAX, TYPING_MAX, UNPINGED_MAX } from '../../../../../cloud/api/socket/chat/chat-limits.ts'
+import { ChatSeat } from '../../../../../cloud/api/socket/chat/chat-seat.ts'
 import { PresenceWatch } from '../../../../../cloud/api/socket/chat/presence-watch.ts'
 import { TokenBucket } from '../../../../../cloud/api/socket/chat/token-bucket.ts'
 import { TypingShown, TypingThrottle } from '../../../../../cloud/api/socket/chat/typing.ts'
+import type { LiveClient } from '../../../../../cloud/api/socket/live-client.ts'
 import { RefusalLimit } from '../../../../../cloud/api/socket/refusal-limit.ts'
 import type { PresenceChange } from '../../../../../cloud/chat/chat.ts'
 import { silentLogger } from '../../../../../shared/log.ts'
@@ -63,6 +66,27 @@ describe('what a socket was sent', () => {
     arrivals.sent(at(UNPINGED_MAX + 1))
     ping()
     expect(arrivals.pong(pings[0] as string)).toEqual([at(UNPINGED_MAX + 1), at(UNPINGED_MAX, 'b')])
+  })
+
+  test('is kept without what it says until it has come', () => {
+    const frames: string[] = []
+    const client = {
+      put: (frame: string) => frames.push(frame),
+      flush(_channel: Channel, _nowMs: number, behind: (sent: number) => void) {
+        behind(frames.length)
+        return frames.length
+      },
+      ping: () => true,
+    } as Partial<LiveClient> as LiveClient
+    const seat = new ChatSeat(client, 'bob', () => undefined)
+    seat.begin(new Map([['a', 0]]), 0)
+    seat.release()
+    const arriving = { ...at(1), sentAtMs: 7 }
+    const message = { conversationId: 'a', messageId: 'm', revision: 1, senderId: 'ann', isNew: true, notice: null }
+    seat.offer({ ...message, arriving, frame: 'long', ownFrame: 'long' }, 'long')
+    seat.flush(0)
+    expect(frames).toEqual(['long'])
+    expect(seat.arrivals.pong('c1')).toEqual([arriving])
   })
 })
 

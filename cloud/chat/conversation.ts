@@ -71,3 +71,9 @@ export function subjectConversationId({ kind, id }: Subject): string {
 function derivedId(parts: readonly string[]): string {
   return `conv-${createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 24)}`
 }
+
+/** As rows have it; null of what is about nothing. */
+export function subjectOf(kind: string, id: string | null): Subject | null {
+  const isSubject = (SUBJECT_KINDS as readonly string[]).includes(kind)
+  return isSubject && id !== null ? { kind: kind as SubjectKind, id } : null
+}

@@ -7,6 +7,7 @@ import { type Kysely, sql, type Transaction } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
+import { type Subject, subjectOf } from './conversation.ts'
 import { bestOf, type PresenceOfUser, type PresenceState } from './presence-state.ts'
 
 export interface StoredPresence {
@@ -14,6 +15,15 @@ export interface StoredPresence {
   readonly state: PresenceState
   readonly lastSeenAtMs: number
   readonly updatedAtMs: number
+}
+
+/** Two who share a conversation. */
+export interface Shared {
+  readonly changed: string
+  readonly local: string
+  /** Of one that is about something; '' of all others. */
+  readonly id: string
+  readonly subject: Subject | null
 }
 
 /** A core that says it is alive later than this many times `offlineAfterMs` from now said so by a clock that was set back. */
@@ -143,9 +153,12 @@ export class PresenceStore {
     changedUserIds: readonly string[],
     localUserIds: readonly string[],
     membersMax: number,
-  ): Promise<{ changed: string; local: string }[]> {
+  ): Promise<Shared[]> {
     const { dialect, kysely } = this.database
-    const { rows } = await sql<{ changed: string; local: string }>`
+    // One row of all that are about nothing, and one of each that is about something.
+    const { rows } = await sql<
+      Pick<Shared, 'changed' | 'local'> & { id: string; kind: string; subject: string | null }
+    >`
       with shared as (
         select conversation_id, user_id from conversation_members
         where user_id in ${givenTexts(dialect, changedUserIds)} and left_at_ms is null
@@ -154,14 +167,17 @@ export class PresenceStore {
         where conversation_id in (select conversation_id from shared) and left_at_ms is null
         group by conversation_id having count(*) <= ${membersMax}
       )
-      select distinct shared.user_id as changed, others.user_id as local
+      select distinct shared.user_id as changed, others.user_id as local,
+        case when about.subject_id is null then '' else about.id end as id,
+        case when about.subject_id is null then '' else about.kind end as kind, about.subject_id as subject
       from shared
       join small on small.conversation_id = shared.conversation_id
+      join conversations as about on about.id = shared.conversation_id
       join conversation_members as others on others.conversation_id = shared.conversation_id
       where others.left_at_ms is null and others.user_id <> shared.user_id
         and others.user_id in ${givenTexts(dialect, localUserIds)}
       order by 1, 2`.execute(kysely)
-    return rows
+    return rows.map(({ kind, subject, ...pair }) => ({ ...pair, subject: subjectOf(kind, subject) }))
   }
 
   /** What was shown of each of them; from now on nobody else changes it. */

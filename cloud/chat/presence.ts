@@ -14,8 +14,9 @@ import { aborted } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { Duty } from '../database/duty.ts'
 import type { Database } from '../database/schema.ts'
+import type { Membership } from './membership.ts'
 import { LocalPresence, type PresenceState } from './presence-state.ts'
-import { PresenceStore, type StoredPresence } from './presence-store.ts'
+import { PresenceStore, type Shared, type StoredPresence } from './presence-store.ts'
 
 export type { PresenceState } from './presence-state.ts'
 
@@ -39,6 +40,7 @@ export interface PresenceSettings {
 
 export interface PresenceOptions {
   readonly database: DatabaseHandle
+  readonly membership: Pick<Membership, 'visibleIn'>
   /** Of this process and no other, also not of an earlier one. */
   readonly coreId: string
   readonly settings: PresenceSettings
@@ -174,8 +176,27 @@ export class Presence implements Part {
     if (changedUserIds.length === 0 || localUserIds.length === 0) return new Map()
     const { receiptsMembersMax } = this.options.settings
     const pairs = await this.store.sharing(changedUserIds, localUserIds, receiptsMembersMax)
-    const byChanged = Map.groupBy(pairs, ({ changed }) => changed)
-    return new Map([...byChanged].map(([userId, found]) => [userId, found.map(({ local }) => local)]))
+    const seeing = await this.seeing(pairs)
+    const audience = new Map<string, Set<string>>()
+    for (const { changed, local, id, subject } of pairs) {
+      if (subject !== null && seeing.get(id)?.has(local) !== true) continue
+      const told = audience.get(changed) ?? new Set()
+      audience.set(changed, told.add(local))
+    }
+    return new Map([...audience].map(([userId, told]) => [userId, [...told]]))
+  }
+
+  /** By conversation that is about something, those of the local ones who may see that: the others are as if not in it. */
+  private async seeing(pairs: readonly Shared[]): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+    const tied = Map.groupBy(
+      pairs.filter(({ subject }) => subject !== null),
+      ({ id }) => id,
+    )
+    const asked = [...tied].map(([id, found]) => {
+      return { id, subject: found[0]?.subject ?? null, userIds: [...new Set(found.map(({ local }) => local))] }
+    })
+    if (asked.length === 0) return new Map()
+    return await this.options.membership.visibleIn(asked, this.options.database.kysely)
   }
 
   stats(): PresenceStats {

@@ -4,7 +4,7 @@ import { sql, type Transaction } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
-import { SUBJECT_KINDS, type Subject, type SubjectKind } from './conversation.ts'
+import { type Subject, subjectOf } from './conversation.ts'
 import type { Mark } from './delivered-queue.ts'
 
 /** Where the marks of a member are, and how far the conversation has come. */
@@ -135,9 +135,4 @@ export class ReceiptStore {
     }))
     return givenRows(this.database.dialect, columns, rows)
   }
-}
-
-function subjectOf(kind: string, id: string | null): Subject | null {
-  const isSubject = (SUBJECT_KINDS as readonly string[]).includes(kind)
-  return isSubject && id !== null ? { kind: kind as SubjectKind, id } : null
 }

@@ -18,7 +18,9 @@ let cores = 0
 
 function presenceOf(database: DatabaseHandle, clock: ManualClock, options: Partial<PresenceOptions> = {}): Presence {
   const coreId = `core-p${++cores}`
-  const presence = new Presence({ database, coreId, settings: SETTINGS, clock, log: silentLogger, ...options })
+  const { membership } = chatCore(database)
+  const common = { database, membership, coreId, settings: SETTINGS, clock, log: silentLogger }
+  const presence = new Presence({ ...common, ...options })
   onTestFinished(() => presence.stop(AbortSignal.timeout(2_000)))
   return presence
 }
@@ -224,6 +226,16 @@ await describeOnEveryDatabase('presence', (databases) => {
       new Map([
         ['ann', ['bob']],
         ['bob', ['ann']],
+      ]),
+    )
+    // Who may not see any more what it is about is as if they were not in it.
+    await core.addUser('gil', [{ role: 'viewer', siteId: 1 }])
+    await core.addUser('hal', [{ role: 'viewer', siteId: 2 }])
+    await core.conversation(['gil', 'hal', 'bob'], { kind: 'site', id: '1' })
+    expect(await presence.audience(['bob', 'hal'], ['ann', 'gil', 'hal'])).toEqual(
+      new Map([
+        ['bob', ['ann', 'gil']],
+        ['hal', ['gil']],
       ]),
     )
     expect(await presence.audience([], ['ann'])).toEqual(new Map())

@@ -11,6 +11,7 @@ import { decodeTyping, type PresenceChange, type Rosters, type TypingRecord } fr
 import { type LiveMessage, presenceFrame, readMessage, readStatus, typingFrame } from './chat-events.ts'
 import { SLICE_DELIVERIES } from './chat-limits.ts'
 import type { ChatSeat } from './chat-seat.ts'
+import { StatusesTold } from './statuses-told.ts'
 import { TypingShown } from './typing.ts'
 
 export interface ChatFanOutOptions {
@@ -25,6 +26,7 @@ export class ChatFanOut {
   private readonly options: ChatFanOutOptions
   private readonly seats = new Map<string, Set<ChatSeat>>()
   private readonly typing: TypingShown
+  private readonly statuses = new StatusesTold()
   /** Those with something to flush. */
   private touched = new Set<ChatSeat>()
   private deliveries = 0
@@ -120,6 +122,7 @@ export class ChatFanOut {
       this.options.onMalformed()
       return
     }
+    if (!this.statuses.take(read.status)) return
     for (const userId of read.status.recipientIds) this.tell(userId, read.frame)
   }
 

@@ -41,3 +41,5 @@ export const PRESENCE_PAGE = 500
 export const PRESENCE_REACH_MS = 3_000
 /** Sockets that a slice of events reaches before other work gets its turn. */
 export const SLICE_DELIVERIES = 5_000
+/** Members of conversations of whom a core remembers how far it told that messages have come; of more the first are forgotten. */
+export const STATUSES_TOLD_MAX = 20_000

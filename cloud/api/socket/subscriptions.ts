@@ -22,6 +22,7 @@ import { criterionOf, type Filter } from './filter.ts'
 import { PRESENT_MAX } from './frames.ts'
 import type { LiveClient, Subscribed } from './live-client.ts'
 import { LiveTail } from './live-tail.ts'
+import { SubscribeLimit } from './subscribe-limit.ts'
 import type { SubscriptionIndex } from './subscription-index.ts'
 import { maySee, type Sight } from './visibility.ts'
 
@@ -46,8 +47,7 @@ export class Subscriptions {
   private readonly pollers = new Map<ResourceChannel, ChangePoller>()
   /** By channel; those that wait for their source included, unlike in the index. */
   private readonly counts = new Map<Channel, number>()
-  /** Of each client, what it asks services for: one after the other, so that nobody holds up others by asking much at once. */
-  private readonly turns = new WeakMap<LiveClient, Promise<void>>()
+  private readonly limit: SubscribeLimit
   private readonly complaints: ComplaintLimit
   private running = false
 
@@ -55,6 +55,7 @@ export class Subscriptions {
     this.options = options
     const { bus, feeds, onBatch, onChanges, clock, log } = options
     this.complaints = new ComplaintLimit(clock)
+    this.limit = new SubscribeLimit(clock, options.limits.subscriptionsMax)
     this.tail = new LiveTail({ bus, topics: CHANNEL_TOPICS, clock, log, onBatch })
     for (const channel of RESOURCE_CHANNELS) {
       const feed = feeds[channel]
@@ -83,6 +84,11 @@ export class Subscriptions {
   /** Answers the client whatever happens. Never rejects. */
   async subscribe(client: LiveClient, id: string, channel: Channel, filter: Filter): Promise<void> {
     const { subscriptionsMax } = this.options.limits
+    const retryAfterMs = this.limit.take(client)
+    if (retryAfterMs > 0) {
+      const message = `This socket subscribes too often: wait ${retryAfterMs} ms.`
+      return client.refuse(id, 'RATE_LIMITED', message, 'Subscribe again after that.', { retryAfterMs })
+    }
     if (client.subscriptions.has(id)) {
       const hint = 'Unsubscribe first, or use another id.'
       return client.refuse(id, 'SUBSCRIPTION_EXISTS', 'a subscription has this id', hint)
@@ -104,7 +110,7 @@ export class Subscriptions {
       if (channel === 'chat') {
         await this.joinChat(client, id, subscribed)
       } else if (isResourceChannel(channel)) {
-        await this.inTurn(client, async () => {
+        await this.limit.inTurn(client, async () => {
           if (isOpen(client, id, subscribed)) await this.joinResources(client, id, subscribed, channel)
         })
       } else {
@@ -205,15 +211,6 @@ export class Subscriptions {
     await chat.join(client, id, subscribed.filter.userId ?? '', (marks) => {
       if (isOpen(client, id, subscribed)) client.reply({ type: 'subscribed', id, marks })
     })
-  }
-
-  private async inTurn(client: LiveClient, work: () => Promise<void>): Promise<void> {
-    const turn = (this.turns.get(client) ?? Promise.resolve()).then(work)
-    this.turns.set(
-      client,
-      turn.catch(() => undefined),
-    )
-    await turn
   }
 
   private async joinResources(

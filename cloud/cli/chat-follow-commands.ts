@@ -1,16 +1,19 @@
 /** `busbar-cloud chat follow` and `chat talk`: what is said, as it is said. */
 
 import type { Command } from 'commander'
-import { EXIT_OK } from '../../shared/cli/exit-status.ts'
+import { EXIT_FAILED, EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
 import type { ConversationBody } from './chat-api.ts'
 import { ChatFollow, type ChatFollowOptions } from './chat-follow.ts'
 import { addChatOptions, type ChatConnection, type ChatFlags, type ChatTools } from './chat-options.ts'
 import { ChatTalk } from './chat-talk.ts'
-import { type ChatLine, jsonLine, lineText, messageLine, statusLine } from './chat-text.ts'
+import { type ChatLine, jsonLine, lineText, messageLine, statusLine, visible } from './chat-text.ts'
 
 /** More than anybody may be in. */
 const CONVERSATIONS_MAX = 100_000
+/** What a talk begins with at most, and in a terminal at least. */
+const TALK_MAX = 100
+const TALK_MIN = 10
 
 export function addFollowCommands(chat: Command, action: CommandLine['action'], chats: ChatTools): void {
   addChatOptions(
@@ -35,7 +38,8 @@ something happened or somebody has got or read your message. A connection that i
 meanwhile comes first. Nothing is marked as read. With --json each line is an event as the live channel has it.`
 
 const TALK_HELP = `
-What is printed counts as read. A line that cannot be sent while no core answers is sent when one does, once.`
+It begins with what you have not read, of the last ${TALK_MAX} messages; what is printed counts as read. A line that cannot be
+sent while no core answers is sent when one does, once. The status is 1 when a line was not sent.`
 
 async function follow(conversationId: string | undefined, flags: ChatFlags, chats: ChatTools): Promise<number> {
   const { terminal } = chats
@@ -55,24 +59,39 @@ async function follow(conversationId: string | undefined, flags: ChatFlags, chat
 }
 
 async function talk(conversationId: string, flags: ChatFlags, chats: ChatTools): Promise<number> {
+  const { terminal } = chats
   const connection = chats.connection(flags)
+  const { api } = connection
   const stop = new AbortController()
-  const signal = AbortSignal.any([interruption(), stop.signal])
-  const userId = await connection.api.whoAmI()
-  const talking = new ChatTalk({ ...chats, api: connection.api, conversationId, signal })
-  const print = printer(userId, chats, (text) => talking.print(text))
-  const following = followOf(chats, connection, new Map(), {
-    ...{ userId, conversationId, signal },
-    ...print,
-    onMessage(message, isFirst, event) {
-      print.onMessage(message, isFirst, event)
-      if (message.senderId !== userId) talking.shown(message.position)
-    },
-  })
   // Whichever ends first ends the other: a terminal that is read from has to be left as it was.
   const end = (): void => stop.abort()
-  await Promise.all([untilStopped(following.run().finally(end), signal), talking.run().finally(end)])
-  return EXIT_OK
+  const signal = AbortSignal.any([interruption(), stop.signal])
+  const userId = await api.whoAmI()
+  const { title, readPosition } = await api.get(conversationId)
+  if (terminal.isInteractive) terminal.err(`${visible(title)}; Ctrl-D ends the talk\n`)
+  const talking = new ChatTalk({ ...chats, api, conversationId, signal, interrupt: end }, readPosition)
+  const print = printer(userId, chats, (text) => talking.print(text))
+  const least = terminal.isInteractive ? TALK_MIN : 0
+  const following = followOf(
+    chats,
+    connection,
+    new Map(),
+    {
+      ...{ userId, conversationId, signal },
+      ...print,
+      onMessage(message, isFirst, event) {
+        print.onMessage(message, isFirst, event)
+        if (message.senderId !== userId) talking.shown(message.position)
+      },
+    },
+    ({ lastRevision, readPosition }) =>
+      Math.max(0, lastRevision - TALK_MAX, Math.min(readPosition, lastRevision - least)),
+  )
+  const [, allSaid] = await Promise.all([
+    untilStopped(following.run().finally(end), signal),
+    talking.run().finally(end),
+  ])
+  return allSaid ? EXIT_OK : EXIT_FAILED
 }
 
 type Printer = Pick<ChatFollowOptions, 'onMessage' | 'onStatus' | 'onConnected'>
@@ -110,16 +129,23 @@ function jsonPrinter({ terminal }: ChatTools): Pick<ChatFollowOptions, 'onMessag
   }
 }
 
-/** @param titles is kept as the core last told them. */
+/**
+ * @param titles is kept as the core last told them.
+ * @param from what was said up to there is not told; absent for everything that was said before now.
+ */
 function followOf(
   { clock, random }: ChatTools,
   { api, open }: ChatConnection,
   titles: Map<string, string>,
   options: Omit<ChatFollowOptions, 'clock' | 'random' | 'open' | 'conversations'>,
+  from = ({ lastRevision }: ConversationBody): number => lastRevision,
 ): ChatFollow {
   const { conversationId } = options
   const conversations = async (): Promise<readonly ConversationBody[]> => {
-    if (conversationId !== undefined) return [await api.get(conversationId)]
+    if (conversationId !== undefined) {
+      const conversation = await api.get(conversationId)
+      return [{ ...conversation, lastRevision: from(conversation) }]
+    }
     const { items } = await api.list(CONVERSATIONS_MAX, true)
     for (const each of items) titles.set(each.conversationId, each.title)
     return items

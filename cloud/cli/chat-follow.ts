@@ -17,6 +17,7 @@ import type { LiveFrame, LiveSocket } from './live-socket.ts'
 /** A conversation as far as following it goes. */
 export interface FollowedConversation {
   readonly conversationId: string
+  /** What was said up to here is told no more. */
   readonly lastRevision: number
   /** Everything up to here the caller has read, here or elsewhere. */
   readonly readPosition: number
@@ -51,6 +52,8 @@ interface ChatEvent {
   readonly change?: unknown
 }
 
+/** Nobody closed it: it is gone. */
+const BROKEN = 1006
 const BACKOFF = { baseMs: 500, capMs: 15_000 }
 /** A connection that held for so long was a good one: the next loss is a new one. */
 const GOOD_MS = 10_000
@@ -104,7 +107,8 @@ export class ChatFollow {
       this.wasConnected = true
       this.isConnected = true
       const { code, reason } = await socket.closed
-      return reason === '' ? `closed with ${code}` : reason
+      if (reason !== '') return reason
+      return code === BROKEN ? 'the connection broke' : `closed with ${code}`
     } finally {
       signal.removeEventListener('abort', close)
       close()

@@ -5,8 +5,8 @@ import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
 import { writeTable } from '../../shared/cli/table.ts'
 import { type ListFlags, limitOption } from './api-options.ts'
-import { addChatOptions, type ChatFlags, type ChatTools } from './chat-options.ts'
-import { jsonLine } from './chat-text.ts'
+import { addChatOptions, type ChatFlags, type ChatTools, tellMore } from './chat-options.ts'
+import { jsonLine, visible } from './chat-text.ts'
 
 export function addMemberCommands(chat: Command, action: CommandLine['action'], chats: ChatTools): void {
   const { terminal } = chats
@@ -25,18 +25,21 @@ export function addMemberCommands(chat: Command, action: CommandLine['action'], 
           terminal.out(jsonLine(items))
           return EXIT_OK
         }
-        const rows = items.map(({ userId, role, readPosition, deliveredPosition, joinedAt }) => [
-          ...[userId, role, String(readPosition), String(deliveredPosition), joinedAt],
+        const rows = items.map(({ userId, name, role, readPosition, deliveredPosition, joinedAt }) => [
+          ...[userId, name === null ? '-' : visible(name), role],
+          ...[String(readPosition), String(deliveredPosition), joinedAt],
         ])
-        writeTable(terminal, ['USER', 'ROLE', 'READ', 'DELIVERED', 'JOINED'], rows)
-        if (nextCursor !== null) terminal.err('there are more: --limit shows them\n')
+        writeTable(terminal, ['USER', 'NAME', 'ROLE', 'READ', 'DELIVERED', 'JOINED'], rows)
+        tellMore(nextCursor, terminal)
         return EXIT_OK
       }),
     )
   addChatOptions(chat.command('add <conversation> <users...>').description('add people to a conversation')).action(
-    action(async (id: string, userIds: readonly string[], flags: ChatFlags) =>
-      done(flags, await chats.api(flags).add(id, userIds), `added ${userIds.join(', ')}`),
-    ),
+    action(async (id: string, userIds: readonly string[], flags: ChatFlags) => {
+      const answer = await chats.api(flags).add(id, userIds)
+      const { added } = answer
+      return done(flags, answer, added.length === 0 ? 'they are in it already' : `added ${added.join(', ')}`)
+    }),
   )
   addChatOptions(chat.command('remove <conversation> <user>').description('remove somebody from a group')).action(
     action(async (id: string, userId: string, flags: ChatFlags) =>
@@ -47,6 +50,21 @@ export function addMemberCommands(chat: Command, action: CommandLine['action'], 
     action(async (id: string, flags: ChatFlags) => {
       const api = chats.api(flags)
       return done(flags, await api.remove(id, await api.whoAmI()), 'you have left it')
+    }),
+  )
+  addChatOptions(
+    chat
+      .command('role <conversation> <user> <role>')
+      .description('make a member of a group an owner, or a member again'),
+  ).action(
+    action(async (id: string, userId: string, role: string, flags: ChatFlags) =>
+      done(flags, await chats.api(flags).setRole(id, userId, role), `${userId} is ${role}`),
+    ),
+  )
+  addChatOptions(chat.command('rename <conversation> <title>').description('give a group another title')).action(
+    action(async (id: string, title: string, flags: ChatFlags) => {
+      const changed = await chats.api(flags).change(id, { title })
+      return done(flags, changed, `it is ${visible(changed.title)}`)
     }),
   )
   for (const [name, archived, description, words] of [

@@ -1,13 +1,14 @@
 /** What the commands of conversations have in common: who one is, and the way to the core. */
 
 import { type Command, Option } from 'commander'
+import type { CommandLine } from '../../shared/cli/program.ts'
 import type { Terminal } from '../../shared/cli/terminal.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import type { ApiClient } from './api-client.ts'
 import { type ApiFlags, type ApiTools, addApiOptions } from './api-options.ts'
-import { ChatApi } from './chat-api.ts'
+import { ChatApi, ME_PATH } from './chat-api.ts'
 import { LIVE_PATH, type LiveFrame, LiveSocket } from './live-socket.ts'
 
 export interface ChatFlags extends ApiFlags {
@@ -57,7 +58,34 @@ export function chatTools(tools: ApiTools & { readonly random: Random }, user: s
 }
 
 export function addChatOptions(command: Command): Command {
-  return addApiOptions(command).addOption(new Option('--as <user>', 'who you are, where nobody logs in'))
+  return addApiOptions(command).addOption(
+    new Option('--as <user>', 'who you are, where nobody logs in; without it who you are on this machine'),
+  )
+}
+
+/** Actions that tell whoever did not say who they are how to say it, where nobody logs in. */
+export function chatAction(action: CommandLine['action']): CommandLine['action'] {
+  return (fn) =>
+    action(async (...args) => {
+      try {
+        return await fn(...args)
+      } catch (error) {
+        throw isNobody(error) ? new BusbarError('nobody logs in at this core: who are you?', WHO) : error
+      }
+    })
+}
+
+const WHO = { code: 'USAGE', hint: 'say it with --as, such as --as ann' }
+
+/** Where nobody logs in the core wants to be told who asks, and has no path that would say it. */
+function isNobody(error: unknown): boolean {
+  if (!(error instanceof BusbarError)) return false
+  const { code, message } = error
+  return message.includes(code === 'NOT_FOUND' ? `${ME_PATH}.` : '/userId: required')
+}
+
+export function tellMore(nextCursor: string | null, { err }: Terminal): void {
+  if (nextCursor !== null) err('there are more: --limit shows them\n')
 }
 
 /** A WebSocket that does not open says nothing; the same request without one does. @throws BusbarError for what it says */

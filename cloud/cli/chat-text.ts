@@ -14,6 +14,7 @@ export interface ShownMessage {
   readonly revision: number
   readonly sentAt: string
   readonly links: readonly ChatLink[]
+  readonly mentions: readonly string[]
   readonly notice: ChatNotice | null
   readonly editedAt: string | null
   readonly deletedAt: string | null
@@ -75,7 +76,7 @@ export function messageLine(message: ShownMessage, isNew: boolean): ChatLine {
   const line = (at: string, who: string | null, what: string): ChatLine => ({ at, conversationId, position, who, what })
   if (deletedAt !== null) return line(isNew ? sentAt : deletedAt, null, `${senderId}: message ${position} was deleted`)
   if (notice !== null) return line(sentAt, null, noticeText(senderId, notice))
-  const said = [visible(message.content), ...message.links.map(linkText)].filter((part) => part !== '').join(' ')
+  const said = saidText(message)
   if (editedAt === null) return line(sentAt, senderId, said)
   if (isNew) return line(sentAt, senderId, `${said} (edited)`)
   return line(editedAt, null, `${senderId} changed message ${position}: ${said}`)
@@ -99,8 +100,15 @@ export function lineText(
   const { at, conversationId, position, who, what } = line
   if (!isInteractive) return `${[at, conversationId, String(position), who ?? NOBODY, what].join('\t')}\n`
   const where = title === undefined ? '' : `  ${paint.caution(visible(title))}`
-  const said = who === null ? paint.faint(`${NOBODY} ${what}`) : `${paint.good(who)}: ${what}`
+  const said =
+    who === null ? paint.faint(`${NOBODY} ${what}`) : `${paint.faint(`${position}`)} ${paint.good(who)}: ${what}`
   return `${paint.faint(at)}${where}  ${said}\n`
+}
+
+/** The text, its links, and whom it mentions besides those whom the text itself names so. */
+function saidText({ content, links, mentions }: ShownMessage): string {
+  const mentioned = mentions.map((userId) => `@${userId}`).filter((mention) => !content.includes(mention))
+  return [visible(content), ...links.map(linkText), ...mentioned].filter((part) => part !== '').join(' ')
 }
 
 function noticeText(by: string, notice: ChatNotice): string {

@@ -1,19 +1,19 @@
 /** `busbar-cloud chat`: conversations for whoever has a terminal, and for scripts. */
 
-import { readFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
 import { writeTable } from '../../shared/cli/table.ts'
-import { BusbarError, messageOf } from '../../shared/errors.ts'
-import { type Random, randomHex } from '../../shared/random.ts'
+import { BusbarError } from '../../shared/errors.ts'
+import type { Random } from '../../shared/random.ts'
 import type { PageBody } from './api-client.ts'
 import { type ApiTools, type ListFlags, limitOption } from './api-options.ts'
 import type { ConversationBody, NewConversation } from './chat-api.ts'
 import { addFollowCommands } from './chat-follow-commands.ts'
 import { addMemberCommands } from './chat-members.ts'
-import { addChatOptions, type ChatFlags, type ChatTools, chatTools } from './chat-options.ts'
-import { jsonLine, lineText, messageLine, visible } from './chat-text.ts'
+import { addMessageCommands } from './chat-messages.ts'
+import { addChatOptions, type ChatFlags, type ChatTools, chatAction, chatTools, tellMore } from './chat-options.ts'
+import { jsonLine, messageLine, visible } from './chat-text.ts'
 import { positiveInteger } from './values.ts'
 
 interface StartFlags extends ChatFlags {
@@ -23,11 +23,13 @@ interface StartFlags extends ChatFlags {
   readonly alert?: string
 }
 
+/** In a terminal; a pipe has all of it. */
+const TITLE_CHARS = 30
 const TEXT_CHARS = 60
 
 /** @param user who one is where --as does not say and nobody is logged in. */
 export function addChatCommands(line: CommandLine, tools: ApiTools & { readonly random: Random }, user: string): void {
-  const { action } = line
+  const action = chatAction(line.action)
   const chat = line.program.command('chat').description('conversations between operators, dispatchers and field crews')
   const chats = chatTools(tools, user)
   const { terminal } = tools
@@ -56,7 +58,7 @@ export function addChatCommands(line: CommandLine, tools: ApiTools & { readonly 
           ...[userId, name === null ? '-' : visible(name), state, lastSeenAt ?? '-'],
         ])
         writeTable(terminal, ['USER', 'NAME', 'STATE', 'LAST SEEN'], rows)
-        tellMore(nextCursor, chats)
+        tellMore(nextCursor, terminal)
         return EXIT_OK
       }),
     )
@@ -73,47 +75,10 @@ export function addChatCommands(line: CommandLine, tools: ApiTools & { readonly 
       return EXIT_OK
     }),
   )
-  addChatOptions(
-    chat.command('send <conversation> <text...>').description('say something; - for what standard input holds'),
-  )
-    .option('--client-id <name>', 'your name for the message: sent again under it, it is the same message')
-    .addHelpText('after', SEND_HELP)
-    .action(
-      action(async (id: string, words: readonly string[], flags: ChatFlags & { readonly clientId?: string }) => {
-        const text = words.length === 1 && words[0] === '-' ? standardInput() : words.join(' ')
-        const sent = await chats.api(flags).send(id, text, flags.clientId ?? randomHex(tools.random, 12))
-        terminal.out(flags.json ? jsonLine(sent) : `${sent.messageId}\n`)
-        return EXIT_OK
-      }),
-    )
-  addChatOptions(chat.command('history <conversation>').description('what was said, the newest last'))
-    .option('--search <text>', 'only messages with this in them')
-    .addOption(limitOption())
-    .action(
-      action((id: string, flags: ChatFlags & ListFlags & { readonly search?: string }) => history(id, flags, chats)),
-    )
-  addChatOptions(chat.command('read <conversation>').description('mark everything that was said as read'))
-    .addOption(new Option('--up-to <number>', 'only up to this message').argParser(positiveInteger))
-    .action(
-      action(async (id: string, flags: ChatFlags & { readonly upTo?: number }) => {
-        const api = chats.api(flags)
-        const position = flags.upTo ?? (await api.get(id)).lastRevision
-        const marks = await api.read(id, position)
-        if (flags.json) terminal.out(jsonLine(marks))
-        return EXIT_OK
-      }),
-    )
+  addMessageCommands(chat, action, chats)
   addFollowCommands(chat, action, chats)
   addMemberCommands(chat, action, chats)
 }
-
-const SEND_HELP = `
-A message is sent once however often the command is run again under the same --client-id, so a script can repeat it until it
-succeeds. Without one a name is drawn, and what goes wrong on the way is tried again by itself.
-
-Examples:
-  busbar-cloud chat send conv-0123456789abcdef01234567 Feeder 3 is open
-  journalctl -n 20 | busbar-cloud chat send conv-0123456789abcdef01234567 -`
 
 function addStartOptions(command: Command): Command {
   return command
@@ -154,67 +119,32 @@ function wantedOf(userIds: readonly string[], { title, site, task, alert }: Star
   )
 }
 
-async function history(
-  id: string,
-  flags: ChatFlags & ListFlags & { readonly search?: string },
-  chats: ChatTools,
-): Promise<number> {
-  const { terminal } = chats
-  const api = chats.api(flags)
-  const { items, nextCursor } =
-    flags.search === undefined ? await api.history(id, flags.limit) : await api.search(id, flags.search, flags.limit)
-  if (flags.json) {
-    terminal.out(jsonLine(items))
-    return EXIT_OK
-  }
-  for (const message of items.toReversed()) {
-    const status = message.status == null ? '' : terminal.paint.faint(` (${message.status.toLowerCase()})`)
-    const text = lineText(messageLine(message, true), terminal)
-    terminal.out(terminal.isInteractive ? text.replace(/\n$/, `${status}\n`) : text)
-  }
-  tellMore(nextCursor, chats)
-  return EXIT_OK
-}
-
-function writeConversations({ items, nextCursor }: PageBody<ConversationBody>, chats: ChatTools): void {
-  const { terminal } = chats
+function writeConversations({ items, nextCursor }: PageBody<ConversationBody>, { terminal }: ChatTools): void {
+  const { isInteractive } = terminal
   const rows = items.map((conversation) => {
     const { conversationId, kind, title, unreadCount, lastMessage, lastActivityAt, archivedAt } = conversation
     const said = lastMessage === null ? '-' : wordsOf(messageLine(lastMessage, true))
     return [
       conversationId,
       archivedAt === null ? kind : `${kind}, archived`,
-      visible(title),
+      isInteractive ? clipped(visible(title), TITLE_CHARS) : visible(title),
       unreadCount > 0 ? terminal.paint.caution(String(unreadCount)) : '0',
       lastActivityAt,
-      terminal.isInteractive ? clipped(said) : said,
+      isInteractive ? clipped(said, TEXT_CHARS) : said,
     ]
   })
   writeTable(terminal, ['CONVERSATION', 'KIND', 'TITLE', 'UNREAD', 'LAST', 'MESSAGE'], rows)
   if (rows.length === 0) terminal.err('you are in no conversation; `busbar-cloud chat start` begins one\n')
-  tellMore(nextCursor, chats)
+  tellMore(nextCursor, terminal)
 }
 
 function wordsOf({ who, what }: ReturnType<typeof messageLine>): string {
   return who === null ? what : `${who}: ${what}`
 }
 
-function clipped(text: string): string {
+function clipped(text: string, max: number): string {
   const characters = [...text]
-  return characters.length <= TEXT_CHARS ? text : `${characters.slice(0, TEXT_CHARS - 1).join('')}…`
-}
-
-function tellMore(nextCursor: string | null, { terminal }: ChatTools): void {
-  if (nextCursor !== null) terminal.err('there are more: --limit shows them\n')
-}
-
-/** All of it, without the end of the last line. @throws BusbarError USAGE */
-function standardInput(): string {
-  try {
-    return readFileSync(0, 'utf8').replace(/\r?\n$/, '')
-  } catch (cause) {
-    throw usage(`standard input cannot be read: ${messageOf(cause)}`, 'pipe the text in')
-  }
+  return characters.length <= max ? text : `${characters.slice(0, max - 1).join('')}…`
 }
 
 function usage(message: string, hint: string): BusbarError {

@@ -22,6 +22,7 @@ const MESSAGE: ShownMessage = {
   revision: 12,
   sentAt: '2026-11-21T10:00:00.000Z',
   links: [],
+  mentions: [],
   notice: null,
   editedAt: null,
   deletedAt: null,
@@ -50,14 +51,15 @@ test('what people write in their own languages stays as it is', () => {
 test('a line has time, conversation, number, sender and text, and names nobody who did not write it', () => {
   expect(said({})).toBe('2026-11-21T10:00:00.000Z\tconv-0123456789abcdef01234567\t12\tann\tFeeder 3 is open\n')
   expect(lineText(messageLine(MESSAGE, true), SCREEN)).toBe(
-    '\u001b[2m2026-11-21T10:00:00.000Z\u001b[0m  \u001b[32mann\u001b[0m: Feeder 3 is open\n',
+    '\u001b[2m2026-11-21T10:00:00.000Z\u001b[0m  \u001b[2m12\u001b[0m \u001b[32mann\u001b[0m: Feeder 3 is open\n',
   )
   expect(lineText(messageLine(MESSAGE, true), { ...SCREEN, paint: paintWith(false) }, 'Night\u001b shift')).toBe(
-    '2026-11-21T10:00:00.000Z  Night␛ shift  ann: Feeder 3 is open\n',
+    '2026-11-21T10:00:00.000Z  Night␛ shift  12 ann: Feeder 3 is open\n',
   )
   expect(said({ links: [{ url: 'https://plans.example/3', name: 'Plan' }] })).toContain(
     'Feeder 3 is open Plan <https://plans.example/3>\n',
   )
+  expect(said({ content: 'look, @ben', mentions: ['ben', 'cem'] })).toContain('\tann\tlook, @ben @cem\n')
   expect(said({ content: '', kind: 'NOTICE', notice: { action: 'added', userIds: ['ben', 'cem'] } })).toContain(
     '\t*\tann added ben, cem\n',
   )

@@ -99,21 +99,55 @@ describe('busbar-cloud chat', { timeout: 60_000 }, () => {
     expect(other).toMatchObject({ code: 1, stdout: '' })
     expect(other.stderr).toMatch(/^error CONVERSATION_UNKNOWN: .*\nnext: /)
     expect(await chat('ann', 'start', 'ben', 'cleo')).toMatchObject({ code: 64 })
+    for (const command of [['list'], ['follow']]) {
+      const nobody = await busbar('cloud', ['chat', ...command], { env: { BUSBAR_CLOUD_URL: cloud.apiUrl, USER: '' } })
+      expect(nobody).toMatchObject({ code: 64, stdout: '' })
+      expect(nobody.stderr).toMatch(/^error USAGE: nobody logs in .*\nnext: .*--as/)
+    }
+  })
+
+  it('changes and deletes what was said, by its number, and shows who has read it', async () => {
+    const id = await begin('ann', '--title', 'Feeders', 'ben')
+    const say = ['Feeder 3 is open', '--mention', 'ben', '--link', 'https://plans.example/3']
+    const sent = (await chat('ann', 'send', id, ...say)).stdout.trim()
+    expect(await chat('ann', 'edit', id, '2', 'Feeder 3', 'is shut')).toMatchObject({ code: 0 })
+    expect((await chat('ben', 'history', id)).stdout).toMatch(
+      /\t2\tann\tFeeder 3 is shut <https:\/\/plans\.example\/3> @ben \(edited\)\n$/,
+    )
+    expect((await chat('ann', 'receipts', id, sent)).stdout).toBe('ben\tsent\n')
+    await chat('ben', 'read', id)
+    expect((await chat('ann', 'receipts', id, '2')).stdout).toBe('ben\tread\n')
+    expect((await chat('ben', 'delete', id, '2')).stderr).toMatch(/^error MESSAGE_NOT_YOURS/)
+    expect(await chat('ann', 'delete', id, '2')).toMatchObject({ code: 0 })
+    expect((await chat('ann', 'edit', id, '9', 'x')).stderr).toMatch(/^error MESSAGE_UNKNOWN: .* 9\nnext: /)
+    expect((await chat('ann', 'rename', id, 'All feeders')).stderr).toBe('it is All feeders\n')
+    expect(await chat('ann', 'role', id, 'ben', 'owner')).toMatchObject({ code: 0 })
+    const last = (await chat('ben', 'history', id, '--limit', '3')).stdout
+    expect(last).toMatch(/\t\*\tann: message 2 was deleted\n.*"All feeders"\n.*ann made ben owner\n$/)
+    expect((await chat('ben', 'history', id, '--search', 'shut')).stderr).toBe('nothing was found\n')
   })
 
   it('shows who is in a group, and changes that until it is archived', async () => {
     const id = await begin('ann', '--title', 'Night shift', 'ben', 'cleo')
-    expect(await chat('ann', 'add', id, 'dan')).toMatchObject({ code: 0 })
+    expect(await chat('ann', 'add', id, 'dan')).toMatchObject({ code: 0, stderr: 'added dan\n' })
+    expect(await chat('ann', 'add', id, 'dan')).toMatchObject({ code: 0, stderr: 'they are in it already\n' })
     expect(await chat('ann', 'remove', id, 'cleo')).toMatchObject({ code: 0 })
     expect(await chat('ben', 'leave', id)).toMatchObject({ code: 0 })
     const members = await chat('dan', 'members', id)
-    expect(members.stdout).toMatch(/^ann\towner\t.*\ndan\tmember\t.*\n$/)
+    expect(members.stdout).toMatch(/^ann\t-\towner\t.*\ndan\t-\tmember\t.*\n$/)
     expect(await chat('ann', 'archive', id)).toMatchObject({ code: 0 })
     const input = 'from standard input\n'
     const env = { BUSBAR_CLOUD_URL: cloud.apiUrl }
     const send = ['chat', 'send', id, '-', '--as', 'dan']
     const refused = await busbar('cloud', send, { env, input })
     expect(refused.stderr).toMatch(/^error CONVERSATION_ARCHIVED/)
+    const talkedInVain = await busbar('cloud', ['chat', 'talk', id, '--as', 'dan'], { env, input })
+    expect(talkedInVain.code).toBe(1)
+    expect(talkedInVain.stderr).toMatch(/^error CONVERSATION_ARCHIVED.*\n(?:.*\n)*was not sent: from standard input\n$/)
+    expect(await chat('eve', 'talk', id)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^error CONVERSATION_UNKNOWN/),
+    })
     expect(await chat('ann', 'reopen', id)).toMatchObject({ code: 0 })
     expect(await busbar('cloud', send, { env, input })).toMatchObject({ code: 0 })
     const talked = await busbar('cloud', ['chat', 'talk', id, '--as', 'dan'], {

@@ -133,8 +133,8 @@ export const NewChatMessageSchema = Type.Object(
     clientMessageId: Type.Optional({
       ...ClientMessageIdSchema,
       description:
-        `The sender's own name for the message: what is sent again with it is stored once. ` +
-        `${ClientMessageIdSchema.description}; absent for one that is not sent again`,
+        `${ClientMessageIdSchema.description}. The sender's own name for the message: what is sent again with it is stored once; ` +
+        'absent for one that is not sent again',
     }),
     ...TEXT_MEMBERS,
   },

@@ -32,7 +32,11 @@ const PeopleSchema = Type.Array(PersonIdSchema, {
 const doer = { userId: Type.Optional(DoerSchema) }
 
 const NewDirectSchema = Type.Object(
-  { kind: Type.Literal('direct'), with: { ...PersonIdSchema, description: 'The other one' }, ...doer },
+  {
+    kind: Type.Literal('direct'),
+    with: { ...PersonIdSchema, description: `The other one: ${PersonIdSchema.description}` },
+    ...doer,
+  },
   { ...closed, $id: 'NewDirectConversation', description: 'Of two, who have one, whoever of them begins it' },
 )
 const NewGroupSchema = Type.Object(

@@ -11,9 +11,11 @@ export const PersonIdSchema = UserIdSchema
 
 const WHO = 'whoever is logged in, and no other; to be said where nobody logs in'
 /** In bodies. */
-export const DoerSchema = { ...PersonIdSchema, description: `Who does this: ${WHO}` }
+export const DoerSchema = { ...PersonIdSchema, description: `${PersonIdSchema.description}. Who does this: ${WHO}` }
 /** In queries of requests without a body. */
-export const ASKER_QUERY = { userId: Type.Optional({ ...PersonIdSchema, description: `Who asks: ${WHO}` }) }
+export const ASKER_QUERY = {
+  userId: Type.Optional({ ...PersonIdSchema, description: `${PersonIdSchema.description}. Who asks: ${WHO}` }),
+}
 
 export const PresenceSchema = Type.Object(
   {

@@ -17,7 +17,7 @@ export const chat = section('Conversations between people.', {
       'core; more are refused with the time to wait',
   ),
   messagesBurst: count(30, [1, 100_000], 'messages', 'Of them at once, after a pause'),
-  membersMax: count(1_000, [2, 10_000], 'members', 'Members of one conversation; another one is refused'),
+  membersMax: count(1_000, [2, 5_000], 'members', 'Members of one conversation; another one is refused'),
   conversationsMax: count(
     2_000,
     [10, 100_000],
@@ -26,7 +26,7 @@ export const chat = section('Conversations between people.', {
   ),
   receiptsMembersMax: count(
     50,
-    [2, 10_000],
+    [2, 5_000],
     'members',
     'In larger conversations senders are not told of each member that has got or read a message; all can look it up',
   ),

@@ -126,7 +126,7 @@ export class Subscriptions {
       if (isRefused) return client.refuse(id, error.code, error.message, error.hint ?? 'Ask for less.')
       const hint = (error instanceof BusbarError ? error.hint : undefined) ?? 'Subscribe again in a moment.'
       const code = isResourceChannel(channel) ? 'RESOURCES_UNAVAILABLE' : 'BUS_UNAVAILABLE'
-      client.refuse(id, code, messageOf(error), hint)
+      client.refuse(id, code, messageOf(error), hint, { isOurs: true })
     }
   }
 

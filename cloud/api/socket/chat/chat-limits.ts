@@ -9,6 +9,8 @@ export const FRAMES_BURST = 60
 export const RESUME_COST = 5
 /** Frames of one socket that wait to be answered; one more is refused. */
 export const UNANSWERED_MAX = 100
+/** Frames that resume before the subscription was answered; one more is refused. */
+export const RESUMES_EARLY_MAX = 10
 /** After its subscription a socket is sent no messages for so long, unless it says from where it resumes, milliseconds. */
 export const HOLD_MS = 1_000
 /** A frame that resumes is answered after so long even if more is to come, milliseconds. */

@@ -7,7 +7,7 @@ import type { LiveClient } from '../live-client.ts'
 import { Arrivals } from './arrivals.ts'
 import { ChatCursor } from './chat-cursor.ts'
 import { type ArrivingMessage, joinedFrame, type LiveMessage, leftFrame } from './chat-events.ts'
-import { READ_PAGE } from './chat-limits.ts'
+import { READ_PAGE, RESUMES_EARLY_MAX } from './chat-limits.ts'
 
 /** Something is to be read for the socket. */
 export type OnWants = (seat: ChatSeat, conversationId: string) => void
@@ -77,10 +77,11 @@ export class ChatSeat {
     for (const { work } of this.beforeBegin.splice(0)) work()
   }
 
-  /** Now, or as soon as the subscription was answered; `instead` when it ends before. */
+  /** Now, or as soon as the subscription was answered; `instead` when it ends before, or too much waits for it. */
   whenBegun(work: () => void, instead: () => void): void {
     if (this.hasBegun) work()
-    else this.beforeBegin.push({ work, instead })
+    else if (this.beforeBegin.length < RESUMES_EARLY_MAX) this.beforeBegin.push({ work, instead })
+    else instead()
   }
 
   close(): void {

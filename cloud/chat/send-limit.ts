@@ -1,6 +1,7 @@
 /** How much one user may write: a bucket of tokens each, at each core. Pure, but for what it remembers. */
 
 import { MINUTE_MS } from '../../shared/durations.ts'
+import { type BucketRules, TokenBucket } from '../../shared/token-bucket.ts'
 
 export interface SendLimitRules {
   /** Tokens that come back in a minute. */
@@ -13,21 +14,19 @@ export interface SendLimitRules {
 const USERS_MAX = 20_000
 
 export class SendLimit {
-  private readonly intervalMs: number
-  private readonly leewayMs: number
+  private readonly rules: BucketRules
   private readonly usersMax: number
-  /** By user, when their bucket is full again (the generic cell rate algorithm). Whoever wrote last is last. */
-  private readonly fullAtMs = new Map<string, number>()
+  /** Whoever wrote last is last. */
+  private readonly buckets = new Map<string, TokenBucket>()
 
   constructor({ messagesPerMinute, messagesBurst }: SendLimitRules, usersMax = USERS_MAX) {
-    this.intervalMs = MINUTE_MS / messagesPerMinute
-    this.leewayMs = (messagesBurst - 1) * this.intervalMs
+    this.rules = { perSecond: (messagesPerMinute * 1_000) / MINUTE_MS, burst: messagesBurst }
     this.usersMax = usersMax
   }
 
   /** Users remembered. */
   get size(): number {
-    return this.fullAtMs.size
+    return this.buckets.size
   }
 
   /**
@@ -35,17 +34,12 @@ export class SendLimit {
    * @returns 0, or after how many milliseconds there is one; nothing is taken then.
    */
   take(userId: string, nowMs: number): number {
-    const fullAtMs = Math.max(this.fullAtMs.get(userId) ?? 0, nowMs)
-    const waitMs = fullAtMs - this.leewayMs - nowMs
+    const bucket = this.buckets.get(userId) ?? new TokenBucket(this.rules, nowMs)
     // Who floods is remembered like who writes, or others who write would let them begin anew.
-    this.fullAtMs.delete(userId)
-    if (this.fullAtMs.size >= this.usersMax) this.forget()
-    this.fullAtMs.set(userId, waitMs > 0 ? fullAtMs : fullAtMs + this.intervalMs)
-    return waitMs > 0 ? Math.ceil(waitMs) : 0
-  }
-
-  private forget(): void {
-    const [oldest] = this.fullAtMs.keys()
-    if (oldest !== undefined) this.fullAtMs.delete(oldest)
+    this.buckets.delete(userId)
+    const [oldest] = this.buckets.size >= this.usersMax ? this.buckets.keys() : []
+    if (oldest !== undefined) this.buckets.delete(oldest)
+    this.buckets.set(userId, bucket)
+    return bucket.take(1, nowMs)
   }
 }

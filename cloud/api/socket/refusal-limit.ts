@@ -1,6 +1,6 @@
 /** How many frames of one socket may be refused: so many within a minute. Pure. */
 
-const MINUTE_MS = 60_000
+import { MINUTE_MS } from '../../../shared/durations.ts'
 
 export class RefusalLimit {
   private readonly max: number

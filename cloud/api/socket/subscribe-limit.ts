@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../../shared/clock.ts'
-import { TokenBucket } from './chat/token-bucket.ts'
+import { TokenBucket } from '../../../shared/token-bucket.ts'
 import type { LiveClient } from './live-client.ts'
 
 /** Subscriptions that a client may ask for: so many a second, and at once as many times those that it may have. */

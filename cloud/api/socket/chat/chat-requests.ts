@@ -6,6 +6,7 @@
 import type { Clock } from '../../../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../../../shared/errors.ts'
 import type { Logger } from '../../../../shared/log.ts'
+import { TokenBucket } from '../../../../shared/token-bucket.ts'
 import { ChatError, chatInvalid, type Messages, type Presence, type Receipts } from '../../../chat/chat.ts'
 import type { Caller } from '../../../identity/identity.ts'
 import { Problem, problemOf } from '../../http/problem.ts'
@@ -17,7 +18,6 @@ import type { ChatFrame } from './chat-frames.ts'
 import { FRAMES_BURST, FRAMES_PER_SECOND, RESUME_COST, UNANSWERED_MAX } from './chat-limits.ts'
 import type { ChatSeat } from './chat-seat.ts'
 import type { Resumes } from './resumes.ts'
-import { TokenBucket } from './token-bucket.ts'
 import type { TypingOut } from './typing-out.ts'
 
 export interface ChatRequestsOptions {

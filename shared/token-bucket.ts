@@ -6,6 +6,9 @@ export interface BucketRules {
   readonly burst: number
 }
 
+/** Parts of a token that get lost in adding up. */
+const ROUNDING = 1e-6
+
 export class TokenBucket {
   private readonly rules: BucketRules
   private tokens: number
@@ -23,10 +26,10 @@ export class TokenBucket {
     const { perSecond, burst } = this.rules
     this.tokens = Math.min(burst, this.tokens + ((nowMs - this.atMs) * perSecond) / 1000)
     this.atMs = nowMs
-    if (this.tokens >= cost) {
+    if (this.tokens >= cost - ROUNDING) {
       this.tokens -= cost
       return 0
     }
-    return Math.max(1, Math.ceil(((cost - this.tokens) * 1000) / perSecond))
+    return Math.max(1, Math.ceil(((cost - this.tokens - ROUNDING) * 1000) / perSecond))
   }
 }

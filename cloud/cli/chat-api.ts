@@ -121,11 +121,15 @@ export class ChatApi {
     return this.api.post(`${pathOf(conversationId)}/read`, this.asCaller({ position }))
   }
 
-  /** @throws BusbarError MESSAGE_UNKNOWN */
+  /** @throws BusbarError MESSAGE_UNKNOWN, USAGE */
   private async messagePath(conversationId: string, message: string): Promise<string> {
     const messages = `${pathOf(conversationId)}/messages`
-    const id = /^[1-9]\d{0,14}$/.test(message) ? await this.idOf(messages, Number(message)) : message
-    return `${messages}/${encodeURIComponent(id)}`
+    if (message.startsWith('msg-')) return `${messages}/${encodeURIComponent(message)}`
+    if (/^[1-9]\d{0,14}$/.test(message)) return `${messages}/${await this.idOf(messages, Number(message))}`
+    throw new BusbarError(`"${message}" names no message`, {
+      code: 'USAGE',
+      hint: 'give its number in the conversation, which `busbar-cloud chat history` shows, or its id',
+    })
   }
 
   /** The id of the message that stands at a place; the newest ones are looked through first. */
@@ -140,7 +144,7 @@ export class ChatApi {
     } while (cursor !== undefined)
     throw new BusbarError(`this conversation has no message ${position}`, {
       code: 'MESSAGE_UNKNOWN',
-      hint: '`busbar-cloud chat history` shows what it has',
+      hint: '`busbar-cloud chat history` shows which it has',
     })
   }
 

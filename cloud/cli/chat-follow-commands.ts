@@ -3,7 +3,7 @@
 import type { Command } from 'commander'
 import { EXIT_FAILED, EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
-import type { ConversationBody } from './chat-api.ts'
+import type { ChatApi, ConversationBody } from './chat-api.ts'
 import { ChatFollow, type ChatFollowOptions } from './chat-follow.ts'
 import { addChatOptions, type ChatConnection, type ChatFlags, type ChatTools } from './chat-options.ts'
 import { ChatTalk } from './chat-talk.ts'
@@ -39,7 +39,8 @@ meanwhile comes first. Nothing is marked as read. With --json each line is an ev
 
 const TALK_HELP = `
 It begins with what you have not read, of the last ${TALK_MAX} messages; what is printed counts as read. A line that cannot be
-sent while no core answers is sent when one does, once. The status is 1 when a line was not sent.`
+sent while no core answers, or because there are too many at once, is sent later, once. The status is 1 when a line was not
+sent.`
 
 async function follow(conversationId: string | undefined, flags: ChatFlags, chats: ChatTools): Promise<number> {
   const { terminal } = chats
@@ -52,7 +53,7 @@ async function follow(conversationId: string | undefined, flags: ChatFlags, chat
   const print = printer(userId, chats, terminal.out, titleOf)
   const following = followOf(chats, connection, titles, {
     ...{ userId, conversationId, signal },
-    ...(flags.json ? { ...jsonPrinter(chats), onConnected: print.onConnected } : print),
+    ...(flags.json ? { ...jsonPrinter(chats), onConnected: print.onConnected } : titled(print, titles, connection.api)),
   })
   await untilStopped(following.run(), signal)
   return EXIT_OK
@@ -115,6 +116,32 @@ function printer(
         isConnected
           ? `${paint.good('connected again')}\n`
           : `${paint.caution('not connected')}: ${why}; trying again\n`,
+      )
+    },
+  }
+}
+
+/** The same, which learns the titles of conversations that begin, or are renamed, meanwhile. */
+function titled(
+  print: Printer,
+  titles: Map<string, string>,
+  api: ChatApi,
+): Printer & Pick<ChatFollowOptions, 'onOther'> {
+  return {
+    ...print,
+    onMessage(message, isFirst, event) {
+      const { conversationId, notice } = message
+      if (notice?.title !== undefined) titles.set(conversationId, notice.title)
+      print.onMessage(message, isFirst, event)
+    },
+    onOther(event) {
+      const { event: name, change, conversationId } = event as Readonly<Record<string, unknown>>
+      if (name !== 'conversation' || change !== 'joined') return
+      const id = String(conversationId)
+      api.get(id).then(
+        ({ title }) => titles.set(id, title),
+        // Until it is known the id stands there.
+        () => undefined,
       )
     },
   }

@@ -64,6 +64,9 @@ export class ChatFollow {
   private readonly recentStatuses = new RecentIds()
   private wasConnected = false
   private isConnected = false
+  private socket: LiveSocket | null = null
+  /** The one conversation that was to be followed. */
+  private hasLeft = false
 
   constructor(options: ChatFollowOptions) {
     this.options = options
@@ -97,6 +100,7 @@ export class ChatFollow {
     const { open, signal, userId, onConnected } = this.options
     await this.look()
     const socket = await open((frame) => this.take(frame))
+    this.socket = socket
     const close = (): void => socket.close()
     signal.addEventListener('abort', close, { once: true })
     try {
@@ -107,6 +111,7 @@ export class ChatFollow {
       this.wasConnected = true
       this.isConnected = true
       const { code, reason } = await socket.closed
+      if (this.hasLeft) throw hasLeft()
       if (reason !== '') return reason
       return code === BROKEN ? 'the connection broke' : `closed with ${code}`
     } finally {
@@ -140,6 +145,14 @@ export class ChatFollow {
     } while (left.length > 0)
   }
 
+  /** Who comes back to it later begins anew. */
+  private leave(conversationId: string): void {
+    this.marks.forget(conversationId)
+    if (conversationId !== this.options.conversationId) return
+    this.hasLeft = true
+    this.socket?.close()
+  }
+
   private take({ type, channel, data }: LiveFrame): void {
     if (type !== 'event' || channel !== 'chat' || typeof data !== 'object' || data === null) return
     const event = data as ChatEvent
@@ -154,9 +167,15 @@ export class ChatFollow {
       const key = [status.conversationId, status.status, status.position, status.userId].join('/')
       if (this.recentStatuses.add(key)) onStatus(status, data)
     } else {
-      // Who comes back to it later begins anew.
-      if (event.event === 'conversation' && event.change === 'left') this.marks.forget(String(event.conversationId))
       onOther?.(data)
+      if (event.event === 'conversation' && event.change === 'left') this.leave(String(event.conversationId))
     }
   }
+}
+
+function hasLeft(): BusbarError {
+  return new BusbarError('you are not in this conversation any more', {
+    code: 'CONVERSATION_LEFT',
+    hint: 'somebody who is in it can add you',
+  })
 }

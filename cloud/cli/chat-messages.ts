@@ -99,7 +99,8 @@ export function addMessageCommands(chat: Command, action: CommandLine['action'],
 
 const SEND_HELP = `
 A message is sent once however often the command is run again under the same --client-id, so a script can repeat it until it
-succeeds. Without one a name is drawn, and what goes wrong on the way is tried again by itself.
+succeeds. Without one a name is drawn, and what goes wrong on the way is tried again by itself. A text that begins with -
+comes behind all options and --.
 
 Examples:
   busbar-cloud chat send conv-0123456789abcdef01234567 Feeder 3 is open --mention ben
@@ -108,8 +109,8 @@ Examples:
 const MESSAGE_HELP = `
 A message is named by its number in the conversation, which \`chat history\` shows, or by its id.`
 
-const EDIT_HELP = `${MESSAGE_HELP} Mentions and links stay as they are unless
-others are given.
+const EDIT_HELP = `${MESSAGE_HELP} Mentions and
+links stay as they are unless others are given.
 
 Example:
   busbar-cloud chat edit conv-0123456789abcdef01234567 12 Feeder 3 is closed`

@@ -20,6 +20,11 @@ export interface ChatTalkOptions {
   readonly signal: AbortSignal
 }
 
+/** Of a core that cannot answer now, and of who says more than they may at once: it is said later. */
+function isPassing(error: unknown): boolean {
+  return error instanceof BusbarError && (error.retryable || error.code === 'RATE_LIMITED')
+}
+
 const BACKOFF = { baseMs: 500, capMs: 15_000 }
 /** Of a terminal that does not say how wide it is. */
 const COLUMNS = 80
@@ -109,7 +114,7 @@ export class ChatTalk {
     try {
       await retry(() => api.send(conversationId, { content: line }, name), {
         ...{ clock, random, signal, backoff: BACKOFF },
-        isRetryable: (error) => error instanceof BusbarError && error.retryable,
+        isRetryable: isPassing,
         onRetry: () => {
           if (!this.isWaiting) this.tell(line, 'waits to be sent')
           this.isWaiting = true

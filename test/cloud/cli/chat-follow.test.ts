@@ -71,6 +71,11 @@ class FakeCore {
     for (const message of this.messages) this.send(message)
   }
 
+  remove(): void {
+    const data = { event: 'conversation', conversationId: ID, change: 'left', revision: this.revision }
+    for (const socket of this.sockets) socket.send(JSON.stringify({ type: 'event', channel: 'chat', data }))
+  }
+
   /** Without a word. */
   cut(): void {
     for (const socket of this.sockets) socket.terminate()
@@ -113,12 +118,12 @@ function eventOf(message: Message): string {
   return JSON.stringify({ type: 'event', channel: 'chat', data })
 }
 
-function follow(core: FakeCore, clock: Clock = hasty) {
+function follow(core: FakeCore, clock: Clock = hasty, conversationId?: string) {
   const stop = new AbortController()
   const told: string[] = []
   const connected: boolean[] = []
   const ended = new ChatFollow({
-    userId: 'ann',
+    ...{ userId: 'ann', conversationId },
     conversations: () =>
       Promise.resolve([{ conversationId: ID, lastRevision: core.revision, readPosition: core.readPosition }]),
     open: (onFrame) => LiveSocket.open({ origin: core.origin, clock, onFrame }),
@@ -181,6 +186,17 @@ test('after a lost connection the rest comes, in order, nothing twice and nothin
   expect(told).toEqual(['one', 'two, corrected', 'three', 'four', 'five', 'six'])
   expect(connected).toEqual([false, true])
   expect(core.connections).toBe(3)
+})
+
+test('who is in a conversation no more follows it no further, and everything else as before', async () => {
+  const core = new FakeCore()
+  const [one, all] = [follow(core, hasty, ID), follow(core)]
+  await until(() => core.frames.filter(({ type }) => type === 'chat.resume').length === 2)
+  core.remove()
+  await expect(one.ended).rejects.toMatchObject({ code: 'CONVERSATION_LEFT' })
+  core.say('to those who are left')
+  await until(() => all.told.length === 1)
+  expect(one).toMatchObject({ told: [], connected: [] })
 })
 
 test('a connection on which nothing comes any more, not even an answer to a ping, is over', async () => {

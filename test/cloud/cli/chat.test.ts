@@ -120,6 +120,7 @@ describe('busbar-cloud chat', { timeout: 60_000 }, () => {
     expect((await chat('ben', 'delete', id, '2')).stderr).toMatch(/^error MESSAGE_NOT_YOURS/)
     expect(await chat('ann', 'delete', id, '2')).toMatchObject({ code: 0 })
     expect((await chat('ann', 'edit', id, '9', 'x')).stderr).toMatch(/^error MESSAGE_UNKNOWN: .* 9\nnext: /)
+    expect((await chat('ann', 'delete', id, 'it')).stderr).toMatch(/^error USAGE: "it" names no message\n/)
     expect((await chat('ann', 'rename', id, 'All feeders')).stderr).toBe('it is All feeders\n')
     expect(await chat('ann', 'role', id, 'ben', 'owner')).toMatchObject({ code: 0 })
     const last = (await chat('ben', 'history', id, '--limit', '3')).stdout

@@ -26,6 +26,9 @@ interface StartFlags extends ChatFlags {
 /** In a terminal; a pipe has all of it. */
 const TITLE_CHARS = 30
 const TEXT_CHARS = 60
+const TEXT_CHARS_MIN = 20
+/** What stands before the text, with a title that is not short. */
+const OTHER_CHARS = 95
 
 /** @param user who one is where --as does not say and nobody is logged in. */
 export function addChatCommands(line: CommandLine, tools: ApiTools & { readonly random: Random }, user: string): void {
@@ -120,7 +123,8 @@ function wantedOf(userIds: readonly string[], { title, site, task, alert }: Star
 }
 
 function writeConversations({ items, nextCursor }: PageBody<ConversationBody>, { terminal }: ChatTools): void {
-  const { isInteractive } = terminal
+  const { isInteractive, columns } = terminal
+  const textChars = Math.max(TEXT_CHARS_MIN, Math.min(TEXT_CHARS, (columns ?? Infinity) - OTHER_CHARS))
   const rows = items.map((conversation) => {
     const { conversationId, kind, title, unreadCount, lastMessage, lastActivityAt, archivedAt } = conversation
     const said = lastMessage === null ? '-' : wordsOf(messageLine(lastMessage, true))
@@ -130,7 +134,7 @@ function writeConversations({ items, nextCursor }: PageBody<ConversationBody>, {
       isInteractive ? clipped(visible(title), TITLE_CHARS) : visible(title),
       unreadCount > 0 ? terminal.paint.caution(String(unreadCount)) : '0',
       lastActivityAt,
-      isInteractive ? clipped(said, TEXT_CHARS) : said,
+      isInteractive ? clipped(said, textChars) : said,
     ]
   })
   writeTable(terminal, ['CONVERSATION', 'KIND', 'TITLE', 'UNREAD', 'LAST', 'MESSAGE'], rows)

@@ -18,6 +18,7 @@ import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
 import { newAuthority } from '../support/certificates.ts'
+import { ChatPerson } from '../support/chat-person.ts'
 import { type CloudProcess, startCloud } from '../support/cloud-process.ts'
 import type { Login } from '../support/edge-logins.ts'
 import { type EdgeProcess, startEdge } from '../support/edge-process.ts'
@@ -205,6 +206,20 @@ describeKafka('a Kafka that asks who is there', () => {
       what: 'the task is completed',
     })
     expect((await api(`/tasks/${task.taskId}`)).tally.SUCCEEDED).toBe(1)
+
+    const [ann, ben] = [new ChatPerson('ann'), new ChatPerson('ben')]
+    onTestFinished(() => [ann, ben].forEach((person) => void person.drop()))
+    for (const person of [ann, ben]) await person.connect(cloud.apiUrl)
+    const { conversationId } = await post('/conversations', { userId: 'ann', kind: 'direct', with: 'ben' })
+    await ann.ask({ type: 'chat.typing', conversationId, isTyping: true })
+    const { messageId } = await ann.say(conversationId, 'it is cooling down')
+    await until(() => ben.others.some(({ event }) => event === 'typing'), { what: 'ann is seen typing' })
+    await until(() => ann.toldOf(messageId).includes('DELIVERED'), { what: 'the message is delivered' })
+    // Who is not there is notified by the consumer of the topic.
+    ben.drop()
+    await until(async () => (await api('/people?userId=ann&search=ben')).items[0]?.presence.state === 'offline')
+    await ann.say(conversationId, 'ben?')
+    await until(() => posted.some((body) => body.includes('NEW_MESSAGE')), { what: 'ben is notified' })
     await edge.stop()
     expect((await cloud.stop())?.code).toBe(0)
     expect(await deniedTo('busbar')).toEqual([])

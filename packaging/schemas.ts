@@ -1,11 +1,12 @@
 /**
- * `npm run schemas`: writes the published schemas into proto/json and proto/avro. `npm run schemas:release` makes them the
- * baseline that later ones are compared with; it refuses a change that would break somebody's program.
+ * `npm run schemas`: writes the published schemas into proto/json and proto/avro, and the module that the cloud finds them
+ * in. `npm run schemas:release` makes them the baseline that later ones are compared with; it refuses a change that would
+ * break somebody's program.
  */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { type PublishedFile, publishedFiles } from './published-schemas.ts'
+import { type PublishedFile, publishedFiles, TOPIC_SCHEMAS_PATH, topicSchemasModule } from './published-schemas.ts'
 import { avroBreaks, jsonSchemaBreaks } from './schema-changes.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -17,11 +18,14 @@ function main(): void {
   for (const each of breaks) process.stderr.write(`breaks programs of others: ${each}\n`)
   if (breaks.length > 0) process.stderr.write('A breaking change takes a new type; see proto/README.md.\n')
   if (release && breaks.length > 0) process.exit(1)
-  for (const file of files) {
-    const path = join(root, release ? file.releasedPath : file.path)
-    mkdirSync(dirname(path), { recursive: true })
-    writeFileSync(path, file.text)
-  }
+  for (const file of files) write(release ? file.releasedPath : file.path, file.text)
+  if (!release) write(TOPIC_SCHEMAS_PATH, topicSchemasModule())
+}
+
+function write(path: string, text: string): void {
+  const whole = join(root, path)
+  mkdirSync(dirname(whole), { recursive: true })
+  writeFileSync(whole, text)
 }
 
 function breaksOf({ releasedPath, kind, text }: PublishedFile): string[] {

@@ -102,7 +102,7 @@ function isAny(schema: TSchema): boolean {
 
 /** Choices stay open in Avro: an enum that gets one more cannot be read with the schema that lacks it. */
 function isLiterals(schema: TSchema): boolean {
-  return schema.anyOf !== undefined && schema.anyOf.every((each: TSchema) => typeof each.const === 'string')
+  return schema.anyOf?.every((each: TSchema) => typeof each.const === 'string') === true
 }
 
 function docOf(schema: TSchema, inner: TSchema): string {

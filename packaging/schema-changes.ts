@@ -60,29 +60,51 @@ function itemBreaks(released: Json, current: Json, at: string): string[] {
 }
 
 /** Breaking changes between two Avro records, in words; empty when there are none. */
-export function avroBreaks(released: Json, current: Json): string[] {
+export function avroBreaks(released: Json, current: Json, at = ''): string[] {
+  const record = at === '' ? "the record's" : `${at}: the record's`
   const breaks = ['type', 'namespace', 'name']
     .filter((member) => released[member] !== current[member])
-    .map((member) => `the record's ${member} was ${released[member]} and is ${current[member]}`)
+    .map((member) => `${record} ${member} was ${released[member]} and is ${current[member]}`)
   const before = new Map<string, Json>(released.fields.map((field: Json) => [field.name, field]))
   const now = new Map<string, Json>(current.fields.map((field: Json) => [field.name, field]))
   for (const [name, field] of before) {
     const other = now.get(name)
-    if (other === undefined) breaks.push(`${name} was removed`)
-    else breaks.push(...fieldBreaks(field, other))
+    const place = at === '' ? name : `${at}.${name}`
+    if (other === undefined) breaks.push(`${place} was removed`)
+    else breaks.push(...fieldBreaks(field, other, place))
   }
   for (const [name, field] of now) {
     if (!before.has(name) && !('default' in field)) {
-      breaks.push(`${name} was added without a default: what was written before cannot be read`)
+      const place = at === '' ? name : `${at}.${name}`
+      breaks.push(`${place} was added without a default: what was written before cannot be read`)
     }
   }
   return breaks
 }
 
-function fieldBreaks(released: Json, current: Json): string[] {
-  return ['type', 'default']
-    .filter((member) => !isDeepStrictEqual(withoutDocs(released[member]), withoutDocs(current[member])))
-    .map((member) => `${released.name}: ${member} was ${shown(released[member])} and is ${shown(current[member])}`)
+function fieldBreaks(released: Json, current: Json, place: string): string[] {
+  // `json` says how the value is meant.
+  const others = ['default', 'json']
+    .filter((member) => !isDeepStrictEqual(released[member], current[member]))
+    .map((member) => `${place}: ${member} was ${shown(released[member])} and is ${shown(current[member])}`)
+  return [...avroTypeBreaks(released.type, current.type, place), ...others]
+}
+
+/** A record within may have new fields as the outermost may, wherever it stands; nothing else of a type may change. */
+function avroTypeBreaks(released: Json, current: Json, place: string): string[] {
+  if (Array.isArray(released) && Array.isArray(current) && released.length === current.length) {
+    return released.flatMap((branch, index) => avroTypeBreaks(branch, current[index], place))
+  }
+  const kind = isObject(released) && isObject(current) && released.type === current.type ? released.type : null
+  if (kind === 'record') return avroBreaks(released, current, place)
+  if (kind === 'array') return avroTypeBreaks(released.items, current.items, place)
+  if (kind === 'map') return avroTypeBreaks(released.values, current.values, place)
+  if (isDeepStrictEqual(withoutDocs(released), withoutDocs(current))) return []
+  return [`${place}: type was ${shown(released)} and is ${shown(current)}`]
+}
+
+function isObject(value: Json): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function withoutDocs(value: Json): Json {

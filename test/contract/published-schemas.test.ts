@@ -1,16 +1,19 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Value } from '@sinclair/typebox/value'
+import { Type } from 'avsc'
 import { describe, expect, it, test } from 'vitest'
+import { catalogue, USER_ACTIVITY_ANALYTICS, USER_ACTIVITY_LOGS } from '../../cloud/bus/catalogue.ts'
 import { CommandCreatedSchema } from '../../cloud/commands/commands.ts'
-import { publishedFiles } from '../../packaging/published-schemas.ts'
+import { publishedFiles, TOPIC_SCHEMAS_PATH, topicSchemasModule } from '../../packaging/published-schemas.ts'
 import { avroBreaks, jsonSchemaBreaks } from '../../packaging/schema-changes.ts'
+import { TOPIC_SCHEMAS } from '../../proto/generated/avro/topic-schemas.ts'
 import { projectDir } from '../support/child.ts'
 import type { AnyJson } from '../support/json-request.ts'
 
 const read = (path: string): string => readFileSync(join(projectDir, path), 'utf8')
-const released = (kind: 'json' | 'avro'): AnyJson => {
-  const file = publishedFiles().find((each) => each.kind === kind)
+const released = (kind: 'json' | 'avro', name = kind === 'json' ? 'command.created' : 'command_created'): AnyJson => {
+  const file = publishedFiles().find((each) => each.kind === kind && each.path.includes(name))
   return JSON.parse(read(file?.releasedPath ?? ''))
 }
 
@@ -27,6 +30,29 @@ describe('the published schemas', () => {
     (path, file) => {
       const compare = file.kind === 'json' ? jsonSchemaBreaks : avroBreaks
       expect(compare(JSON.parse(read(file.releasedPath)), JSON.parse(read(path)))).toEqual([])
+    },
+  )
+
+  test('the module with the schemas of the topics is what `npm run schemas` writes', () => {
+    expect(read(TOPIC_SCHEMAS_PATH)).toBe(topicSchemasModule())
+  })
+
+  test('a topic that the cloud publishes has an Avro schema; those for dead letters, which stay JSON, have none', () => {
+    // Nobody publishes them yet.
+    const later = new Set([USER_ACTIVITY_LOGS, USER_ACTIVITY_ANALYTICS])
+    const deadLetterTopics = new Set(catalogue().map(({ deadLetterTopic }) => deadLetterTopic))
+    const topics = catalogue().map(({ topic }) => topic)
+    const wanted = topics.filter((topic) => !deadLetterTopics.has(topic) && !later.has(topic))
+    expect(Object.keys(TOPIC_SCHEMAS).sort()).toEqual(wanted.sort())
+  })
+
+  test.each(publishedFiles().filter(({ kind }) => kind === 'avro'))(
+    '$path reads what the released one writes, and is read by it',
+    ({ path, releasedPath }) => {
+      const present = Type.forSchema(JSON.parse(read(path)))
+      const before = Type.forSchema(JSON.parse(read(releasedPath)))
+      expect(() => present.createResolver(before)).not.toThrow()
+      expect(() => before.createResolver(present)).not.toThrow()
     },
   )
 
@@ -137,5 +163,33 @@ describe('a changed Avro schema', () => {
     ['have another namespace', (schema) => (schema.namespace = 'busbar.v2'), "the record's namespace was"],
   ])('may not %s', (_what, change, found) => {
     expect(changed(change)).toEqual(expect.arrayContaining([expect.stringContaining(found)]))
+  })
+
+  it('of a record within records is told by the same rules', () => {
+    const options = (schema: AnyJson): AnyJson => field(schema, 'options').type[1]
+    const abort = (schema: AnyJson): AnyJson => field(options(schema), 'abort').type[1].items
+    const change = (apply: (schema: AnyJson) => void): string[] => {
+      const schema = released('avro', 'task_requested')
+      apply(schema)
+      return avroBreaks(released('avro', 'task_requested'), schema)
+    }
+    const fresh = { name: 'x', type: ['null', 'long'], default: null }
+    expect(change((schema) => abort(schema).fields.push(fresh))).toEqual([])
+    expect(change((schema) => (abort(schema).doc = 'Otherwise'))).toEqual([])
+    expect(change((schema) => abort(schema).fields.pop())).toEqual(['options.abort.min_results was removed'])
+    expect(change((schema) => options(schema).fields.push({ name: 'x', type: 'long' }))).toEqual([
+      expect.stringContaining('options.x was added without a default'),
+    ])
+    expect(change((schema) => (field(options(schema), 'retries').type[1].name = 'Tries'))).toEqual([
+      expect.stringContaining("options.retries: the record's name was"),
+    ])
+    expect(change((schema) => delete field(schema, 'round').json)).toEqual(['round: json was "absent" and is absent'])
+  })
+
+  it('may have no other kinds of values in a map', () => {
+    const before = released('avro', 'device_telemetry')
+    const present = released('avro', 'device_telemetry')
+    field(present, 'telemetryData').type.values.push('bytes')
+    expect(avroBreaks(before, present)).toEqual([expect.stringContaining('telemetryData: type was')])
   })
 })

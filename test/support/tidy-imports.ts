@@ -19,6 +19,7 @@ const BUS_CHOICE = 'cloud/bus/create-bus.ts'
 const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   '@platformatic/kafka': ['cloud/bus/kafka/'],
   kafkajs: ['cloud/bus/kafka/'],
+  avsc: ['cloud/bus/encoding/'],
   aedes: ['edge/broker/'],
   '@grpc/grpc-js': ['edge/uplink/', 'cloud/ingest/', 'edge/cli/doctor/', 'proto/generated/'],
   'better-sqlite3': ['shared/sqlite.ts'],

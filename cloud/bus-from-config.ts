@@ -10,11 +10,18 @@ import type { CloudConfig } from './config.ts'
 
 /** @throws BusbarError CONFIG_FILE_UNREADABLE when a certificate cannot be read. */
 export function busFromConfig(config: CloudConfig, deps: { clock: Clock; random: Random; log: Logger }): Bus {
-  const { devicePartitions, tls, sasl, ...settings } = config.kafka
+  const { devicePartitions, tls, sasl, schemaRegistry, encoding, ...settings } = config.kafka
+  const { tls: registryTls, ...registry } = schemaRegistry
   return createBus({
     ...deps,
     embedded: config.bus,
     deviceTopicPartitions: devicePartitions,
+    ...(registry.url !== '' && {
+      encoding: {
+        registry: { ...registry, tls: readTlsFiles('kafka.schemaRegistry.tls', registryTls) },
+        avroTopics: Object.keys(encoding).filter((topic) => encoding[topic] === 'avro'),
+      },
+    }),
     kafka: {
       ...settings,
       ...(tls.enabled && {

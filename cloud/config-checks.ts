@@ -1,5 +1,6 @@
 /** What must hold between the settings of the cloud core. */
 
+import { TOPIC_SCHEMAS } from '../proto/generated/avro/topic-schemas.ts'
 import type { CrossProblem } from '../shared/config/load.ts'
 import { BusbarError } from '../shared/errors.ts'
 import { isLoopback } from '../shared/loopback.ts'
@@ -17,6 +18,7 @@ export function crossProblems(config: CloudConfig): CrossProblem[] {
   checkListeners(config, require)
   checkPairs(config, require)
   checkConnections(config, require)
+  checkEncoding(config, require)
   const { ingest, kafka, notifications, identity } = config
   require(ingest.windowBytes <=
     ingest.inflightBytesMax, 'ingest.windowBytes', 'must not exceed ingest.inflightBytesMax')
@@ -85,9 +87,53 @@ function checkConnections({ database, kafka }: CloudConfig, require: Require): v
     local, 'kafka.sasl.mechanism', 'may be "plain" only with kafka.tls.enabled: the password could be read on the way')
 }
 
+/** Which topics are Avro, and the schema registry that those need. */
+function checkEncoding({ kafka }: CloudConfig, require: Require): void {
+  const { brokers, encoding, schemaRegistry } = kafka
+  const { url, username, token, tls } = schemaRegistry
+  const key = 'kafka.encoding'
+  for (const [topic, value] of Object.entries(encoding)) {
+    const named = JSON.stringify(topic)
+    require(value === 'avro' ||
+      value === 'json', key, `of ${named} is ${JSON.stringify(value)}, must be "json" or "avro"`)
+    require(Object.hasOwn(
+      TOPIC_SCHEMAS,
+      topic,
+    ), key, `names ${named}, which is no topic with an Avro schema; those are ${Object.keys(TOPIC_SCHEMAS).join(', ')}`)
+  }
+  const [first] = Object.entries(encoding).flatMap(([topic, value]) => (value === 'avro' ? [topic] : []))
+  const avro = `is "avro" for ${first}`
+  if (first !== undefined) {
+    require(brokers.length >
+      0, key, `${avro}, which needs kafka.brokers: the embedded bus keeps JSON. Set them, or take it out`)
+    require(url !== '', 'kafka.schemaRegistry.url', `is required because ${key} ${avro}`)
+  }
+  if (url === '') return
+  const { protocol = '', hostname = '' } = URL.parse(url) ?? {}
+  require(hostname !== '', 'kafka.schemaRegistry.url', 'is not a well-formed URL')
+  require(username === '' ||
+    token === '', 'kafka.schemaRegistry.token', 'must be empty while kafka.schemaRegistry.username is set')
+  const isPlain = protocol === 'http:'
+  require(!isPlain ||
+    (username === '' && token === '') ||
+    isLoopback(
+      hostname,
+    ), 'kafka.schemaRegistry.url', 'must begin with https:// because there is a login: it could be read on the way')
+  require(!isPlain ||
+    (tls.caFile === '' &&
+      tls.certFile ===
+        ''), 'kafka.schemaRegistry.url', 'must begin with https:// because kafka.schemaRegistry.tls is set')
+}
+
 /** A certificate is of no use without its key, nor a key without its certificate. */
 function checkPairs({ api, ingest, kafka, database }: CloudConfig, require: Require): void {
-  const pairs = { 'api.tls': api.tls, 'ingest.tls': ingest.tls, 'kafka.tls': kafka.tls, 'database.tls': database.tls }
+  const pairs = {
+    'api.tls': api.tls,
+    'ingest.tls': ingest.tls,
+    'kafka.tls': kafka.tls,
+    'kafka.schemaRegistry.tls': kafka.schemaRegistry.tls,
+    'database.tls': database.tls,
+  }
   for (const [name, { certFile, keyFile }] of Object.entries(pairs)) {
     const key = certFile === '' ? `${name}.certFile` : `${name}.keyFile`
     require((certFile === '') === (keyFile === ''), key, 'is required because the other of certFile and keyFile is set')

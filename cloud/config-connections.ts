@@ -14,6 +14,7 @@ import {
   milliseconds,
   secretText,
   section,
+  table,
   text,
 } from '../shared/config/keys.ts'
 
@@ -53,6 +54,29 @@ export const kafka = section('Kafka; without brokers the embedded bus is used.',
     mechanism: choice('none', ['none', 'plain', 'scram-sha-256', 'scram-sha-512'], 'How to log in'),
     username: text('', 'Name of the user'),
     password: secretText('', 'Password of the user; better in a file of its own or in the environment', 'a string'),
+  }),
+  encoding: table(
+    {},
+    'How the values of topics are written: "avro", which needs kafka.schemaRegistry.url, or "json"; topics that are not named are JSON. Both are read whatever this says',
+    '"json" or "avro" by topic',
+  ),
+  schemaRegistry: section('The schema registry, for values in Avro.', {
+    url: text(
+      '',
+      "Base of its API, which is that of Confluent's; Apicurio has it under /apis/ccompat/v7. Empty means that there is none",
+      'an http or https URL such as "http://registry:8081", or "" for none',
+      '^(https?://[^\\s?#@]+)?$',
+    ),
+    autoRegister: flag(true, 'Register the schemas of the topics that are written as Avro; false looks them up only'),
+    username: text('', 'Name of the user; empty means no login by password'),
+    password: secretText('', 'Password of the user; better in a file of its own or in the environment', 'a string'),
+    token: secretText('', 'Bearer token, instead of a name and a password', 'a string without spaces', '^\\S*$'),
+    timeoutMs: milliseconds(5_000, [100, 120_000], 'How long it may take for one request'),
+    tls: section('TLS to the schema registry, where its URL begins with https.', {
+      caFile: file('Certificates that it is trusted by, PEM; none means those of the system'),
+      certFile: file('Certificate of this client, PEM'),
+      keyFile: file('Private key of the certificate, PEM'),
+    }),
   }),
 })
 

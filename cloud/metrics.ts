@@ -13,6 +13,7 @@ import type { Insight } from './insight.ts'
 import { accessMetrics } from './metrics-access.ts'
 import { chatMetrics } from './metrics-chat.ts'
 import { consumerMetrics } from './metrics-consumers.ts'
+import { encodingMetrics } from './metrics-encoding.ts'
 import { insightMetrics } from './metrics-insight.ts'
 import type { TaskOrchestration } from './orchestration/orchestration.ts'
 
@@ -152,6 +153,7 @@ export function coreMetrics(parts: {
   counter('tasks_failed_turns', 'Turns of tasks that failed and were tried again', () => {
     return orchestration.stats().failedTurns
   })
+  encodingMetrics(metrics, bus)
   consumerMetrics(metrics, {
     analytics: () => insight.analytics.stats(),
     alerts: () => insight.evaluation.stats().consumer,

@@ -101,6 +101,23 @@ export interface BusStats {
   readonly failures: Readonly<Record<string, number>>
   /** Of the producer; the embedded log has none and is always closed. */
   readonly breaker: 'closed' | 'open' | 'half-open'
+  /** Where values may be Avro. */
+  readonly encoding?: EncodingStats
+}
+
+/** Totals since the start. */
+export interface EncodingStats {
+  /** Records written as Avro. */
+  readonly encodedRecords: number
+  /** Records read as Avro. */
+  readonly decodedRecords: number
+  /** Records that did not fit the schema of their topic. */
+  readonly refusedRecords: number
+  /** Records that begin as Avro and could not be read, by cause. */
+  readonly undecodable: Readonly<Record<string, number>>
+  readonly registryRequests: number
+  /** Requests that the schema registry did not answer, or refused. */
+  readonly registryFailures: Readonly<Record<string, number>>
 }
 
 export interface Bus extends Part {

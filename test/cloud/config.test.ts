@@ -59,6 +59,35 @@ describe('the config of the cloud', () => {
     ])
   })
 
+  it('takes topics in Avro on Kafka with a schema registry, and says what is missing', () => {
+    const topics = (encoding: Record<string, string>) => ({
+      BUSBAR_CLOUD_KAFKA_ENCODING: Object.entries(encoding)
+        .map((entry) => entry.join('='))
+        .join(','),
+    })
+    const kafka = { BUSBAR_CLOUD_KAFKA_BROKERS: 'kafka-1:9092' }
+    const registry = { ...kafka, BUSBAR_CLOUD_KAFKA_SCHEMA_REGISTRY_URL: 'http://registry:8081' }
+    const avro = topics({ 'device-telemetry': 'avro', 'task.requested': 'json' })
+    expect(problems({ ...registry, ...avro })).toEqual([])
+    expect(problems({ ...kafka, ...avro })).toEqual([
+      'kafka.schemaRegistry.url is required because kafka.encoding is "avro" for device-telemetry',
+    ])
+    expect(problems({ ...registry, BUSBAR_CLOUD_KAFKA_BROKERS: '', ...avro })).toEqual([
+      expect.stringMatching(/^kafka\.encoding is "avro" for device-telemetry, which needs kafka\.brokers/),
+    ])
+    expect(problems({ ...registry, ...topics({ 'device-telemetri': 'json', notifications: 'xml' }) })).toEqual([
+      expect.stringMatching(
+        /^kafka\.encoding names "device-telemetri", which is no topic with an Avro schema; those are/,
+      ),
+      'kafka.encoding of "notifications" is "xml", must be "json" or "avro"',
+    ])
+    const login = { ...registry, BUSBAR_CLOUD_KAFKA_SCHEMA_REGISTRY_TOKEN: 'hunter2' }
+    const [readable = ''] = problems(login)
+    expect(readable).toMatch(/^kafka\.schemaRegistry\.url must begin with https:\/\//)
+    expect(readable).not.toContain('hunter2')
+    expect(problems({ ...login, BUSBAR_CLOUD_KAFKA_SCHEMA_REGISTRY_URL: 'https://registry' })).toEqual([])
+  })
+
   it('refuses values that contradict one another, all at once', () => {
     const found = problems({
       BUSBAR_CLOUD_API_PORT: '7443',

@@ -11,6 +11,7 @@ import type { Clock, Timer } from '../../../shared/clock.ts'
 import { ComplaintLimit } from '../../../shared/complaint-limit.ts'
 import { BusbarError, messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
+import { aborted } from '../../../shared/waiting.ts'
 import type {
   BatchHandler,
   Bus,
@@ -85,6 +86,8 @@ export class EncodedBus implements Bus {
 
   async stop(deadline: AbortSignal): Promise<void> {
     this.probe?.cancel()
+    // What was published before this is handed on first, if the registry answers in time.
+    await Promise.race([Promise.allSettled(this.ids.values()), aborted(deadline)])
     await this.bus.stop(deadline)
   }
 

@@ -32,7 +32,7 @@ const steps: readonly Step[] = [
   { name: 'proto-generated', run: generatedIsCurrent },
 ]
 
-/** True when generating from the .proto files gives what is committed. */
+/** True when generating from the .proto files gives what is committed; the schemas of topics beside it have a test. */
 function generatedIsCurrent(): boolean {
   const dir = mkdtempSync(join(tmpdir(), 'busbar-proto-'))
   try {
@@ -40,7 +40,7 @@ function generatedIsCurrent(): boolean {
       cwd: join(root, 'proto'),
       stderr: 'inherit',
     })
-    return generated.success && command('diff', '-r', 'proto/generated', join(dir, 'generated'))
+    return generated.success && command('diff', '-r', '-x', 'avro', 'proto/generated', join(dir, 'generated'))
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }

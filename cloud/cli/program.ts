@@ -181,13 +181,15 @@ export function cloudCommandLine(
   return line
 }
 
-async function openBus(config: CloudConfig) {
+/** For topics alone: who reads and writes no values has nothing to register. */
+async function openBus({ kafka, ...config }: CloudConfig) {
   const { busFromConfig } = await import('../bus-from-config.ts')
-  return busFromConfig(config, { ...tools, log: commandLog(config) })
+  const schemaRegistry = { ...kafka.schemaRegistry, url: '' }
+  return busFromConfig({ ...config, kafka: { ...kafka, schemaRegistry } }, { ...tools, log: commandLog(config) })
 }
 
 /** A command that answers on standard output says only what is wrong in its log. */
-function commandLog(config: CloudConfig): Logger {
+function commandLog(config: Pick<CloudConfig, 'log'>): Logger {
   const level = config.log.level === 'silent' || config.log.level === 'error' ? config.log.level : 'warn'
   return createLogger({ level, format: config.log.format, name: 'busbar-cloud' })
 }

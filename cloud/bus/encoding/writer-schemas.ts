@@ -8,7 +8,7 @@ import type { RegisteredSchema, SchemaRegistry } from './schema-registry.ts'
 /** Ids and topics; a topic has one more with each release. */
 const KEPT_MAX = 1_000
 /** An id that the registry does not have may be registered meanwhile. */
-const UNKNOWN_KEPT_MS = 30_000
+const UNKNOWN_KEPT_MS = 2_000
 
 /** Why values of an id cannot be read. */
 export type Unreadable = 'UNKNOWN_SCHEMA' | 'UNUSABLE_SCHEMA'

@@ -82,6 +82,18 @@ describe('a value through Avro', () => {
     )
   })
 
+  it('changes nothing but itself by a name that means something to JavaScript', () => {
+    const text = '{"__proto__":{"polluted":1},"constructor":2,"toString":"x"}'
+    const sent = JSON.stringify({ ...reading, telemetryData: null }).replace(':null', `:${text}`)
+    const encoded = new AvroEncoder(schemaOf('device-telemetry')).encode(ID, sent)
+    const { telemetryData } = JSON.parse(new AvroDecoder(schemaOf('device-telemetry'), null).decode(encoded))
+    expect(Object.entries(telemetryData)).toEqual([
+      ['constructor', 2],
+      ['toString', 'x'],
+    ])
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined()
+  })
+
   it('may be longer than what was set aside for it', () => {
     const long = { ...reading, telemetryData: { note: 'x'.repeat(100_000) } }
     expect(roundTrip(schemaOf('device-telemetry'), long)).toEqual(long)

@@ -18,7 +18,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { KEY_CALLER } from '../identity/identity.ts'
 import { type Notifications, type Notifier, USER_ID_PATTERN } from '../notifications/notifications.ts'
 import { decodeMessage, decodeStatus, type MessageRecord, type StatusRecord } from './chat-records.ts'
-import { CONVERSATION_ID_PATTERN } from './conversation.ts'
+import { CONVERSATION_ID_PATTERN, memberKey } from './conversation.ts'
 import { type NoticeMarks, type NoticePlan, planFor, type UntoldMessage } from './notice-plan.ts'
 import { NoticeStore, type Pair } from './notice-store.ts'
 import { NoticeWriter } from './notice-writer.ts'
@@ -124,18 +124,18 @@ export class ChatConsumer implements Part {
     const { database, notifier } = this.options
     const done = await database.transaction(async (transaction) => {
       const marks = await this.store.lock(distinct([...toLock, ...reads]), transaction)
-      const lockedKeys = new Set(toLock.map(keyOf))
+      const lockedKeys = new Set(toLock.map(memberKey))
       // Once more: some of it may have come to them meanwhile.
       const plans = marks
-        .filter((each) => lockedKeys.has(keyOf(each)))
-        .map((each) => planFor(each, mail.get(keyOf(each))?.messages ?? [], online.has(each.userId)))
+        .filter((each) => lockedKeys.has(memberKey(each)))
+        .map((each) => planFor(each, mail.get(memberKey(each))?.messages ?? [], online.has(each.userId)))
       const notified = await this.writer.tell(plans, conversations, transaction)
       const awaited = await this.lookAfter(plans, transaction)
-      const isRead = new Set(reads.map(keyOf))
+      const isRead = new Set(reads.map(memberKey))
       let inboxRead = 0
       for (const { conversationId, userId, readPosition, notifiedPosition } of marks) {
         // What they were told of and have not read yet stays.
-        if (!isRead.has(keyOf({ conversationId, userId })) || readPosition < notifiedPosition) continue
+        if (!isRead.has(memberKey({ conversationId, userId })) || readPosition < notifiedPosition) continue
         inboxRead += await this.options.inbox.markReadAbout(userId, conversationId, 'NEW_MESSAGE', transaction)
       }
       return { notified, awaited, inboxRead, collapsed: plans.reduce((sum, plan) => sum + plan.collapsed, 0) }
@@ -161,8 +161,8 @@ export class ChatConsumer implements Part {
       for (const userId of new Set(record.recipientIds.filter(isPerson))) {
         if (userId === record.senderId) continue
         const pair = { conversationId: record.conversationId, userId }
-        const own = mail.get(keyOf(pair)) ?? { pair, messages: [] }
-        mail.set(keyOf(pair), own)
+        const own = mail.get(memberKey(pair)) ?? { pair, messages: [] }
+        mail.set(memberKey(pair), own)
         own.messages.push(message)
       }
     }
@@ -189,7 +189,7 @@ export class ChatConsumer implements Part {
     const toLock: NoticeMarks[] = []
     let collapsed = 0
     for (const { dueAtMs, ...marks } of lacking) {
-      const plan = planFor(marks, mail.get(keyOf(marks))?.messages ?? [], online.has(marks.userId))
+      const plan = planFor(marks, mail.get(memberKey(marks))?.messages ?? [], online.has(marks.userId))
       const isAwaited = plan.awaited !== null && (dueAtMs === null || dueAtMs <= settledMs)
       if (plan.told.length > 0 || isAwaited) toLock.push(marks)
       else collapsed += plan.collapsed
@@ -248,13 +248,5 @@ function readsOf(items: readonly ConsumedItem<ChatRecord>[]): Pair[] {
 }
 
 function distinct(pairs: readonly Pair[]): Pair[] {
-  return [
-    ...new Map(
-      pairs.map(({ conversationId, userId }) => [`${conversationId}\0${userId}`, { conversationId, userId }]),
-    ).values(),
-  ]
-}
-
-function keyOf({ conversationId, userId }: Pair): string {
-  return `${conversationId}\0${userId}`
+  return [...new Map(pairs.map((pair) => [memberKey(pair), pair])).values()]
 }

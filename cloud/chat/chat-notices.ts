@@ -10,6 +10,7 @@ import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { Duty } from '../database/duty.ts'
 import type { Notifier } from '../notifications/notifications.ts'
+import { memberKey } from './conversation.ts'
 import { type NoticePlan, planFor } from './notice-plan.ts'
 import { type NoticeDue, NoticeStore, type Pair } from './notice-store.ts'
 import { NoticeWriter } from './notice-writer.ts'
@@ -93,12 +94,12 @@ export class ChatNotices implements Part {
     const nowMs = clock.wallMs()
     const sentByMs = nowMs - settings.noticeAfterMs
     const done = await database.transaction(async (transaction) => {
-      const locked = new Map((await this.store.lock(pairs, transaction)).map((marks) => [keyOf(marks), marks]))
+      const locked = new Map((await this.store.lock(pairs, transaction)).map((marks) => [memberKey(marks), marks]))
       const plans: NoticePlan[] = []
       const settled: Pair[] = []
       const moved: NoticeDue[] = []
       for (const due of await this.store.dueOf(pairs, transaction)) {
-        const marks = locked.get(keyOf(due))
+        const marks = locked.get(memberKey(due))
         // Moved meanwhile by another core.
         if (due.dueAtMs > nowMs) continue
         const lacking =
@@ -129,8 +130,4 @@ function nextAfter(
   const last = messages.at(-1)
   if (last === undefined || messages.length < MESSAGES_PER_MEMBER) return null
   return { position: last.position + 1, sentAtMs: last.sentAtMs }
-}
-
-function keyOf({ conversationId, userId }: Pair): string {
-  return `${conversationId}\0${userId}`
 }

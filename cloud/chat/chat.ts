@@ -38,5 +38,3 @@ export {
 } from './presence.ts'
 export { type Mark, type MemberMarks, Receipts } from './receipts.ts'
 export { Rosters } from './rosters.ts'
-export type { SubjectSources } from './subject-sight.ts'
-export { Subjects } from './subjects.ts'

@@ -6,17 +6,7 @@ import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
 import type { ConversationMembersTable, ConversationsTable } from '../database/schema-chat.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
-import {
-  type Conversation,
-  type ConversationKind,
-  type Member,
-  type MemberRole,
-  SUBJECT_KINDS,
-  type Subject,
-  type SubjectKind,
-} from './conversation.ts'
-
-export type ConversationRow = Selectable<ConversationsTable>
+import { type Conversation, type ConversationKind, type Member, type MemberRole, subjectOf } from './conversation.ts'
 
 /** Members that one statement adds. */
 const ROWS_PER_STATEMENT = 500
@@ -196,12 +186,12 @@ function further(column: string) {
   return sql`case when ${before} > ${now} then ${before} else ${now} end`
 }
 
-export function toConversation(row: ConversationRow): Conversation {
+export function toConversation(row: Selectable<ConversationsTable>): Conversation {
   return {
     id: row.id,
     kind: row.kind as ConversationKind,
     title: row.title,
-    subject: subjectOf(row),
+    subject: subjectOf(row.kind, row.subject_id),
     lastRevision: row.last_revision,
     lastMessageAtMs: row.last_message_at_ms,
     createdBy: row.created_by,
@@ -224,9 +214,4 @@ export function toMember(row: Selectable<ConversationMembersTable>): Member {
     readAtMs: row.read_at_ms,
     deliveredAtMs: row.delivered_at_ms,
   }
-}
-
-function subjectOf({ kind, subject_id }: Pick<ConversationRow, 'kind' | 'subject_id'>): Subject | null {
-  if (subject_id === null || !(SUBJECT_KINDS as readonly string[]).includes(kind)) return null
-  return { kind: kind as SubjectKind, id: subject_id }
 }

@@ -10,7 +10,8 @@ import { type Page, type PageRequest, readPageRequest, toPage } from '../registr
 import { CONVERSATION_ID_PATTERN, type Conversation, type ConversationKind, type Member } from './conversation.ts'
 import { toConversation, toMember } from './conversation-store.ts'
 import { Membership } from './membership.ts'
-import { type Message, messageOf } from './message.ts'
+import type { Message } from './message.ts'
+import { toMessage } from './message-rows.ts'
 import { type SubjectSources, subjectKey } from './subject-sight.ts'
 import { Subjects } from './subjects.ts'
 
@@ -188,7 +189,7 @@ export class ConversationViews {
           (select max(position) from chat_messages as newest where newest.conversation_id = given.id) from ${given})`,
       )
       .execute()
-    return new Map(rows.map((row) => [row.conversation_id, messageOf(row)]))
+    return new Map(rows.map((row) => [row.conversation_id, toMessage(row)]))
   }
 
   private async counts(

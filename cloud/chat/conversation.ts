@@ -55,6 +55,11 @@ export interface Member {
   readonly deliveredAtMs: number | null
 }
 
+/** By which maps know a member of a conversation. */
+export function memberKey({ conversationId, userId }: Pick<Member, 'conversationId' | 'userId'>): string {
+  return `${conversationId}/${userId}`
+}
+
 export function newGroupId(random: Random): string {
   return `conv-${randomHex(random, 12)}`
 }

@@ -3,7 +3,7 @@
  * which it is also judged, under the lock of the conversation: so of two at once the second sees what the first has left.
  */
 
-import type { Kysely, Transaction } from 'kysely'
+import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { Random } from '../../shared/random.ts'
 import type { Outbox } from '../bus/outbox.ts'
@@ -124,7 +124,7 @@ export class Conversations {
   async members(userId: string, conversationId: string, request: PageRequest = {}): Promise<Page<MemberView>> {
     const { database, people, membership } = this.options
     const { kysely } = database
-    const { conversation } = await this.requireMember(userId, conversationId, kysely)
+    const { conversation } = await membership.requireMember(userId, conversationId, kysely)
     const page = await this.store.memberPage(conversationId, request)
     const userIds = page.items.map((member) => member.userId)
     const names = await people.names(userIds)
@@ -170,19 +170,6 @@ export class Conversations {
    */
   async removeMember(userId: string, conversationId: string, memberId: string, also?: Also<Member>): Promise<Member> {
     return await this.stored(userId, () => this.memberChanges.remove(userId, conversationId, memberId, also))
-  }
-
-  leave(userId: string, conversationId: string, also?: Also<Member>): Promise<Member> {
-    return this.removeMember(userId, conversationId, userId, also)
-  }
-
-  /** @throws ChatError CONVERSATION_UNKNOWN for who is not in it, or may not see what it is about any more. */
-  requireMember(
-    userId: string,
-    conversationId: string,
-    kysely: Kysely<Database> = this.options.database.kysely,
-  ): Promise<{ readonly conversation: Conversation; readonly member: Member }> {
-    return this.options.membership.requireMember(userId, conversationId, kysely)
   }
 
   private async rename(

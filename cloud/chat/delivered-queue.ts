@@ -3,7 +3,7 @@
  * the oldest are let go: a client that resumes says again how far it has come.
  */
 
-import { CONVERSATION_ID_PATTERN } from './conversation.ts'
+import { CONVERSATION_ID_PATTERN, memberKey } from './conversation.ts'
 
 /** Everything of the conversation up to `position` has come to the user. */
 export interface Mark {
@@ -33,7 +33,7 @@ export class DeliveredQueue {
 
   add(marks: readonly Mark[]): void {
     for (const mark of marks) {
-      const key = `${mark.conversationId}\0${mark.userId}`
+      const key = memberKey(mark)
       const waiting = this.marks.get(key)
       if (waiting !== undefined && waiting.position >= mark.position) continue
       this.marks.set(key, mark)

@@ -6,7 +6,6 @@
 import { sql } from 'kysely'
 import type { DatabaseHandle } from '../database/database.ts'
 import {
-  type Asker,
   KEY_CALLER,
   type PeopleDirectory,
   type PeopleRequest,
@@ -41,7 +40,7 @@ export class MemberDirectory implements PeopleDirectory {
     )
   }
 
-  async known(ids: readonly string[], _asker?: Asker): Promise<ReadonlySet<string>> {
+  async known(ids: readonly string[]): Promise<ReadonlySet<string>> {
     return new Set(ids.filter((id) => USER_ID_PATTERN.test(id) && !id.startsWith(KEY_CALLER)))
   }
 

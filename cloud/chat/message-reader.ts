@@ -9,7 +9,7 @@ import type { Conversation } from './conversation.ts'
 import { toConversation } from './conversation-store.ts'
 import { chatInvalid, messageUnknown, traceForAuditors } from './errors.ts'
 import type { Membership } from './membership.ts'
-import { MESSAGE_ID_PATTERN, type Message, messageOf } from './message.ts'
+import { MESSAGE_ID_PATTERN, type Message } from './message.ts'
 import type {
   HistoryRequest,
   LastRevision,
@@ -19,7 +19,7 @@ import type {
   Since,
   SinceRequest,
 } from './message-options.ts'
-import { listsOf } from './message-rows.ts'
+import { listsOf, toMessage } from './message-rows.ts'
 import { MessageSearch } from './message-search.ts'
 import { MessageStatuses } from './message-statuses.ts'
 
@@ -27,13 +27,13 @@ export class MessageReader {
   private readonly database: DatabaseHandle
   private readonly membership: Membership
   private readonly statuses: MessageStatuses
-  private readonly messages: MessageSearch
+  private readonly finder: MessageSearch
 
   constructor(options: { readonly database: DatabaseHandle; readonly membership: Membership }) {
     this.database = options.database
     this.membership = options.membership
     this.statuses = new MessageStatuses(options)
-    this.messages = new MessageSearch(options.database)
+    this.finder = new MessageSearch(options.database)
   }
 
   async get(userId: string, conversationId: string, messageId: string): Promise<ShownMessage> {
@@ -58,7 +58,7 @@ export class MessageReader {
     if (after !== null) query = query.where('position', '<', after)
     if (request.before !== undefined) query = query.where('position', '<', request.before)
     const rows = await query.execute()
-    const shown = await this.statuses.shown(userId, rows.map(messageOf), [conversation], kysely)
+    const shown = await this.statuses.shown(userId, rows.map(toMessage), [conversation], kysely)
     return toPage(
       shown,
       limit,
@@ -86,7 +86,7 @@ export class MessageReader {
       .where('revision', '<=', upTo)
       .orderBy('revision')
       .limit(limit + 1)
-    const messages = (await query.execute()).map(messageOf)
+    const messages = (await query.execute()).map(toMessage)
     const shown = await this.statuses.shown(userId, messages.slice(0, limit), [conversation], kysely)
     return { messages: shown, upTo, more: messages.length > limit }
   }
@@ -99,7 +99,7 @@ export class MessageReader {
         ? await this.conversationsOf(userId, kysely)
         : [(await this.membership.requireMember(userId, conversationId, kysely)).conversation]
     const ids = within.map(({ id }) => id)
-    const { items, next } = await this.messages.find(ids, request)
+    const { items, next } = await this.finder.find(ids, request)
     return { items: await this.statuses.shown(userId, items, within, kysely), next }
   }
 
@@ -139,7 +139,7 @@ export class MessageReader {
   }
 
   /** All that the user is in. */
-  async conversationsOf(userId: string, kysely: Kysely<Database>): Promise<Conversation[]> {
+  private async conversationsOf(userId: string, kysely: Kysely<Database>): Promise<Conversation[]> {
     const rows = await kysely
       .selectFrom('conversations')
       .innerJoin('conversation_members', 'conversation_members.conversation_id', 'conversations.id')
@@ -191,7 +191,7 @@ export class MessageReader {
       .where('conversation_id', '=', conversationId)
       .executeTakeFirst()
     if (row === undefined) throw messageUnknown(messageId)
-    return messageOf(row)
+    return toMessage(row)
   }
 }
 

@@ -3,7 +3,7 @@
 import type { Selectable } from 'kysely'
 import type { ChatMessagesTable } from '../database/schema-chat.ts'
 import { parsedText } from '../database/stored-text.ts'
-import type { ChatLink, Message } from './message.ts'
+import type { ChatLink, ChatNotice, Message } from './message.ts'
 
 /** What a message says. */
 export interface Said {
@@ -51,6 +51,26 @@ export const MESSAGE_COLUMNS = {
   deleted_at_ms: 'bigint',
   deleted_by: 'text',
 } as const
+
+export function toMessage(row: Selectable<ChatMessagesTable>): Message {
+  return {
+    id: row.id,
+    conversationId: row.conversation_id,
+    kind: row.kind as Message['kind'],
+    position: row.position,
+    revision: row.revision,
+    senderId: row.sender_id,
+    clientMessageId: row.client_message_id,
+    content: row.content,
+    ...listsOf(row),
+    notice: parsedText(row.notice) as ChatNotice | null,
+    sentAtMs: row.sent_at_ms,
+    publishedAtMs: row.published_at_ms,
+    editedAtMs: row.edited_at_ms,
+    deletedAtMs: row.deleted_at_ms,
+    deletedBy: row.deleted_by,
+  }
+}
 
 export function rowOf(message: Message): Selectable<ChatMessagesTable> {
   return {

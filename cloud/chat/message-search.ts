@@ -11,9 +11,9 @@ import type { Database } from '../database/schema.ts'
 import { InvalidRegistrationError } from '../registry/errors.ts'
 import { encodeCursor, type Page, readPageRequest } from '../registry/page.ts'
 import { chatInvalid } from './errors.ts'
-import { MESSAGE_ID_PATTERN, type Message, messageOf } from './message.ts'
+import { MESSAGE_ID_PATTERN, type Message } from './message.ts'
 import type { SearchRequest } from './message-options.ts'
-import { searchText } from './message-rows.ts'
+import { searchText, toMessage } from './message-rows.ts'
 
 /** Messages looked at in one statement, and statements of one search. */
 const LOOKED_AT_ONCE = 5_000
@@ -103,7 +103,7 @@ export class MessageSearch {
       .selectAll()
       .where(sql<boolean>`id in ${givenTexts(this.database.dialect, ids)}`)
       .execute()
-    const byId = new Map(rows.map((row) => [row.id, messageOf(row)]))
+    const byId = new Map(rows.map((row) => [row.id, toMessage(row)]))
     return ids.flatMap((id) => byId.get(id) ?? [])
   }
 }

@@ -15,8 +15,8 @@ import { encodeMessage, eventOf } from './chat-records.ts'
 import type { Conversation, Member } from './conversation.ts'
 import { ConversationStore } from './conversation-store.ts'
 import type { Membership } from './membership.ts'
-import { type ChatNotice, type Message, messageIdOf, messageOf } from './message.ts'
-import { listsOf, listText, MESSAGE_COLUMNS, rowOf, type Said, saidBy } from './message-rows.ts'
+import { type ChatNotice, type Message, messageIdOf } from './message.ts'
+import { listsOf, listText, MESSAGE_COLUMNS, rowOf, type Said, saidBy, toMessage } from './message-rows.ts'
 
 /** Whose records tell that messages are on the bus; see published.ts. */
 export const MESSAGE_OWNER = 'chat message'
@@ -110,7 +110,7 @@ export class MessageStore {
       .selectAll()
       .where(sql<boolean>`id in ${givenTexts(dialect, ids)}`)
       .execute()
-    const stored = new Map(rows.map(messageOf).map((message) => [message.id, { message, original: saidBy(message) }]))
+    const stored = new Map(rows.map(toMessage).map((message) => [message.id, { message, original: saidBy(message) }]))
     const changed = [...stored.values()].flatMap(({ message: { id, revision, position } }) =>
       revision === position ? [] : [id],
     )
@@ -138,7 +138,7 @@ export class MessageStore {
       .where('conversation_id', '=', conversationId)
       .$if(this.options.database.dialect === 'postgres', (query) => query.forUpdate())
       .executeTakeFirst()
-    return row === undefined ? null : messageOf(row)
+    return row === undefined ? null : toMessage(row)
   }
 
   /** New ones, with the numbers that follow the last ones of their conversations. */

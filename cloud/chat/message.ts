@@ -1,9 +1,6 @@
 /** One message: how it is named, what it says, and how far it has come. Pure. */
 
 import { createHash } from 'node:crypto'
-import type { Selectable } from 'kysely'
-import type { ChatMessagesTable } from '../database/schema-chat.ts'
-import { parsedText } from '../database/stored-text.ts'
 
 export const MESSAGE_ID_PATTERN = /^msg-[0-9a-f]{24}$/
 /** The sender's own name for it. */
@@ -92,25 +89,4 @@ export function statusOf(
     if (delivered >= message.position) return 'DELIVERED'
   }
   return message.publishedAtMs === null ? 'PENDING' : 'SENT'
-}
-
-export function messageOf(row: Selectable<ChatMessagesTable>): Message {
-  return {
-    id: row.id,
-    conversationId: row.conversation_id,
-    kind: row.kind as Message['kind'],
-    position: row.position,
-    revision: row.revision,
-    senderId: row.sender_id,
-    clientMessageId: row.client_message_id,
-    content: row.content,
-    links: (parsedText(row.links) ?? []) as readonly ChatLink[],
-    mentions: (parsedText(row.mentions) ?? []) as readonly string[],
-    notice: parsedText(row.notice) as ChatNotice | null,
-    sentAtMs: row.sent_at_ms,
-    publishedAtMs: row.published_at_ms,
-    editedAtMs: row.edited_at_ms,
-    deletedAtMs: row.deleted_at_ms,
-    deletedBy: row.deleted_by,
-  }
 }

@@ -17,7 +17,7 @@ import type { Outbox, OutboxRecord } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
 import { encodeStatus, type StatusRecord } from './chat-records.ts'
-import type { Subject } from './conversation.ts'
+import { memberKey, type Subject } from './conversation.ts'
 import { DeliveredQueue, isSound, type Mark } from './delivered-queue.ts'
 import { chatInvalid, conversationUnknown } from './errors.ts'
 import type { Membership } from './membership.ts'
@@ -208,12 +208,12 @@ export class Receipts implements Part {
 
   private async writeDelivered(marks: readonly Mark[]): Promise<void> {
     const { database, clock, outbox } = this.options
-    const positions = new Map(marks.map((mark) => [keyOf(mark), mark.position]))
+    const positions = new Map(marks.map((mark) => [memberKey(mark), mark.position]))
     const written = await database.transaction(async (transaction) => {
       const stored = await this.store.lock(marks, transaction)
       const subjects = new Map(stored.map(({ conversationId, subject }) => [conversationId, subject]))
       const advances = stored.flatMap(({ conversationId, userId, deliveredPosition, lastRevision }): Advance[] => {
-        const position = Math.min(positions.get(keyOf({ conversationId, userId })) ?? 0, lastRevision)
+        const position = Math.min(positions.get(memberKey({ conversationId, userId })) ?? 0, lastRevision)
         return position > deliveredPosition ? [{ conversationId, userId, position, from: deliveredPosition }] : []
       })
       if (advances.length === 0) return { delivered: 0, records: 0 }
@@ -292,8 +292,4 @@ export class Receipts implements Part {
     }
     return seeing
   }
-}
-
-function keyOf({ conversationId, userId }: Pick<Mark, 'conversationId' | 'userId'>): string {
-  return `${conversationId}\0${userId}`
 }

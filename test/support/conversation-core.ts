@@ -10,9 +10,9 @@ import {
   Membership,
   type Message,
   messageIdOf,
-  type SubjectSources,
 } from '../../cloud/chat/chat.ts'
 import { MessageStore } from '../../cloud/chat/message-store.ts'
+import type { SubjectSources } from '../../cloud/chat/subject-sight.ts'
 import type { DatabaseHandle } from '../../cloud/database/database.ts'
 import { type Asker, type Grant, People, sitesSeen } from '../../cloud/identity/identity.ts'
 import { TaskStore } from '../../cloud/orchestration/task-store.ts'

@@ -64,7 +64,7 @@ await describeOnEveryDatabase('members', (databases) => {
     const marks = { readPosition: 5, deliveredPosition: 5 }
     expect(await conversations.get('bob', id)).toMatchObject({ unread: 0, lastRevision: 6, own: marks })
     expect(await conversations.get('cleo', id)).toMatchObject({ unread: 0, own: marks })
-    await conversations.leave('bob', id)
+    await conversations.removeMember('bob', id, 'bob')
     // As a clock or a restored backup could have it.
     await setMarks(90, 91)
     await conversations.addMembers(ann, id, ['bob'])
@@ -85,7 +85,7 @@ await describeOnEveryDatabase('members', (databases) => {
     const id = await groupOf(core, 'ann', 'dan')
     clock.advance(1_000)
     await core.conversations.addMembers(await core.asker('ann'), id, ['bob', 'cleo'])
-    await core.conversations.leave('ann', id)
+    await core.conversations.removeMember('ann', id, 'ann')
     expect(await membersOf(core, id)).toBe('bob cleo dan*')
     expect((await core.notices(id)).slice(2)).toEqual(['ann role dan owner', 'ann left'])
     // Who is no user any more owns nothing: whoever is next does what an owner does as soon as it is needed.
@@ -94,7 +94,7 @@ await describeOnEveryDatabase('members', (databases) => {
     expect(await refusal(rename('cleo'))).toBe('CONVERSATION_OWNER_ONLY')
     expect(await rename('bob')).toMatchObject({ title: 'bob', own: { role: 'owner' } })
     expect(await membersOf(core, id)).toBe('bob* cleo dan*')
-    for (const userId of ['bob', 'cleo', 'dan']) await core.conversations.leave(userId, id)
+    for (const userId of ['bob', 'cleo', 'dan']) await core.conversations.removeMember(userId, id, userId)
     expect(await membersOf(core, id)).toBe('')
     expect((await core.notices(id)).at(-1)).toBe('dan left')
   })
@@ -103,7 +103,10 @@ await describeOnEveryDatabase('members', (databases) => {
     const [one, other] = await twoCores(databases)
     const id = await groupOf(one, 'ann', 'bob', 'cleo')
     await one.conversations.setRole('ann', id, 'bob', 'owner')
-    await Promise.all([one.conversations.leave('ann', id), other.conversations.leave('bob', id)])
+    await Promise.all([
+      one.conversations.removeMember('ann', id, 'ann'),
+      other.conversations.removeMember('bob', id, 'bob'),
+    ])
     expect(await membersOf(one, id)).toBe('cleo*')
 
     const second = await groupOf(one, 'ann', 'bob', 'cleo')
@@ -155,7 +158,7 @@ await describeOnEveryDatabase('members', (databases) => {
       () => conversations.change('ann', id, { title: 'Other', archived: true }, fail),
       () => conversations.addMembers(ann, id, ['cleo'], fail),
       () => conversations.setRole('ann', id, 'bob', 'owner', fail),
-      () => conversations.leave('ann', id, fail),
+      () => conversations.removeMember('ann', id, 'ann', fail),
     ]) {
       await expect(asked()).rejects.toThrow('undone')
     }

@@ -114,12 +114,11 @@ await describeOnEveryDatabase('conversations', (databases) => {
           conversations.members('cleo', conversationId),
           conversations.addMembers(cleo, conversationId, ['cleo', 'root']),
           conversations.setRole('cleo', conversationId, 'cleo', 'owner'),
-          conversations.leave('cleo', conversationId),
-          conversations.requireMember('cleo', conversationId),
+          conversations.removeMember('cleo', conversationId, 'cleo'),
         ]),
       ).toEqual(['CONVERSATION_UNKNOWN'])
     }
-    await conversations.leave('bob', id)
+    await conversations.removeMember('bob', id, 'bob')
     expect(await refusal(conversations.get('bob', id))).toBe('CONVERSATION_UNKNOWN')
     expect(await conversations.list('bob')).toEqual({ items: [], next: null })
   })

@@ -1,8 +1,8 @@
 /** Conversations about a site, a task or an alert: what they are called, and whom they are for. */
 
 import { describe, expect, it } from 'vitest'
-import { Membership, type Subject, Subjects, subjectConversationId } from '../../../cloud/chat/chat.ts'
-import { taskTitle } from '../../../cloud/chat/subjects.ts'
+import { Membership, type Subject, subjectConversationId } from '../../../cloud/chat/chat.ts'
+import { Subjects, taskTitle } from '../../../cloud/chat/subjects.ts'
 import type { DatabaseHandle } from '../../../cloud/database/database.ts'
 import { COMMAND_STATES } from '../../../cloud/gateways/gateways.ts'
 import type { TaskView } from '../../../cloud/orchestration/orchestration.ts'
@@ -111,8 +111,7 @@ await describeOnEveryDatabase('conversations about something', (databases) => {
     const group = await conversations.begin(ann, { kind: 'group', title: 'Crew' })
     await addPeople(database, { ann: viewer(2) })
     expect(await refusal(conversations.get('ann', site))).toBe('CONVERSATION_UNKNOWN')
-    expect(await refusal(conversations.requireMember('ann', site))).toBe('CONVERSATION_UNKNOWN')
-    expect(await refusal(conversations.leave('ann', site))).toBe('CONVERSATION_UNKNOWN')
+    expect(await refusal(conversations.removeMember('ann', site, 'ann'))).toBe('CONVERSATION_UNKNOWN')
     expect((await conversations.list('ann')).items.map(({ id }) => id)).toEqual([group.conversation.id])
     const { items } = await conversations.members('bob', site)
     expect(items.filter(({ sees }) => !sees).map(({ userId }) => userId)).toEqual(['ann'])
@@ -122,7 +121,7 @@ await describeOnEveryDatabase('conversations about something', (databases) => {
     await addPeople(database, { ann: viewer(1) })
     const back = (await conversations.list('ann')).items.map(({ id }) => id)
     expect(back.toSorted()).toEqual([site, task, group.conversation.id].toSorted())
-    expect(await conversations.leave('ann', site)).toMatchObject({ userId: 'ann', role: 'member' })
+    expect(await conversations.removeMember('ann', site, 'ann')).toMatchObject({ userId: 'ann', role: 'member' })
   })
 
   it('page past those that may not be seen', async () => {
@@ -165,7 +164,7 @@ await describeOnEveryDatabase('conversations about something', (databases) => {
     }
     const ann = await core.asker('ann')
     expect(await refusal(conversations.addMembers(ann, two, ['cleo']))).toBe('CONVERSATION_KIND')
-    expect(await refusal(conversations.leave('ann', two))).toBe('CONVERSATION_KIND')
+    expect(await refusal(conversations.removeMember('ann', two, 'ann'))).toBe('CONVERSATION_KIND')
   })
 
   it('say what they were about once that is gone, and stay with who could see it', async () => {

@@ -3,7 +3,7 @@
  * is not taken back. Pure.
  */
 
-import type { StatusRecord } from '../../../chat/chat.ts'
+import { memberKey, type StatusRecord } from '../../../chat/chat.ts'
 import { STATUSES_TOLD_MAX } from './chat-limits.ts'
 
 /** Positions of one user in one conversation. */
@@ -18,8 +18,9 @@ export class StatusesTold {
   private readonly told = new Map<string, Told>()
 
   /** Whether it says something that was not told yet; it counts as told from now on. */
-  take({ conversationId, userId, status, position }: StatusRecord): boolean {
-    const key = `${conversationId}/${userId}`
+  take(record: StatusRecord): boolean {
+    const { status, position } = record
+    const key = memberKey(record)
     const told = this.told.get(key) ?? { sent: 0, delivered: 0, read: 0 }
     // SENT is of what the user wrote, the others of what they got; what was read was delivered before.
     const before = status === 'SENT' ? told.sent : status === 'DELIVERED' ? told.delivered : told.read

@@ -3,7 +3,7 @@
  * it is stored, and what is forgotten costs nobody anything. Pure.
  */
 
-import type { TypingRecord } from '../../../chat/chat.ts'
+import { memberKey, type TypingRecord } from '../../../chat/chat.ts'
 import { TYPING_MAX } from './chat-limits.ts'
 
 interface Said {
@@ -23,7 +23,7 @@ export class TypingThrottle {
 
   /** Whether it is to be said: once in an interval that they type, and once after that that they have stopped. */
   admits(userId: string, conversationId: string, isTyping: boolean, nowMs: number): boolean {
-    const key = keyOf(userId, conversationId)
+    const key = memberKey({ conversationId, userId })
     const last = this.said.get(key)
     if (isTyping ? last !== undefined && nowMs - last.atMs < this.intervalMs : last?.isTyping !== true) return false
     this.said.delete(key)
@@ -64,7 +64,7 @@ export class TypingShown {
    */
   take({ conversationId, userId, isTyping, recipientIds }: TypingRecord, ageMs: number, nowMs: number): boolean {
     if (ageMs > this.expiryMs) return false
-    const key = keyOf(userId, conversationId)
+    const key = memberKey({ conversationId, userId })
     const was = this.shown.delete(key)
     if (!isTyping) return was
     // Rather than to forget one, who would be shown as typing for ever.
@@ -75,7 +75,7 @@ export class TypingShown {
 
   /** They have said what they were typing; null when they were not shown as typing. */
   end(userId: string, conversationId: string): TypingEnd | null {
-    const key = keyOf(userId, conversationId)
+    const key = memberKey({ conversationId, userId })
     const shown = this.shown.get(key) ?? null
     this.shown.delete(key)
     return shown
@@ -91,8 +91,4 @@ export class TypingShown {
     }
     return expired
   }
-}
-
-function keyOf(userId: string, conversationId: string): string {
-  return `${conversationId}/${userId}`
 }

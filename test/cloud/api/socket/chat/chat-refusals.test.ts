@@ -79,6 +79,7 @@ test('bad input of every kind is answered with what is wrong where, and the sock
     code: 'MESSAGE_ID_REUSED',
   })
   expect(ann.client.closeCode).toBeNull()
+  await until(() => ann.heard.length > 0)
   expect(ann.heard).toEqual(['still here'])
 })
 

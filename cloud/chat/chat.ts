@@ -36,5 +36,6 @@ export {
   type PresenceChange,
   type PresenceView,
 } from './presence.ts'
+export { PRESENCE_STATES } from './presence-state.ts'
 export { type Mark, type MemberMarks, Receipts } from './receipts.ts'
 export { Rosters } from './rosters.ts'

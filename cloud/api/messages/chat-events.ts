@@ -2,7 +2,13 @@
 
 import { Type } from '@sinclair/typebox'
 import { MESSAGE_MEMBERS } from '../schemas/chat-message.ts'
-import { ConversationIdSchema, MessageIdSchema, PositionSchema } from '../schemas/chat-terms.ts'
+import {
+  ConversationIdSchema,
+  MessageChangeSchema,
+  MessageIdSchema,
+  PositionSchema,
+  ReachedStatusSchema,
+} from '../schemas/chat-terms.ts'
 import { nullable, TimeSchema } from '../schemas/common.ts'
 import { PersonIdSchema } from '../schemas/person.ts'
 
@@ -28,7 +34,7 @@ export const MessageStatusRecordSchema = Type.Object(
   {
     messageId: { ...MessageIdSchema, description: 'The newest message that it says something of' },
     conversationId: ConversationIdSchema,
-    status: Type.Union([Type.Literal('SENT'), Type.Literal('DELIVERED'), Type.Literal('READ')]),
+    status: ReachedStatusSchema,
     userId: { ...PersonIdSchema, description: 'Who sent it, has got it, or has read it' },
     timestamp: TimeSchema,
     position: { ...PositionSchema, description: 'Everything of the conversation up to there has come so far' },
@@ -51,11 +57,10 @@ export const TypingRecordSchema = Type.Object(
 export const CHAT_HEADERS_SCHEMA = Type.Object(
   {
     source: Type.Optional(Type.String({ description: 'Which service wrote it' })),
-    event: Type.Optional(
-      Type.Union([Type.Literal('created'), Type.Literal('edited'), Type.Literal('deleted')], {
-        description: 'What became of a message; absent of other records',
-      }),
-    ),
+    event: Type.Optional({
+      ...MessageChangeSchema,
+      description: 'What became of a message; absent of other records',
+    }),
   },
   { $id: 'ChatHeaders', description: 'Headers of a record of conversations' },
 )

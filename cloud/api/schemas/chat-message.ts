@@ -17,6 +17,7 @@ import {
   MemberRoleSchema,
   MessageIdSchema,
   PositionSchema,
+  ReachedStatusSchema,
   RevisionSchema,
 } from './chat-terms.ts'
 import { closed, nullable, pageSchema, TimeSchema, time, timeOrNull } from './common.ts'
@@ -27,7 +28,7 @@ const CONTENT_CHARS_MAX = 16_000
 const LINKS_MAX = 100
 const MENTIONS_MAX = 1_000
 
-export const MessageKindSchema = Type.Union([Type.Literal('MESSAGE'), Type.Literal('NOTICE')], {
+const MessageKindSchema = Type.Union([Type.Literal('MESSAGE'), Type.Literal('NOTICE')], {
   description: 'NOTICE: something happened in the conversation, which nobody wrote',
 })
 const StatusSchema = Type.Union(
@@ -35,17 +36,17 @@ const StatusSchema = Type.Union(
   { description: 'PENDING waits for the bus; DELIVERED and READ by everybody else who is in the conversation' },
 )
 
-export const ChatLinkSchema = Type.Object(
+const ChatLinkSchema = Type.Object(
   {
     url: Type.String({ description: `http or https, at most ${LINK_URL_CHARS_MAX} characters; where it lies` }),
     name: nullable(Type.String({ description: `At most ${LINK_NAME_CHARS_MAX} characters` })),
   },
   { ...closed, $id: 'ChatLink', description: 'An attachment, which lies elsewhere' },
 )
-export const ChatLinksSchema = Type.Array(ChatLinkSchema)
-export const ChatMentionsSchema = Type.Array(PersonIdSchema)
+const ChatLinksSchema = Type.Array(ChatLinkSchema)
+const ChatMentionsSchema = Type.Array(PersonIdSchema)
 
-export const ChatNoticeSchema = Type.Object(
+const ChatNoticeSchema = Type.Object(
   {
     action: Type.Union(NOTICE_ACTIONS.map((action) => Type.Literal(action))),
     userIds: Type.Optional(
@@ -161,9 +162,7 @@ export const MessageTraceSchema = Type.Object(
 export const ReceiptSchema = Type.Object(
   {
     userId: PersonIdSchema,
-    status: Type.Union([Type.Literal('SENT'), Type.Literal('DELIVERED'), Type.Literal('READ')], {
-      description: 'SENT: it has not come to them yet',
-    }),
+    status: { ...ReachedStatusSchema, description: 'SENT: it has not come to them yet' },
   },
   { ...closed, $id: 'ChatReceipt', description: 'How far a message has come with one member' },
 )

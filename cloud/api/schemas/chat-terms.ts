@@ -30,6 +30,14 @@ export const RevisionSchema = Type.Integer({
   maximum: Number.MAX_SAFE_INTEGER,
   description: 'The number of the last change: every change of a conversation takes the next one, without a gap',
 })
+/** How far a message has come once the bus has it. */
+export const ReachedStatusSchema = Type.Union([Type.Literal('SENT'), Type.Literal('DELIVERED'), Type.Literal('READ')])
+/** What became of a message. */
+export const MessageChangeSchema = Type.Union([
+  Type.Literal('created'),
+  Type.Literal('edited'),
+  Type.Literal('deleted'),
+])
 /** Of a member. */
 export const MarkSchema = Type.Integer({
   minimum: 0,

@@ -1,7 +1,7 @@
 /** People that one may talk to, and whether they are there, as the API shows them. */
 
 import { type Static, Type } from '@sinclair/typebox'
-import type { PresenceView } from '../../chat/chat.ts'
+import { PRESENCE_STATES, type PresenceView } from '../../chat/chat.ts'
 import { PEOPLE_SEARCH_CHARS_MAX, type Person } from '../../identity/identity.ts'
 import { closed, nullable, PAGE_QUERY, TimeSchema, timeOrNull } from './common.ts'
 import { UserIdSchema } from './notification.ts'
@@ -17,10 +17,10 @@ export const ASKER_QUERY = {
   userId: Type.Optional({ ...PersonIdSchema, description: `${PersonIdSchema.description}. Who asks: ${WHO}` }),
 }
 
-export const PresenceSchema = Type.Object(
+const PresenceSchema = Type.Object(
   {
     state: Type.Union(
-      ['online', 'away', 'offline'].map((state) => Type.Literal(state)),
+      PRESENCE_STATES.map((state) => Type.Literal(state)),
       { description: 'away: connected, but idle, or said to be away' },
     ),
     lastSeenAt: nullable({
@@ -48,9 +48,6 @@ export const PEOPLE_QUERY = {
 }
 
 export function personBody({ id, name }: Person, presence: PresenceView | undefined): Static<typeof PersonSchema> {
-  return { userId: id, name, presence: presenceBody(presence) }
-}
-
-export function presenceBody(presence: PresenceView | undefined): Static<typeof PresenceSchema> {
-  return { state: presence?.state ?? 'offline', lastSeenAt: timeOrNull(presence?.lastSeenAtMs ?? null) }
+  const { state = 'offline', lastSeenAtMs = null } = presence ?? {}
+  return { userId: id, name, presence: { state, lastSeenAt: timeOrNull(lastSeenAtMs) } }
 }

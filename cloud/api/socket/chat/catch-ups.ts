@@ -28,10 +28,8 @@ interface Wanting {
 
 export class CatchUps {
   private readonly options: CatchUpsOptions
-  /** The one that waits longest is first; by socket and conversation, each once. */
-  private readonly waiting = new Map<string, Wanting>()
-  private readonly numbers = new WeakMap<ChatSeat, number>()
-  private seats = 0
+  /** The one that waits longest is first. */
+  private readonly waiting = new Set<Wanting>()
   private reading = 0
   private readonly counts = { pages: 0, messages: 0, finished: 0, failed: 0 }
   private readonly complaints: ComplaintLimit
@@ -59,10 +57,9 @@ export class CatchUps {
 
   /** Something is to be read for the socket. Cheap to say again. */
   want(seat: ChatSeat, conversationId: string): void {
-    if (this.stopped) return
-    const key = `${this.numberOf(seat)}/${conversationId}`
-    if (this.waiting.has(key) || seat.reading.has(conversationId)) return
-    this.waiting.set(key, { seat, conversationId })
+    if (this.stopped || seat.wanted.has(conversationId)) return
+    seat.wanted.add(conversationId)
+    this.waiting.add({ seat, conversationId })
     this.advance()
   }
 
@@ -75,22 +72,21 @@ export class CatchUps {
   }
 
   private advance(): void {
-    for (const [key, wanting] of this.waiting) {
+    for (const wanting of this.waiting) {
       if (this.reading >= READS_MAX || this.stopped) return
-      this.waiting.delete(key)
+      this.waiting.delete(wanting)
       const { seat, conversationId } = wanting
       const cursor = seat.isOpen ? seat.cursorOf(conversationId) : null
       const reading = cursor?.wants ?? null
-      if (cursor === null || reading === null) continue
-      if (!seat.client.hasRoom(1)) {
-        seat.stalled.add(conversationId)
+      if (cursor === null || reading === null || !seat.client.hasRoom(1)) {
+        seat.wanted.delete(conversationId)
+        if (reading !== null) seat.stalled.add(conversationId)
         continue
       }
       this.reading++
-      seat.reading.add(conversationId)
       void this.read(wanting, cursor, reading).finally(() => {
         this.reading--
-        seat.reading.delete(conversationId)
+        seat.wanted.delete(conversationId)
         if (seat.isOpen && cursor.wants !== null && !seat.stalled.has(conversationId)) this.want(seat, conversationId)
         this.advance()
       })
@@ -159,14 +155,5 @@ export class CatchUps {
       log.warn({ error: messageOf(error) }, 'what sockets missed cannot be read; trying again')
     // Until its socket is looked at again.
     seat.stalled.add(conversationId)
-  }
-
-  private numberOf(seat: ChatSeat): number {
-    let number = this.numbers.get(seat)
-    if (number === undefined) {
-      number = ++this.seats
-      this.numbers.set(seat, number)
-    }
-    return number
   }
 }

@@ -28,7 +28,6 @@ import {
 } from './chat-limits.ts'
 import { ChatRequests } from './chat-requests.ts'
 import { type ChatMarks, ChatSeat } from './chat-seat.ts'
-import { DeliveredMarks } from './delivered-marks.ts'
 import { MarkReads } from './mark-reads.ts'
 import { PresenceWatch } from './presence-watch.ts'
 import { Resumes } from './resumes.ts'
@@ -78,7 +77,6 @@ export class ChatDesk {
   private readonly catchUps: CatchUps
   private readonly marks: MarkReads
   private readonly resumes: Resumes
-  private readonly delivered: DeliveredMarks
   private readonly typing: TypingOut
   private readonly requests: ChatRequests
   private readonly watch: PresenceWatch
@@ -97,10 +95,9 @@ export class ChatDesk {
     this.tail = new LiveTail({ bus, topics: CHAT_TOPICS, onBatch: (batch) => this.fanOut.send(batch), clock, log })
     this.catchUps = new CatchUps({ messages, onMoved: (seat, id) => this.resumes.moved(seat, id), clock, log })
     this.marks = new MarkReads(messages)
-    this.delivered = new DeliveredMarks(receipts)
     this.resumes = new Resumes({
       catchUps: this.catchUps,
-      onDelivered: (marks) => this.delivered.add(marks),
+      onDelivered: (marks) => void receipts.delivered(marks),
       clock,
     })
     this.typing = new TypingOut({ bus, rosters, intervalMs: settings.typingIntervalMs, clock })
@@ -117,12 +114,12 @@ export class ChatDesk {
     })
   }
 
-  /** Resolves when the topics are followed no more and what has come to sockets is stored. */
+  /** Resolves when the topics are followed no more, and nothing is looked up. */
   async stop(): Promise<void> {
     this.stopped = true
     this.rest()
     this.catchUps.stop()
-    await Promise.all([this.tail.stop(), this.watch.stop(), this.comparing, this.delivered.flush()])
+    await Promise.all([this.tail.stop(), this.watch.stop(), this.comparing])
   }
 
   stats(): ChatDeskStats {
@@ -163,7 +160,7 @@ export class ChatDesk {
     presence.open(userId, seat)
     admit(seat.marks)
     seat.answered()
-    if (seat.isHeld) clock.after(HOLD_MS, () => this.release(seat))
+    if (seat.isHeld) seat.holding = clock.after(HOLD_MS, () => this.release(seat))
   }
 
   /** Without effect for a subscription that has gone. */
@@ -195,10 +192,10 @@ export class ChatDesk {
     const seat = this.seats.get(client)
     const arrived = seat?.arrivals.pong(payload) ?? []
     if (seat === undefined || arrived.length === 0) return
-    const { clock, onDelivered } = this.options
+    const { receipts, clock, onDelivered } = this.options
     const nowMs = clock.wallMs()
     const { userId, sinceMs } = seat
-    this.delivered.add(arrived.map(({ conversationId, position }) => ({ userId, conversationId, position })))
+    void receipts.delivered(arrived.map(({ conversationId, position }) => ({ userId, conversationId, position })))
     for (const { sentAtMs } of arrived) {
       // What was sent before waited for its recipient.
       if (sentAtMs >= sinceMs) onDelivered(Math.max(0, nowMs - sentAtMs) / 1000)
@@ -239,7 +236,6 @@ export class ChatDesk {
   }
 
   private release(seat: ChatSeat): void {
-    if (!seat.isOpen) return
     seat.release()
     seat.flush(this.options.clock.monotonicMs())
   }

@@ -81,12 +81,8 @@ export function presenceFrame({ userId, state, lastSeenAtMs }: PresenceView): st
   return eventFrame({ event: 'presence', userId, state, lastSeenAt: timeOrNull(lastSeenAtMs) })
 }
 
-export function joinedFrame(conversationId: string, revision: number): string {
-  return eventFrame({ event: 'conversation', conversationId, change: 'joined', revision })
-}
-
-export function leftFrame(conversationId: string, revision: number): string {
-  return eventFrame({ event: 'conversation', conversationId, change: 'left', revision })
+export function conversationFrame(conversationId: string, change: 'joined' | 'left', revision: number): string {
+  return eventFrame({ event: 'conversation', conversationId, change, revision })
 }
 
 function eventFrame(data: object): string {

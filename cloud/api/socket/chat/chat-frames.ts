@@ -1,9 +1,14 @@
 /** The frames of conversations, both ways, and the events of the channel `chat`. */
 
 import { type Static, Type } from '@sinclair/typebox'
-import { MESSAGE_STATUSES } from '../../../chat/chat.ts'
+import { MESSAGE_STATUSES, PRESENCE_STATES } from '../../../chat/chat.ts'
 import { MESSAGE_MEMBERS } from '../../schemas/chat-message.ts'
-import { ClientMessageIdSchema, ConversationIdSchema } from '../../schemas/chat-terms.ts'
+import {
+  ClientMessageIdSchema,
+  ConversationIdSchema,
+  MessageChangeSchema,
+  ReachedStatusSchema,
+} from '../../schemas/chat-terms.ts'
 import { closed, nullable, TimeSchema } from '../../schemas/common.ts'
 import { UserIdSchema } from '../../schemas/notification.ts'
 import { FrameId } from '../frame-id.ts'
@@ -22,7 +27,7 @@ const actor = {
 const frame = <Name extends string>(type: Name) => ({ type: Type.Literal(type), id: FrameId })
 
 // What a message may be is said where it is stored, by the value at fault.
-export const ChatSendFrame = Type.Object(
+const ChatSendFrame = Type.Object(
   {
     ...frame('chat.send'),
     conversationId: ConversationIdSchema,
@@ -40,11 +45,11 @@ export const ChatSendFrame = Type.Object(
     description: 'Says something. Sent again with the same clientMessageId it is answered again, and said once',
   },
 )
-export const ChatReadFrame = Type.Object(
+const ChatReadFrame = Type.Object(
   { ...frame('chat.read'), conversationId: ConversationIdSchema, position: PlaceSchema, ...actor },
   { ...closed, $id: 'ChatRead', description: 'Everything up to this position is read; answered by chat.done' },
 )
-export const ChatTypingFrame = Type.Object(
+const ChatTypingFrame = Type.Object(
   {
     type: Type.Literal('chat.typing'),
     id: Type.Optional(FrameId),
@@ -59,7 +64,7 @@ export const ChatTypingFrame = Type.Object(
       'Says that somebody is typing; to be said again every few seconds. Answered by chat.done if it has an id',
   },
 )
-export const ChatResumeFrame = Type.Object(
+const ChatResumeFrame = Type.Object(
   {
     ...frame('chat.resume'),
     marks: Type.Record(ConversationIdSchema, PlaceSchema, {
@@ -76,7 +81,7 @@ export const ChatResumeFrame = Type.Object(
       'right behind the subscription, with {} by a client that has nothing; answered by chat.resumed',
   },
 )
-export const ChatStateFrame = Type.Object(
+const ChatStateFrame = Type.Object(
   { ...frame('chat.state'), state: Type.Union([Type.Literal('online'), Type.Literal('away')]) },
   { ...closed, $id: 'ChatState', description: 'Whether somebody is at this socket; answered by chat.done' },
 )
@@ -89,12 +94,8 @@ export const CHAT_CLIENT_FRAMES = {
   'chat.state': ChatStateFrame,
 } as const
 
-export type ChatSend = Static<typeof ChatSendFrame>
-export type ChatRead = Static<typeof ChatReadFrame>
-export type ChatTyping = Static<typeof ChatTypingFrame>
 export type ChatResume = Static<typeof ChatResumeFrame>
-export type ChatState = Static<typeof ChatStateFrame>
-export type ChatFrame = ChatSend | ChatRead | ChatTyping | ChatResume | ChatState
+export type ChatFrame = Static<(typeof CHAT_CLIENT_FRAMES)[keyof typeof CHAT_CLIENT_FRAMES]>
 
 export const CHAT_SERVER_FRAMES = {
   'chat.sent': Type.Object(
@@ -133,7 +134,7 @@ const event = <Name extends string>(name: Name) => ({ event: Type.Literal(name) 
 const MessageEventSchema = Type.Object(
   {
     ...event('message'),
-    change: Type.Union([Type.Literal('created'), Type.Literal('edited'), Type.Literal('deleted')]),
+    change: MessageChangeSchema,
     ...MESSAGE_MEMBERS,
     status: Type.Optional({
       ...StatusSchema,
@@ -152,7 +153,7 @@ const StatusEventSchema = Type.Object(
     ...event('status'),
     messageId: MESSAGE_MEMBERS.messageId,
     conversationId: ConversationIdSchema,
-    status: Type.Union([Type.Literal('SENT'), Type.Literal('DELIVERED'), Type.Literal('READ')]),
+    status: ReachedStatusSchema,
     userId: { ...UserIdSchema, description: 'To whom it came, or who has read it; of SENT the sender' },
     timestamp: TimeSchema,
     position: PlaceSchema,
@@ -167,7 +168,7 @@ const PresenceEventSchema = Type.Object(
   {
     ...event('presence'),
     userId: UserIdSchema,
-    state: Type.Union([Type.Literal('online'), Type.Literal('away'), Type.Literal('offline')]),
+    state: Type.Union(PRESENCE_STATES.map((state) => Type.Literal(state))),
     lastSeenAt: nullable(TimeSchema),
   },
   { $id: 'ChatPresenceEvent', description: 'Of people with whom the user shares a conversation that is not too large' },

@@ -33,7 +33,7 @@ export const PINGS_MAX = 4
 export const UNPINGED_MAX = 1_000
 /** Records about typing that are on their way to the bus; one more is left out. */
 export const TYPING_IN_FLIGHT_MAX = 100
-/** People typing that a core remembers, as senders and as shown; of more the first are forgotten. */
+/** People typing that a core remembers: of more senders the first are forgotten, and no more are shown. */
 export const TYPING_MAX = 10_000
 /** How often it is looked who has stopped typing, milliseconds. */
 export const TYPING_SWEEP_MS = 250

@@ -90,10 +90,14 @@ export class ChatRequests {
     // Messages have a limit of their own, of their sender.
     if (frame.type !== 'chat.send') this.takeTokens(asked, frame.type === 'chat.resume' ? RESUME_COST : 1)
     const seat = this.options.seatOf(client)
+    const actor = (said: string | undefined): string => {
+      const userId = actorOf(client.caller, said, seat)
+      if (seat !== null) presence.touch(seat.userId, seat)
+      return userId
+    }
     switch (frame.type) {
       case 'chat.send': {
-        const userId = actorOf(client.caller, frame.userId, seat)
-        if (seat !== null) presence.touch(seat.userId, seat)
+        const userId = actor(frame.userId)
         const { type: _, id, userId: __, ...message } = frame
         // Taken in at once, so that the next one of this socket is stored after it.
         return messages.send(userId, message).then((sent) => {
@@ -102,15 +106,10 @@ export class ChatRequests {
           return { type: 'chat.sent', id, ...stored }
         })
       }
-      case 'chat.read': {
-        const userId = actorOf(client.caller, frame.userId, seat)
-        if (seat !== null) presence.touch(seat.userId, seat)
-        return receipts.read(userId, frame.conversationId, frame.position).then(() => done(frame.id))
-      }
+      case 'chat.read':
+        return receipts.read(actor(frame.userId), frame.conversationId, frame.position).then(() => done(frame.id))
       case 'chat.typing': {
-        const userId = actorOf(client.caller, frame.userId, seat)
-        if (seat !== null) presence.touch(seat.userId, seat)
-        const said = typing.say(userId, frame.conversationId, frame.isTyping)
+        const said = typing.say(actor(frame.userId), frame.conversationId, frame.isTyping)
         return said.then(() => (frame.id === undefined ? null : done(frame.id)))
       }
       case 'chat.state': {

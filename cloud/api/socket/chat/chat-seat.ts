@@ -3,10 +3,11 @@
  * through here, so that what the socket did not take is known and read again once it takes more.
  */
 
+import type { Timer } from '../../../../shared/clock.ts'
 import type { LiveClient } from '../live-client.ts'
 import { Arrivals } from './arrivals.ts'
 import { ChatCursor } from './chat-cursor.ts'
-import { type ArrivingMessage, joinedFrame, type LiveMessage, leftFrame } from './chat-events.ts'
+import { type ArrivingMessage, conversationFrame, type LiveMessage } from './chat-events.ts'
 import { READ_PAGE, RESUMES_EARLY_MAX } from './chat-limits.ts'
 
 /** Something is to be read for the socket. */
@@ -28,14 +29,16 @@ export class ChatSeat {
   /** Ids of the subscriptions that have it. */
   readonly holders = new Set<string>()
   isOpen = true
+  /** Runs while it is held. */
+  holding: Timer | null = null
   /** When it was joined, Unix milliseconds: what was sent before did not wait for the network. */
   sinceMs = 0
   /** Conversations of which the client could not be sent more at present, or that could not be read. */
   readonly stalled = new Set<string>()
   /** Changes of one page that is read for it: fewer of a socket that takes fewer at once. */
   page = READ_PAGE
-  /** Those for which a page is being read. */
-  readonly reading = new Set<string>()
+  /** Those of which a page is waited for, or being read; see CatchUps. */
+  readonly wanted = new Set<string>()
   private readonly onWants: OnWants
   private begins: ReadonlyMap<string, number> | null = null
   /** What came of the client before it could begin, and what is done when it never does. */
@@ -86,6 +89,7 @@ export class ChatSeat {
 
   close(): void {
     this.isOpen = false
+    this.holding?.cancel()
     for (const { instead } of this.beforeBegin.splice(0)) instead()
   }
 
@@ -168,7 +172,7 @@ export class ChatSeat {
   forget(conversationId: string, revision: number): void {
     this.stalled.delete(conversationId)
     this.cursors.set(conversationId, revision)
-    this.tell(leftFrame(conversationId, revision))
+    this.tell(conversationFrame(conversationId, 'left', revision))
   }
 
   /** Sends what was put aside. */
@@ -250,7 +254,7 @@ export class ChatSeat {
   private enter(conversationId: string, revision: number): ChatCursor<LiveMessage> {
     const cursor = new ChatCursor<LiveMessage>(revision)
     this.cursors.set(conversationId, cursor)
-    this.client.put(joinedFrame(conversationId, revision))
+    this.client.put(conversationFrame(conversationId, 'joined', revision))
     this.outgoing.push({ joined: conversationId, revision })
     return cursor
   }

@@ -5,7 +5,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
 import type { PeopleDirectory } from '../identity/identity.ts'
-import { InvalidRegistrationError } from '../registry/errors.ts'
+import { readTimeKey } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
 import { CONVERSATION_ID_PATTERN, type Conversation, type ConversationKind, type Member } from './conversation.ts'
 import { toConversation, toMember } from './conversation-store.ts'
@@ -71,7 +71,7 @@ export class ConversationViews {
   async list(userId: string, request: ConversationsRequest = {}): Promise<Page<ConversationView>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
     const { kysely } = this.options.database
-    let key = after === null ? null : readKey(after, request.cursor)
+    let key = after === null ? null : readTimeKey(after, request.cursor, CONVERSATION_ID_PATTERN)
     const seen: Found[] = []
     for (let step = limit + 1; seen.length <= limit; step = ROWS_PER_STEP) {
       const found = await this.find(userId, request, key, step)
@@ -228,13 +228,6 @@ const ACTIVITY = sql<number>`coalesce(last_message_at_ms, created_at_ms)`
 
 function activityKey({ conversation: { id, lastMessageAtMs, createdAtMs } }: Found): ActivityKey {
   return { atMs: lastMessageAtMs ?? createdAtMs, id }
-}
-
-/** @throws InvalidRegistrationError for one that no page gave. */
-function readKey(key: string, cursor: string | undefined): ActivityKey {
-  const [, ms = '', id = ''] = /^(\d{1,15})\/(.+)$/.exec(key) ?? []
-  if (CONVERSATION_ID_PATTERN.test(id)) return { atMs: Number(ms), id }
-  throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
 }
 
 type Joined = Parameters<typeof toConversation>[0] & Parameters<typeof toMember>[0]

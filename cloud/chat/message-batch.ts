@@ -1,7 +1,7 @@
 /** What becomes of messages that are sent together: which are stored, with which number, and why others are not. Pure. */
 
 import { type ChatError, chatInvalid, conversationArchived, conversationUnknown, messageIdReused } from './errors.ts'
-import { type Message, type MessageStatus, messageIdOf, statusOf } from './message.ts'
+import { type Message, type MessageStatus, messageIdOf, NOT_YET, statusOf } from './message.ts'
 import { type Said, saidBy } from './message-rows.ts'
 import type { LockedConversation, StoredMessage } from './message-store.ts'
 import { invalidMentions, type NewMessage, storedText } from './new-message.ts'
@@ -43,10 +43,9 @@ export function sendFates(
       }
       return { kind: 'repeated', message: before.message, status: statusIn(in_, before.message) }
     }
+    if (in_ === undefined) return { kind: 'refused', error: conversationUnknown(conversationId) }
     const error = refusal(request, in_)
-    if (error !== null || in_ === undefined) {
-      return { kind: 'refused', error: error ?? conversationUnknown(conversationId) }
-    }
+    if (error !== null) return { kind: 'refused', error }
     const number = (numbers.get(conversationId) ?? in_.conversation.lastRevision) + 1
     numbers.set(conversationId, number)
     const stored: Message = {
@@ -60,10 +59,7 @@ export function sendFates(
       ...said,
       notice: null,
       sentAtMs,
-      publishedAtMs: null,
-      editedAtMs: null,
-      deletedAtMs: null,
-      deletedBy: null,
+      ...NOT_YET,
     }
     known.set(id, { message: stored, original: saidBy(stored) })
     return { kind: 'stored', message: stored }
@@ -76,9 +72,9 @@ export function statusIn(locked: LockedConversation | undefined, message: Messag
   return statusOf(message, others)
 }
 
-function refusal({ senderId, message }: SendRequest, locked: LockedConversation | undefined): ChatError | null {
+function refusal({ senderId, message }: SendRequest, locked: LockedConversation): ChatError | null {
   const { conversationId, mentions = [] } = message
-  if (locked === undefined || !locked.members.has(senderId)) return conversationUnknown(conversationId)
+  if (!locked.members.has(senderId)) return conversationUnknown(conversationId)
   if (locked.conversation.archivedAtMs !== null) return conversationArchived(conversationId)
   const faults = invalidMentions(mentions, (userId) => locked.members.has(userId))
   return faults.length > 0 ? chatInvalid(faults) : null

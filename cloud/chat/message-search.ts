@@ -8,7 +8,7 @@ import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
-import { InvalidRegistrationError } from '../registry/errors.ts'
+import { readTimeKey } from '../registry/newest-first.ts'
 import { encodeCursor, type Page, readPageRequest } from '../registry/page.ts'
 import { chatInvalid } from './errors.ts'
 import { MESSAGE_ID_PATTERN, type Message } from './message.ts'
@@ -22,7 +22,7 @@ export const SEARCH_CHARS_MAX = 200
 
 /** Where a search has come to. */
 interface Place {
-  readonly sentAtMs: number
+  readonly atMs: number
   readonly id: string
 }
 
@@ -45,7 +45,7 @@ export class MessageSearch {
   async find(conversationIds: readonly string[], request: SearchRequest): Promise<Page<Message>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
     const pattern = patternOf(request.text)
-    let place = after === null ? null : placeOf(after, request.cursor)
+    let place = after === null ? null : readTimeKey(after, request.cursor, MESSAGE_ID_PATTERN)
     const found: Place[] = []
     for (let step = 0; step < STEPS_MAX && conversationIds.length > 0; step++) {
       if (step > 0) await nextTurn()
@@ -58,7 +58,7 @@ export class MessageSearch {
     const shown = found.slice(0, limit)
     const last = found.length > limit ? (shown.at(-1) ?? null) : conversationIds.length > 0 ? place : null
     const items = await this.load(shown, this.database.kysely)
-    return { items, next: last === null ? null : encodeCursor(`${last.sentAtMs}/${last.id}`) }
+    return { items, next: last === null ? null : encodeCursor(`${last.atMs}/${last.id}`) }
   }
 
   private async look(
@@ -71,7 +71,7 @@ export class MessageSearch {
     const older =
       before === null
         ? sql``
-        : sql`and sent_at_ms <= ${before.sentAtMs} and (sent_at_ms < ${before.sentAtMs} or id < ${before.id})`
+        : sql`and sent_at_ms <= ${before.atMs} and (sent_at_ms < ${before.atMs} or id < ${before.id})`
     const { rows } = await sql<Place & { readonly found: number; readonly looked: number }>`
       with looked as materialized (
         select id, sent_at_ms, search_text from chat_messages
@@ -83,11 +83,9 @@ export class MessageSearch {
       ), last as (
         select id, sent_at_ms from looked order by sent_at_ms, id limit 1
       )
-      select id, sent_at_ms as "sentAtMs", 1 as found, 0 as looked from found
+      select id, sent_at_ms as "atMs", 1 as found, 0 as looked from found
       union all
-      select id, sent_at_ms as "sentAtMs", 0 as found, (select count(*) from looked) as looked from last`.execute(
-      kysely,
-    )
+      select id, sent_at_ms as "atMs", 0 as found, (select count(*) from looked) as looked from last`.execute(kysely)
     const last = rows.find(({ found }) => found === 0)
     return {
       // A union keeps no order that it promises.
@@ -123,13 +121,6 @@ function patternOf(text: string): string {
   return `%${searchText(text).replaceAll(/[!%_]/g, '!$&')}%`
 }
 
-/** @throws InvalidRegistrationError for a forged one, which must not reach the database. */
-function placeOf(key: string, cursor: string | undefined): Place {
-  const [, ms = '', id = ''] = /^(\d{1,15})\/(.+)$/.exec(key) ?? []
-  if (MESSAGE_ID_PATTERN.test(id)) return { sentAtMs: Number(ms), id }
-  throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
-}
-
 function newestFirst(one: Place, other: Place): number {
-  return other.sentAtMs - one.sentAtMs || (one.id < other.id ? 1 : -1)
+  return other.atMs - one.atMs || (one.id < other.id ? 1 : -1)
 }

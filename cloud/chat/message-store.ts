@@ -15,7 +15,7 @@ import { encodeMessage, eventOf } from './chat-records.ts'
 import type { Conversation, Member } from './conversation.ts'
 import { ConversationStore } from './conversation-store.ts'
 import type { Membership } from './membership.ts'
-import { type ChatNotice, type Message, messageIdOf } from './message.ts'
+import { type ChatNotice, type Message, messageIdOf, NOT_YET } from './message.ts'
 import { listsOf, listText, MESSAGE_COLUMNS, rowOf, type Said, saidBy, toMessage } from './message-rows.ts'
 
 /** Whose records tell that messages are on the bus; see published.ts. */
@@ -93,10 +93,7 @@ export class MessageStore {
       mentions: [],
       notice,
       sentAtMs: Math.round(this.options.clock.wallMs()),
-      publishedAtMs: null,
-      editedAtMs: null,
-      deletedAtMs: null,
-      deletedBy: null,
+      ...NOT_YET,
     }
     await this.insert([message], locked, transaction)
     return message

@@ -64,6 +64,9 @@ export interface Message {
   readonly deletedBy: string | null
 }
 
+/** Of a message that has just been stored. */
+export const NOT_YET = { publishedAtMs: null, editedAtMs: null, deletedAtMs: null, deletedBy: null } as const
+
 /** A client that sends the same again means the same message. */
 export function messageIdOf(senderId: string, clientMessageId: string): string {
   return `msg-${createHash('sha256').update(`${senderId}\0${clientMessageId}`).digest('hex').slice(0, 24)}`

@@ -18,12 +18,15 @@ export function newestFirstKey({ created_at_ms, id }: { readonly created_at_ms: 
  * @throws InvalidRegistrationError
  */
 export function olderThan(key: string, cursor: string | undefined, id: RegExp): RawBuilder<boolean> {
+  const { atMs, id: rowId } = readTimeKey(key, cursor, id)
+  return sql<boolean>`(created_at_ms <= ${atMs} and (created_at_ms < ${atMs} or id < ${rowId}))`
+}
+
+/** Where a page begins that is in the order of a time and an id: its key is `<Unix milliseconds>/<id>`. As `olderThan`. */
+export function readTimeKey(key: string, cursor: string | undefined, id: RegExp): { atMs: number; id: string } {
   const [, ms = '', rowId = ''] = /^(\d{1,15})\/(.+)$/.exec(key) ?? []
-  if (!id.test(rowId)) {
-    throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
-  }
-  const createdAtMs = Number(ms)
-  return sql<boolean>`(created_at_ms <= ${createdAtMs} and (created_at_ms < ${createdAtMs} or id < ${rowId}))`
+  if (id.test(rowId)) return { atMs: Number(ms), id: rowId }
+  throw new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
 }
 
 /** Rows changed at `sinceMs` with an id after `afterId`, or later. */

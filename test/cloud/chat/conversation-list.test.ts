@@ -34,6 +34,7 @@ await describeOnEveryDatabase('lists of conversations', (databases) => {
       clock.advance(1_000)
       ids.push(await groupOf(core, 'ann', 'bob'))
     }
+    clock.advance(1_000)
     const direct = await conversations.begin(ann, { kind: 'direct', userId: 'cleo' })
     clock.advance(1_000)
     const said = await core.say(ids[2] as string, 'bob', 'the breaker is open')

@@ -161,11 +161,17 @@ await describeOnEveryDatabase('presence', (databases) => {
   it('repairs what was taken from a core that could not say that it is alive', async () => {
     const url = await databases.freshUrl()
     const clock = new ManualClock()
-    const away = awayDatabase(await databases.open({ url }))
+    const real = await databases.open({ url })
+    const away = awayDatabase(real)
     const cut = presenceOf(away.database, clock)
     const other = presenceOf(await databases.open({ url }), clock)
-    await cut.start()
     await other.start()
+    // The one that is cut would keep the duty: only its transactions fail, and the lease takes none.
+    await until(async () => {
+      clock.advance(MOMENT_MS)
+      return (await real.kysely.selectFrom('duties').selectAll().execute()).length > 0
+    })
+    await cut.start()
     cut.open('ann', socket())
     await becomes(clock, other, { ann: 'online' })
     away.isAway = true

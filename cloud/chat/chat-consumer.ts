@@ -5,6 +5,7 @@
  * nothing, since what was told is known by the marks of the members.
  */
 
+import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
@@ -15,6 +16,7 @@ import { CHAT_MESSAGES, COMMUNICATION_GROUP, MESSAGE_STATUS_EVENTS } from '../bu
 import type { Parking } from '../bus/parking.ts'
 import { type ConsumedItem, RecordConsumer, type RecordConsumerStats, type Unusable } from '../bus/record-consumer.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import type { Database } from '../database/schema.ts'
 import { KEY_CALLER } from '../identity/identity.ts'
 import { type Notifications, type Notifier, USER_ID_PATTERN } from '../notifications/notifications.ts'
 import { decodeMessage, decodeStatus, type MessageRecord, type StatusRecord } from './chat-records.ts'
@@ -116,7 +118,7 @@ export class ChatConsumer implements Part {
     }
     const reads = readsOf(items)
     const mail = await this.mailOf(items)
-    const { toLock, online, collapsed } = await this.present(mail)
+    const { toLock, online, collapsed } = await this.concerned(mail)
     if (toLock.length === 0 && reads.length === 0) {
       this.counts.collapsed += collapsed
       return
@@ -171,12 +173,11 @@ export class ChatConsumer implements Part {
   }
 
   /** Most of it needs nothing: it has come, or they know that something is there. Locks nobody. */
-  private async present(mail: ReadonlyMap<string, Mail>): Promise<{
+  private async concerned(mail: ReadonlyMap<string, Mail>): Promise<{
     readonly toLock: readonly Pair[]
     readonly online: ReadonlySet<string>
     readonly collapsed: number
   }> {
-    if (mail.size === 0) return { toLock: [], online: new Set(), collapsed: 0 }
     const { presence, clock } = this.options
     const wanted = [...mail.values()].map(({ pair, messages }) => ({
       ...pair,
@@ -197,10 +198,7 @@ export class ChatConsumer implements Part {
     return { toLock, online, collapsed }
   }
 
-  private async lookAfter(
-    plans: readonly NoticePlan[],
-    transaction: Parameters<NoticeStore['addDue']>[1],
-  ): Promise<number> {
+  private async lookAfter(plans: readonly NoticePlan[], transaction: Transaction<Database>): Promise<number> {
     const { clock, settings } = this.options
     const dueAtMs = clock.wallMs() + settings.noticeAfterMs
     const due = plans.flatMap(({ marks, awaited }) => {

@@ -55,7 +55,7 @@ export class Membership {
     }[],
     kysely: Kysely<Database>,
   ): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
-    const subjects = conversations.flatMap(({ subject }) => (subject === null ? [] : [subject]))
+    const subjects = conversations.flatMap(({ subject }) => subject ?? [])
     if (subjects.length === 0) return new Map(conversations.map(({ id, userIds }) => [id, new Set(userIds)]))
     const asked = new Set(conversations.flatMap(({ subject, userIds }) => (subject === null ? [] : userIds)))
     const seen = await sitesSeen([...asked], kysely, this.database.dialect)
@@ -75,7 +75,7 @@ export class Membership {
     conversations: readonly C[],
     kysely: Kysely<Database>,
   ): Promise<C[]> {
-    const subjects = conversations.flatMap(({ subject }) => (subject === null ? [] : [subject]))
+    const subjects = conversations.flatMap(({ subject }) => subject ?? [])
     if (subjects.length === 0) return [...conversations]
     const sees = (await sitesSeen([userId], kysely, this.database.dialect)).get(userId) ?? 'all'
     if (sees === 'all') return [...conversations]

@@ -19,12 +19,12 @@ export type SendFate =
 
 /**
  * In the order of the requests. What was stored once is answered so again, whatever has become of its conversation since.
- * @param locked their conversations, as far as there are such.
+ * @param conversations theirs, as far as there are such.
  * @param existing by id, what is stored under the names of these messages.
  */
 export function sendFates(
   requests: readonly SendRequest[],
-  locked: ReadonlyMap<string, LockedConversation>,
+  conversations: ReadonlyMap<string, LockedConversation>,
   existing: ReadonlyMap<string, StoredMessage>,
   sentAtMs: number,
 ): SendFate[] {
@@ -36,17 +36,17 @@ export function sendFates(
     const id = messageIdOf(senderId, clientMessageId)
     const said = { content: message.content, ...storedText(message) }
     const before = known.get(id)
-    const in_ = locked.get(conversationId)
+    const locked = conversations.get(conversationId)
     if (before !== undefined) {
       if (before.message.conversationId !== conversationId || !isSame(before.original, said)) {
         return { kind: 'refused', error: messageIdReused(clientMessageId) }
       }
-      return { kind: 'repeated', message: before.message, status: statusIn(in_, before.message) }
+      return { kind: 'repeated', message: before.message, status: statusIn(locked, before.message) }
     }
-    if (in_ === undefined) return { kind: 'refused', error: conversationUnknown(conversationId) }
-    const error = refusal(request, in_)
+    if (locked === undefined) return { kind: 'refused', error: conversationUnknown(conversationId) }
+    const error = refusal(request, locked)
     if (error !== null) return { kind: 'refused', error }
-    const number = (numbers.get(conversationId) ?? in_.conversation.lastRevision) + 1
+    const number = (numbers.get(conversationId) ?? locked.conversation.lastRevision) + 1
     numbers.set(conversationId, number)
     const stored: Message = {
       id,

@@ -72,7 +72,7 @@ export class NoticeWriter {
     conversations: readonly Conversation[],
     transaction: Transaction<Database>,
   ): Promise<Map<string, NoticePlace>> {
-    const subjects = conversations.flatMap(({ subject }) => (subject === null ? [] : [subject]))
+    const subjects = conversations.flatMap(({ subject }) => subject ?? [])
     const views = subjects.length === 0 ? null : await this.subjects.of(subjects, transaction)
     const sights = subjects.length === 0 ? null : await this.sight.of(subjects, transaction)
     return new Map(

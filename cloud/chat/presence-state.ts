@@ -38,7 +38,7 @@ export class LocalPresence {
   private readonly users = new Map<string, LocalUser>()
   /** Those whose state may not be what is stored. */
   private readonly unsettled = new Set<string>()
-  private open_ = 0
+  private openCount = 0
 
   /** @param awayAfterMs a socket that has sent nothing for so long is idle. */
   constructor(awayAfterMs: number) {
@@ -47,7 +47,7 @@ export class LocalPresence {
 
   /** Sockets that are open. */
   get sockets(): number {
-    return this.open_
+    return this.openCount
   }
 
   /** Those with a socket, and those of whom that is not stored yet. */
@@ -68,13 +68,13 @@ export class LocalPresence {
     this.users.set(userId, user)
     if (user.sockets.has(socket)) return
     user.sockets.set(socket, { said: 'online', activeAtMs: nowMs })
-    this.open_++
+    this.openCount++
     this.unsettled.add(userId)
   }
 
   close(userId: string, socket: object): void {
     if (this.users.get(userId)?.sockets.delete(socket) !== true) return
-    this.open_--
+    this.openCount--
     this.unsettled.add(userId)
   }
 

@@ -2,8 +2,9 @@
  * What has been seen of each conversation: so that after a lost connection everything else can be asked for, and what comes
  * twice is known. Pure.
  *
- * Changes of a conversation are numbered without a gap, but do not always come in that order: who catches up gets messages
- * by their place, each in its last form. So the mark of a conversation goes only as far as everything before has come.
+ * Changes of a conversation are numbered without a gap, but not each number comes: who catches up gets each message in its
+ * last form alone. So the mark of a conversation goes only as far as everything before has come, until all that was asked for
+ * is there.
  */
 
 /** Changes seen beyond a gap: one behind so many later ones was filled in another form, or never will be. */

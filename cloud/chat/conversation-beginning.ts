@@ -147,7 +147,7 @@ export class ConversationBeginning {
     if (conversation === null) throw conversationUnknown(id)
     const member = await store.member(id, userId, transaction)
     if (member !== null && member.leftAtMs === null) return
-    const present = (await store.members([id], transaction)).get(id) ?? []
+    const present = await store.membersOf(id, transaction)
     if (present.length >= settings.membersMax) throw tooManyMembers(settings.membersMax)
     await this.members.letIn(id, [{ userId, role: 'member' }], conversation.lastRevision, transaction)
     await messages.postNotice(id, userId, { action: 'joined' }, transaction)
@@ -162,7 +162,6 @@ export class ConversationBeginning {
     return await this.options.database.transaction(async (transaction) => {
       const created = await store(transaction)
       const conversation = await this.options.views.get(userId, id, transaction)
-      if (conversation === null) throw conversationUnknown(id)
       const begun = { conversation, created }
       await also?.(begun, transaction)
       return begun

@@ -100,6 +100,10 @@ export class ConversationStore {
     return Map.groupBy(rows.map(toMember), ({ conversationId }) => conversationId)
   }
 
+  async membersOf(conversationId: string, kysely: Kysely<Database>): Promise<readonly Member[]> {
+    return (await this.members([conversationId], kysely)).get(conversationId) ?? []
+  }
+
   /** By user. @throws InvalidRegistrationError for limit and cursor. */
   async memberPage(conversationId: string, request: PageRequest): Promise<Page<Member>> {
     const { limit, after } = readPageRequest<string>(request, 'string')

@@ -9,6 +9,7 @@ import { readTimeKey } from '../registry/newest-first.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
 import { CONVERSATION_ID_PATTERN, type Conversation, type ConversationKind, type Member } from './conversation.ts'
 import { toConversation, toMember } from './conversation-store.ts'
+import { conversationUnknown } from './errors.ts'
 import { Membership } from './membership.ts'
 import type { Message } from './message.ts'
 import { toMessage } from './message-rows.ts'
@@ -89,16 +90,17 @@ export class ConversationViews {
     return { ...page, items: await this.views(page.items, kysely) }
   }
 
-  /** Null for who is not in it, or may not see what it is about any more. */
+  /** @throws ChatError CONVERSATION_UNKNOWN for who is not in it, or may not see what it is about any more. */
   async get(
     userId: string,
     conversationId: string,
     kysely: Kysely<Database> = this.options.database.kysely,
-  ): Promise<ConversationView | null> {
-    if (!CONVERSATION_ID_PATTERN.test(conversationId)) return null
+  ): Promise<ConversationView> {
+    if (!CONVERSATION_ID_PATTERN.test(conversationId)) throw conversationUnknown(conversationId)
     const rows = await this.of(userId, kysely).where('conversations.id', '=', conversationId).execute()
     const [view] = await this.views(await this.visible(rows.map(toFound), userId, kysely), kysely)
-    return view ?? null
+    if (view === undefined) throw conversationUnknown(conversationId)
+    return view
   }
 
   private async find(

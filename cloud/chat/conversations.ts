@@ -16,7 +16,7 @@ import { type Begun, ConversationBeginning, type NewConversation } from './conve
 import { checkTitle, requireAllowed } from './conversation-rules.ts'
 import { ConversationStore } from './conversation-store.ts'
 import { type ConversationsRequest, type ConversationView, ConversationViews } from './conversation-view.ts'
-import { conversationUnknown, tooManyChanges } from './errors.ts'
+import { tooManyChanges } from './errors.ts'
 import { MemberChanges, type MembersAdded } from './member-changes.ts'
 import type { Membership } from './membership.ts'
 import type { Also } from './message-options.ts'
@@ -80,10 +80,8 @@ export class Conversations {
   }
 
   /** @throws ChatError CONVERSATION_UNKNOWN */
-  async get(userId: string, conversationId: string): Promise<ConversationView> {
-    const view = await this.views.get(userId, conversationId)
-    if (view === null) throw conversationUnknown(conversationId)
-    return view
+  get(userId: string, conversationId: string): Promise<ConversationView> {
+    return this.views.get(userId, conversationId)
   }
 
   /**
@@ -115,7 +113,9 @@ export class Conversations {
           await this.rename(open, userId, title, transaction)
         }
         if (archived === true && !isArchived) await this.setArchived(conversation, userId, true, transaction)
-        return await this.shown(userId, conversationId, transaction, also)
+        const view = await this.views.get(userId, conversationId, transaction)
+        await also?.(view, transaction)
+        return view
       })
     return await this.stored(userId, changing)
   }
@@ -197,18 +197,6 @@ export class Conversations {
     await this.store.setArchived(conversation.id, archived ? { by: userId, atMs } : null, transaction)
     const action = archived ? 'archived' : 'reopened'
     await this.options.messages.postNotice(conversation.id, userId, { action }, transaction)
-  }
-
-  private async shown(
-    userId: string,
-    conversationId: string,
-    transaction: Transaction<Database>,
-    also?: Also<ConversationView>,
-  ): Promise<ConversationView> {
-    const view = await this.views.get(userId, conversationId, transaction)
-    if (view === null) throw conversationUnknown(conversationId)
-    await also?.(view, transaction)
-    return view
   }
 
   /**

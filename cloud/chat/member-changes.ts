@@ -78,7 +78,7 @@ export class MemberChanges {
     transaction: Transaction<Database>,
   ): Promise<void> {
     if (!needsOwner(kind, action)) return
-    const members = await this.membersOf(id, transaction)
+    const members = await this.options.store.membersOf(id, transaction)
     if (members.some((member) => member.userId === userId && member.role === 'owner')) return
     if ((await this.successor(members, transaction)) !== userId) throw ownerOnly(action)
     await this.giveRole(id, userId, userId, 'owner', transaction)
@@ -97,7 +97,7 @@ export class MemberChanges {
       const { conversation } = await this.locked(asker.userId, conversationId, transaction)
       requireAllowed(conversation, 'add')
       await this.requireOwner(conversation, asker.userId, 'add', transaction)
-      const present = await this.membersOf(conversationId, transaction)
+      const present = await store.membersOf(conversationId, transaction)
       const isIn = new Set(present.map(({ userId }) => userId))
       const added = others.filter((userId) => !isIn.has(userId))
       const unknown = added.filter((userId) => !known.has(userId))
@@ -116,9 +116,7 @@ export class MemberChanges {
         )
         await messages.postNotice(conversationId, asker.userId, { action: 'added', userIds: added }, transaction)
       }
-      const view = await views.get(asker.userId, conversationId, transaction)
-      if (view === null) throw conversationUnknown(conversationId)
-      const result = { conversation: view, added }
+      const result = { conversation: await views.get(asker.userId, conversationId, transaction), added }
       await also?.(result, transaction)
       return result
     })
@@ -137,7 +135,7 @@ export class MemberChanges {
       const { conversation } = await this.locked(userId, conversationId, transaction)
       requireAllowed(conversation, 'role')
       await this.requireOwner(conversation, userId, 'role', transaction)
-      const members = await this.membersOf(conversationId, transaction)
+      const members = await this.options.store.membersOf(conversationId, transaction)
       const member = find(members, memberId)
       if (member.role !== role) {
         const others = members.filter((other) => other.role === 'owner' && other.userId !== memberId)
@@ -157,7 +155,7 @@ export class MemberChanges {
       const { conversation } = await this.locked(userId, conversationId, transaction)
       requireAllowed(conversation, action)
       await this.requireOwner(conversation, userId, action, transaction)
-      const members = await this.membersOf(conversationId, transaction)
+      const members = await this.options.store.membersOf(conversationId, transaction)
       const member = find(members, memberId)
       const rest = members.filter((other) => other !== member)
       if (conversation.kind === 'group') await this.handOver(conversationId, userId, rest, transaction)
@@ -220,10 +218,6 @@ export class MemberChanges {
       { action: 'role', userIds: [userId], role },
       transaction,
     )
-  }
-
-  private async membersOf(conversationId: string, transaction: Transaction<Database>): Promise<readonly Member[]> {
-    return (await this.options.store.members([conversationId], transaction)).get(conversationId) ?? []
   }
 }
 

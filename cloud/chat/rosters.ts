@@ -55,7 +55,7 @@ export class Rosters {
     const { database, membership } = this.options
     const conversation = await this.store.get(conversationId)
     if (conversation === null) return null
-    const members = (await this.store.members([conversationId], database.kysely)).get(conversationId) ?? []
+    const members = await this.store.membersOf(conversationId, database.kysely)
     const ids = members.map(({ userId }) => userId)
     const seeing = await membership.visibleTo(conversation.subject, ids, database.kysely)
     return ids.filter((id) => seeing.has(id))

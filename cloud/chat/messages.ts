@@ -188,8 +188,8 @@ export class Messages implements Part {
   }
 
   stats(): MessageStats {
-    const { waiting, batches } = this.queue.stats()
-    const refused = Object.fromEntries(this.refused)
+    const { waiting, batches, refused: busy } = this.queue.stats()
+    const refused = { ...Object.fromEntries(this.refused), ...(busy > 0 && { CHAT_BUSY: busy }) }
     return { ...this.counts, refused, batches, waiting, purged: this.purge.purged }
   }
 

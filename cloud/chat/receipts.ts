@@ -57,8 +57,10 @@ export interface ReceiptStats {
   readonly letGo: number
 }
 
-/** How long marks wait for company, milliseconds. */
+/** How long marks wait for company, milliseconds; and after a write of so many, which then become one for several messages. */
 const GATHER_MS = 100
+const CROWDED_GATHER_MS = 500
+const CROWD = 100
 /** Marks of one transaction; so many do not wait. */
 const MARKS_PER_WRITE = 1_000
 const WAITING_MAX = 100_000
@@ -77,6 +79,7 @@ export class Receipts implements Part {
   private timer: Timer | null = null
   private writing: Promise<void> | null = null
   private failures = 0
+  private isCrowded = false
   private stopped = false
 
   constructor(options: ReceiptsOptions) {
@@ -165,7 +168,7 @@ export class Receipts implements Part {
   }
 
   private delayMs(): number {
-    if (this.failures === 0) return GATHER_MS
+    if (this.failures === 0) return this.isCrowded ? CROWDED_GATHER_MS : GATHER_MS
     return GATHER_MS + Math.ceil(fullJitterMs(this.failures - 1, BACKOFF, this.options.random))
   }
 
@@ -190,6 +193,7 @@ export class Receipts implements Part {
   private async writeWaiting(): Promise<void> {
     const { round, queue } = this
     this.round = null
+    this.isCrowded = queue.size >= CROWD
     for (let left = queue.size; left > 0; left -= MARKS_PER_WRITE) {
       const marks = queue.take(Math.min(left, MARKS_PER_WRITE))
       try {

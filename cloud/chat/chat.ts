@@ -19,12 +19,7 @@ export type { MembersAdded } from './member-changes.ts'
 export { MemberDirectory } from './member-directory.ts'
 export { Membership } from './membership.ts'
 export * from './message.ts'
-export type {
-  MessageTrace,
-  SentMessage,
-  ShownMessage,
-  Since,
-} from './message-options.ts'
+export type { LastRevision, MessageTrace, SentMessage, ShownMessage, Since } from './message-options.ts'
 export { SEARCH_CHARS_MAX } from './message-search.ts'
 export { Messages } from './messages.ts'
 export {

@@ -5,14 +5,21 @@
  * chat-cursor.ts. Who is typing, who is there and how far messages have come is sent as it happens, and may be missed.
  */
 
-import type { Clock, Timer } from '../../../../shared/clock.ts'
+import { type Clock, sleep, type Timer } from '../../../../shared/clock.ts'
 import { ComplaintLimit } from '../../../../shared/complaint-limit.ts'
 import { messageOf } from '../../../../shared/errors.ts'
 import type { Logger } from '../../../../shared/log.ts'
 import { nextTurn } from '../../../../shared/waiting.ts'
 import type { Bus } from '../../../bus/bus.ts'
 import { CHAT_TOPICS } from '../../../bus/catalogue.ts'
-import { ChatError, type Messages, type Presence, type Receipts, type Rosters } from '../../../chat/chat.ts'
+import {
+  ChatError,
+  type LastRevision,
+  type Messages,
+  type Presence,
+  type Receipts,
+  type Rosters,
+} from '../../../chat/chat.ts'
 import type { LiveClient } from '../live-client.ts'
 import { LiveTail } from '../live-tail.ts'
 import { CatchUps } from './catch-ups.ts'
@@ -85,7 +92,7 @@ export class ChatDesk {
   private comparing: Promise<void> | null = null
   /** When the last comparison that succeeded began, Unix milliseconds. */
   private comparedMs = 0
-  private stopped = false
+  private readonly stopping = new AbortController()
 
   constructor(options: ChatDeskOptions) {
     this.options = options
@@ -116,7 +123,7 @@ export class ChatDesk {
 
   /** Resolves when the topics are followed no more, and nothing is looked up. */
   async stop(): Promise<void> {
-    this.stopped = true
+    this.stopping.abort()
     this.rest()
     this.catchUps.stop()
     await Promise.all([this.tail.stop(), this.watch.stop(), this.comparing])
@@ -174,7 +181,7 @@ export class ChatDesk {
     if (seat.hasBegun) this.options.presence.close(seat.userId, seat)
     if (this.seats.size > 0) return
     this.rest()
-    if (!this.stopped) this.tail.rest()
+    if (!this.stopping.signal.aborted) this.tail.rest()
   }
 
   /** The socket is closed. */
@@ -214,7 +221,7 @@ export class ChatDesk {
   private open(seat: ChatSeat): void {
     this.seats.set(seat.client, seat)
     this.fanOut.add(seat)
-    if (this.timers.length > 0 || this.stopped) return
+    if (this.timers.length > 0 || this.stopping.signal.aborted) return
     const { clock } = this.options
     this.comparedMs = clock.wallMs()
     this.timers = [
@@ -243,24 +250,28 @@ export class ChatDesk {
   /** What the topics lost is found in the database. Never rejects. */
   private async compare(): Promise<void> {
     const { messages, clock, log } = this.options
+    const { signal } = this.stopping
     try {
       const { userIds } = this.fanOut
+      const stored: LastRevision[] = []
       const nowMs = clock.wallMs()
       // While the database was away, or this core stood still, as much may have been lost as at any time.
       const sinceMs = Math.min(this.comparedMs, nowMs) - COMPARE_REACH_MS
-      for (let i = 0; i < userIds.length && !this.stopped; i += COMPARE_USERS) {
-        const stored = await messages.lastRevisions(userIds.slice(i, i + COMPARE_USERS), sinceMs)
-        // Most of what is missing is on its way.
-        if (stored.length > 0) clock.after(COMPARE_GRACE_MS, () => this.settle(stored))
+      for (let i = 0; i < userIds.length && !signal.aborted; i += COMPARE_USERS) {
+        const page = await messages.lastRevisions(userIds.slice(i, i + COMPARE_USERS), sinceMs)
+        for (const each of page) stored.push(each)
         await nextTurn()
       }
       this.comparedMs = nowMs
+      // Most of what is missing is on its way.
+      if (stored.length > 0) await sleep(clock, COMPARE_GRACE_MS, signal)
+      this.settle(stored)
     } catch (error) {
       if (this.complaints.isDue()) log.warn({ error: messageOf(error) }, 'sockets cannot be compared; trying again')
     }
   }
 
-  private settle(stored: Awaited<ReturnType<Messages['lastRevisions']>>): void {
+  private settle(stored: readonly LastRevision[]): void {
     const touched = new Set<ChatSeat>()
     for (const { userId, conversationId, lastRevision } of stored) {
       for (const seat of this.fanOut.seatsOf(userId)) {

@@ -8,6 +8,7 @@ import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
 import type { Database } from '../database/schema.ts'
+import { patternContaining } from '../database/stored-text.ts'
 import { readTimeKey } from '../registry/newest-first.ts'
 import { encodeCursor, type Page, readPageRequest } from '../registry/page.ts'
 import { chatInvalid } from './errors.ts'
@@ -118,7 +119,7 @@ function patternOf(text: string): string {
       },
     ])
   }
-  return `%${searchText(text).replaceAll(/[!%_]/g, '!$&')}%`
+  return patternContaining(searchText(text))
 }
 
 function newestFirst(one: Place, other: Place): number {

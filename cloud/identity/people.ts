@@ -7,6 +7,7 @@ import type { Kysely } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Database } from '../database/schema.ts'
+import { patternContaining } from '../database/stored-text.ts'
 import { InvalidRegistrationError } from '../registry/errors.ts'
 import { type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
 import type { SiteScope } from '../registry/site-scope.ts'
@@ -104,7 +105,7 @@ export function readPeopleRequest(request: PeopleRequest): {
     throw new InvalidRegistrationError([{ field: 'search', value: search, remedy }])
   }
   const wanted = search.trim().toLowerCase()
-  const pattern = `%${wanted.replaceAll(/[!%_]/g, '!$&')}%`
+  const pattern = patternContaining(wanted)
   return { ...readPageRequest<string>(request, 'string'), search: wanted === '' ? null : pattern }
 }
 

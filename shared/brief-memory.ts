@@ -3,6 +3,7 @@
  * answer, which is good for a while. Of bounded size: what was read first goes first.
  */
 
+import { putLast } from './bounded.ts'
 import type { Clock } from './clock.ts'
 
 export interface BriefMemoryOptions<T> {
@@ -36,10 +37,7 @@ export class BriefMemory<T> {
     const known = this.entries.get(key)
     if (known !== undefined && nowMs - known.askedAtMs < keptMs) return await known.answer
     const entry: Entry<T> = { answer: read(key), askedAtMs: nowMs }
-    this.entries.delete(key)
-    this.entries.set(key, entry)
-    const [oldest] = this.entries.size > entriesMax ? this.entries.keys() : []
-    if (oldest !== undefined) this.entries.delete(oldest)
+    putLast(this.entries, key, entry, entriesMax)
     let keep = false
     try {
       const answer = await entry.answer

@@ -1,5 +1,6 @@
 /** Wrong tokens and proofs from one address: after a few of them it waits, so that nobody tries by the million. */
 
+import { putLast } from '../../shared/bounded.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { networkOf } from '../../shared/network.ts'
 import { IdentityError } from '../identity/identity.ts'
@@ -46,9 +47,7 @@ export class AttemptLimit {
       failures.count++
       return
     }
-    const [oldest] = this.failures.size >= ADDRESSES_MAX ? this.failures.keys() : []
-    if (oldest !== undefined) this.failures.delete(oldest)
-    this.failures.set(network, { count: 1, sinceMs: this.clock.monotonicMs() })
+    putLast(this.failures, network, { count: 1, sinceMs: this.clock.monotonicMs() }, ADDRESSES_MAX)
   }
 
   private current(network: string): Failures | undefined {

@@ -1,5 +1,6 @@
 /** How much one user may write: a bucket of tokens each, at each core. Pure, but for what it remembers. */
 
+import { putLast } from '../../shared/bounded.ts'
 import { MINUTE_MS } from '../../shared/durations.ts'
 import { type BucketRules, TokenBucket } from '../../shared/token-bucket.ts'
 
@@ -36,10 +37,7 @@ export class SendLimit {
   take(userId: string, nowMs: number): number {
     const bucket = this.buckets.get(userId) ?? new TokenBucket(this.rules, nowMs)
     // Who floods is remembered like who writes, or others who write would let them begin anew.
-    this.buckets.delete(userId)
-    const [oldest] = this.buckets.size >= this.usersMax ? this.buckets.keys() : []
-    if (oldest !== undefined) this.buckets.delete(oldest)
-    this.buckets.set(userId, bucket)
+    putLast(this.buckets, userId, bucket, this.usersMax)
     return bucket.take(1, nowMs)
   }
 }

@@ -3,6 +3,7 @@
  * each kind and subject once in a while, and of the grave ones the administrators are told as often.
  */
 
+import { putLast } from '../../shared/bounded.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
@@ -139,10 +140,7 @@ export class SecurityEvents implements Part {
       else if (each.startsWith(`${kind} `)) ofKind++
     }
     if (ofKind >= TOLD_OF_A_KIND_MAX) return null
-    this.told.delete(key)
-    this.told.set(key, { atMs: nowMs, more: 0 })
-    const [oldest] = this.told.size > REMEMBERED_MAX ? this.told.keys() : []
-    if (oldest !== undefined) this.told.delete(oldest)
+    putLast(this.told, key, { atMs: nowMs, more: 0 }, REMEMBERED_MAX)
     return last?.more ?? 0
   }
 

@@ -7,6 +7,7 @@
  * `webhook-id`. Notifications of a user arrive in order; those of several users side by side.
  */
 
+import { forgetOldest } from '../../shared/bounded.ts'
 import { HOUR_MS } from '../../shared/durations.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
@@ -158,7 +159,8 @@ export class NotificationDelivery implements Part {
       if (this.stopping.signal.aborted) throw webhookStopped()
       await this.post(webhook, delivery, name)
     }
-    remember(this.done, () => this.done.add(name))
+    this.done.add(name)
+    forgetOldest(this.done, REMEMBERED_MAX)
   }
 
   private async post(webhook: Webhook, delivery: Delivery, name: string): Promise<void> {
@@ -166,17 +168,13 @@ export class NotificationDelivery implements Part {
       await webhook.post(delivery, this.letGo.signal)
       this.refused.delete(name)
     } catch (error) {
-      if (!isRetryable(error)) remember(this.refused, () => this.refused.set(name, error))
+      if (!isRetryable(error)) {
+        this.refused.set(name, error)
+        forgetOldest(this.refused, REMEMBERED_MAX)
+      }
       throw error
     }
   }
-}
-
-/** Makes room by forgetting the oldest. */
-function remember(memory: Set<string> | Map<string, unknown>, add: () => void): void {
-  add()
-  const [oldest] = memory.size > REMEMBERED_MAX ? memory.keys() : []
-  if (oldest !== undefined) memory.delete(oldest)
 }
 
 function isRetryable(error: unknown): boolean {

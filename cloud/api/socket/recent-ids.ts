@@ -1,5 +1,7 @@
 /** Ids that were seen lately, so that what comes again is known; of bounded number, the oldest are forgotten. */
 
+import { forgetOldest } from '../../../shared/bounded.ts'
+
 /** A relay that dies repeats what it was publishing, which is far less. */
 const IDS_MAX = 20_000
 
@@ -15,12 +17,7 @@ export class RecentIds {
   add(id: string): boolean {
     if (this.ids.has(id)) return false
     this.ids.add(id)
-    if (this.ids.size > this.max) {
-      for (const oldest of this.ids) {
-        this.ids.delete(oldest)
-        break
-      }
-    }
+    forgetOldest(this.ids, this.max)
     return true
   }
 }

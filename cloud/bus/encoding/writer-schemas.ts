@@ -1,5 +1,6 @@
 /** The schemas that values were written with, by their ids: asked for once each, and kept, since an id never changes. */
 
+import { putLast } from '../../../shared/bounded.ts'
 import type { Clock } from '../../../shared/clock.ts'
 import { AvroDecoder } from './avro-codec.ts'
 import type { Shape } from './avro-shape.ts'
@@ -52,11 +53,7 @@ export class WriterSchemas {
     const decoder = this.decoderOf(await asking, topic)
     const isFinal = decoder !== 'UNKNOWN_SCHEMA'
     const goodUntilMs = isFinal ? Number.POSITIVE_INFINITY : this.clock.monotonicMs() + UNKNOWN_KEPT_MS
-    const key = `${id} ${topic}`
-    this.kept.delete(key)
-    this.kept.set(key, { decoder, goodUntilMs })
-    const [oldest] = this.kept.size > KEPT_MAX ? this.kept.keys() : []
-    if (oldest !== undefined) this.kept.delete(oldest)
+    putLast(this.kept, `${id} ${topic}`, { decoder, goodUntilMs }, KEPT_MAX)
     return decoder
   }
 

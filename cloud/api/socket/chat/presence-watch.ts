@@ -1,5 +1,6 @@
 /** Tells sockets who came, who went and who is away: asks again and again, while there are any, who has changed. */
 
+import { putLast } from '../../../../shared/bounded.ts'
 import type { Clock, Timer } from '../../../../shared/clock.ts'
 import { ComplaintLimit } from '../../../../shared/complaint-limit.ts'
 import { messageOf } from '../../../../shared/errors.ts'
@@ -89,9 +90,7 @@ export class PresenceWatch {
     const userIds = changes.map(({ userId }) => userId)
     const audience = await presence.audience(userIds, localUserIds())
     for (const change of changes) {
-      this.told.delete(change.userId)
-      this.told.set(change.userId, change.state)
-      if (this.told.size > TOLD_MAX) this.told.delete(this.told.keys().next().value as string)
+      putLast(this.told, change.userId, change.state, TOLD_MAX)
       const to = audience.get(change.userId)
       if (to !== undefined) onChange(change, to)
     }

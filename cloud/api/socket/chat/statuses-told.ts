@@ -3,6 +3,7 @@
  * is not taken back. Pure.
  */
 
+import { putLast } from '../../../../shared/bounded.ts'
 import { memberKey, type StatusRecord } from '../../../chat/chat.ts'
 import { STATUSES_TOLD_MAX } from './chat-limits.ts'
 
@@ -28,9 +29,7 @@ export class StatusesTold {
     if (status === 'SENT') told.sent = position
     else told.delivered = Math.max(told.delivered, position)
     if (status === 'READ') told.read = position
-    this.told.delete(key)
-    this.told.set(key, told)
-    if (this.told.size > STATUSES_TOLD_MAX) this.told.delete(this.told.keys().next().value as string)
+    putLast(this.told, key, told, STATUSES_TOLD_MAX)
     return true
   }
 }

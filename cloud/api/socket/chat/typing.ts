@@ -3,6 +3,7 @@
  * it is stored, and what is forgotten costs nobody anything. Pure.
  */
 
+import { putLast } from '../../../../shared/bounded.ts'
 import { memberKey, type TypingRecord } from '../../../chat/chat.ts'
 import { TYPING_MAX } from './chat-limits.ts'
 
@@ -26,10 +27,8 @@ export class TypingThrottle {
     const key = memberKey({ conversationId, userId })
     const last = this.said.get(key)
     if (isTyping ? last !== undefined && nowMs - last.atMs < this.intervalMs : last?.isTyping !== true) return false
-    this.said.delete(key)
     // Who stops and begins again and again is not said to more often.
-    this.said.set(key, { atMs: isTyping ? nowMs : (last?.atMs ?? nowMs), isTyping })
-    if (this.said.size > TYPING_MAX) this.said.delete(this.said.keys().next().value as string)
+    putLast(this.said, key, { atMs: isTyping ? nowMs : (last?.atMs ?? nowMs), isTyping }, TYPING_MAX)
     return true
   }
 }

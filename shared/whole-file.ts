@@ -35,10 +35,26 @@ export function writeWhole(file: string, text: string, options: WholeFileOptions
   makeDirectory(directory)
   const temporary = `${file}.${draft}`
   rmSync(temporary, { force: true })
-  const handle = openSync(temporary, 'wx', 0o600)
+  try {
+    writeDraft(temporary, text, existsSync(file) ? file : directory)
+    if (overwrite) renameSync(temporary, file)
+    else linkSync(temporary, file)
+  } catch (error) {
+    // Half of a secret is of no use to anybody.
+    rmSync(temporary, { force: true })
+    throw error
+  }
+  if (!overwrite) rmSync(temporary, { force: true })
+  // Without this the name itself may be lost in a power cut.
+  syncDirectory(directory)
+}
+
+/** @param like what it is to belong to the owner of, where root makes it. */
+function writeDraft(draft: string, text: string, like: string): void {
+  const handle = openSync(draft, 'wx', 0o600)
   try {
     if (isRoot()) {
-      const { uid, gid } = statSync(existsSync(file) ? file : directory)
+      const { uid, gid } = statSync(like)
       fchownSync(handle, uid, gid)
     }
     writeFileSync(handle, text)
@@ -46,17 +62,6 @@ export function writeWhole(file: string, text: string, options: WholeFileOptions
   } finally {
     closeSync(handle)
   }
-  if (overwrite) {
-    renameSync(temporary, file)
-  } else {
-    try {
-      linkSync(temporary, file)
-    } finally {
-      rmSync(temporary, { force: true })
-    }
-  }
-  // Without this the name itself may be lost in a power cut.
-  syncDirectory(directory)
 }
 
 function makeDirectory(directory: string): void {

@@ -23,6 +23,7 @@ import {
 import { loadConfig, readConfig } from '../shared/config/load.ts'
 import { renderConfig } from '../shared/config/show.ts'
 import { BLOCK_BODY_BYTES_MAX } from '../shared/limits.ts'
+import { activity } from './config-activity.ts'
 import { alerts, consumers, deadLetters, notifications, status, telemetry } from './config-analytics.ts'
 import { chat } from './config-chat.ts'
 import { crossProblems } from './config-checks.ts'
@@ -238,6 +239,7 @@ export const CloudConfigSchema = Type.Object({
   alerts,
   notifications,
   chat,
+  activity,
   consumers,
   deadLetters,
   log: logSection,

@@ -4,11 +4,13 @@
  */
 
 import type { ColumnType, Generated } from 'kysely'
+import type { ActivityTables } from './schema-activity.ts'
 import type { AnalyticsTables } from './schema-analytics.ts'
 import type { ChatTables } from './schema-chat.ts'
 import type { CommandTables } from './schema-commands.ts'
 import type { IdentityTables } from './schema-identity.ts'
 
+export * from './schema-activity.ts'
 export * from './schema-analytics.ts'
 export * from './schema-chat.ts'
 export * from './schema-commands.ts'
@@ -126,7 +128,7 @@ export interface IdempotencyKeysTable {
   created_at_ms: Immutable<number>
 }
 
-export interface Database extends AnalyticsTables, IdentityTables, ChatTables, CommandTables {
+export interface Database extends AnalyticsTables, IdentityTables, ChatTables, CommandTables, ActivityTables {
   schema_migrations: SchemaMigrationsTable
   sites: SitesTable
   gateways: GatewaysTable

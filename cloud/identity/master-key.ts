@@ -10,7 +10,14 @@ import { type Random, randomHex } from '../../shared/random.ts'
 import { writeWhole } from '../../shared/whole-file.ts'
 
 /** What a key is derived for: one that leaks through one use is of no use for another. */
-export type KeyPurpose = 'access-token' | 'authority' | 'challenge' | 'oidc-state'
+export type KeyPurpose =
+  | 'access-token'
+  | 'activity'
+  | 'activity-address'
+  | 'activity-chain'
+  | 'authority'
+  | 'challenge'
+  | 'oidc-state'
 
 /** A key for one purpose. */
 export interface DerivedKey {

@@ -8,5 +8,6 @@ import { commands } from './0002-commands.ts'
 import { analytics } from './0003-analytics.ts'
 import { identity } from './0004-identity.ts'
 import { chat } from './0005-chat.ts'
+import { activity } from './0006-activity.ts'
 
-export const MIGRATIONS: readonly Migration[] = [registry, commands, analytics, identity, chat]
+export const MIGRATIONS: readonly Migration[] = [registry, commands, analytics, identity, chat, activity]

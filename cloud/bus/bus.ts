@@ -42,6 +42,15 @@ export interface Subscription {
   stop(): Promise<void>
 }
 
+export interface PublishOptions {
+  /**
+   * All of the records or none: no reader sees some of them, whatever ends the publish. Those of several partitions are a
+   * transaction on Kafka, which costs more than publishing them one by one; other programs have to read with
+   * `isolation.level=read_committed` then. A batch that the bus cannot take as one is BATCH_TOO_LARGE, not retryable.
+   */
+  readonly atomic?: boolean
+}
+
 export interface SubscribeOptions {
   readonly group: string
   readonly topics: readonly string[]
@@ -128,7 +137,7 @@ export interface Bus extends Part {
    * BusbarError when that is not known, and the caller publishes them again, less those that `storedOf` names
    * (publish-error.ts). A record that can never be stored is RECORD_TOO_LARGE or RECORD_REFUSED, not retryable.
    */
-  publish(topic: string, records: readonly BusRecord[]): Promise<void>
+  publish(topic: string, records: readonly BusRecord[], options?: PublishOptions): Promise<void>
   /** Joins a consumer group; a group without offsets begins at the oldest record. */
   subscribe(options: SubscribeOptions): Promise<Subscription>
   /** Follows topics from now on, outside any group, every partition; for live fan-out. */

@@ -22,6 +22,7 @@ import type {
   DependencyHealth,
   EncodingStats,
   GroupPosition,
+  PublishOptions,
   SubscribeOptions,
   Subscription,
   TopicDrift,
@@ -91,13 +92,15 @@ export class EncodedBus implements Bus {
     await this.bus.stop(deadline)
   }
 
-  async publish(topic: string, records: readonly BusRecord[]): Promise<void> {
-    if (records.length === 0 || !this.options.avroTopics.includes(topic)) return this.bus.publish(topic, records)
+  async publish(topic: string, records: readonly BusRecord[], options: PublishOptions = {}): Promise<void> {
+    if (records.length === 0 || !this.options.avroTopics.includes(topic)) {
+      return this.bus.publish(topic, records, options)
+    }
     // Waited for also when it is known: so publishers stay in the order they came.
     const schemaId = await this.idOf(topic)
     const { encoded, indexes, refusal } = this.encode(topic, schemaId, records)
-    if (refusal === null) return this.bus.publish(topic, encoded)
-    if (encoded.length === 0) throw refusal
+    if (refusal === null) return this.bus.publish(topic, encoded, options)
+    if (encoded.length === 0 || options.atomic === true) throw refusal
     try {
       await this.bus.publish(topic, encoded)
     } catch (error) {

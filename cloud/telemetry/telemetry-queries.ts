@@ -3,6 +3,7 @@
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import { begun, pulledStream } from '../../shared/pulled-stream.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Registry } from '../registry/registry.ts'
 import { includesSite, type SiteScope } from '../registry/site-scope.ts'
@@ -17,7 +18,7 @@ import {
   type Underway,
 } from './completeness.ts'
 import { CompletenessStore, type Subject } from './completeness-store.ts'
-import { exportChunks, pulledStream } from './export.ts'
+import { exportChunks } from './export.ts'
 import { type ExportFormat, exportWriter } from './export-format.ts'
 import {
   chooseRollups,
@@ -287,13 +288,4 @@ function disorder({ fromMs, toMs }: Stretch): RefusedValue[] {
 
 async function* each<T>(items: readonly T[]): AsyncGenerator<T, void, void> {
   yield* items
-}
-
-/** The same chunks, the first of which has been made. @throws whatever making it throws */
-async function begun(chunks: AsyncGenerator<string, void, void>): Promise<AsyncGenerator<string, void, void>> {
-  const first = await chunks.next()
-  return (async function* () {
-    if (first.done !== true) yield first.value
-    yield* chunks
-  })()
 }

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { csvCell, exportWriter } from '../../../cloud/telemetry/export-format.ts'
+import { exportWriter } from '../../../cloud/telemetry/export-format.ts'
 import { encodeRollups, rollupOf } from '../../../cloud/telemetry/rollup.ts'
+import { csvCell } from '../../../shared/csv.ts'
 
 const DEVICE = { deviceId: 7, siteId: 3, serialNumber: '-7', gatewayId: null }
 const AT_MS = Date.UTC(2026, 0, 31, 12)

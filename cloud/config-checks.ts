@@ -4,6 +4,7 @@ import { TOPIC_SCHEMAS } from '../proto/generated/avro/topic-schemas.ts'
 import type { CrossProblem } from '../shared/config/load.ts'
 import { BusbarError } from '../shared/errors.ts'
 import { isLoopback } from '../shared/loopback.ts'
+import { activityKeysFault } from './activity/activity.ts'
 import type { CloudConfig } from './config.ts'
 import { databaseUrlFault } from './database/url.ts'
 import { readRolesByGroup } from './identity/oidc-claims.ts'
@@ -48,6 +49,8 @@ export function crossProblems(config: CloudConfig): CrossProblem[] {
       )), 'identity.oidc.issuer', 'must begin with https://; http:// is for loopback, with identity.oidc.insecure = true')
   const wrongRoles = whyWrongRoles(oidc.roles)
   require(wrongRoles === null, 'identity.oidc.roles', wrongRoles ?? '')
+  const keysFault = activityKeysFault(config.activity.keys)
+  require(keysFault === null, 'activity.keys', keysFault ?? '')
   return problems
 }
 

@@ -45,6 +45,8 @@ export interface ActivityDaysTable {
   head_hash: string
   /** When its entries were removed because of their age; null while they are there. */
   purged_at_ms: number | null
+  /** Of all the others, made with the key: the state of the chain is as somebody with the key left it. */
+  mac: string
 }
 
 /** Counts of a user's activities of one type in a stretch of time. */

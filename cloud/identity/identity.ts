@@ -8,7 +8,7 @@ export { IdentityError } from './errors.ts'
 export { Identity, type IdentityOptions, type IdentitySettings } from './identity-service.ts'
 export type { Login } from './login-store.ts'
 export type { LoginTokens } from './logins.ts'
-export { MasterKey, openMasterKey } from './master-key.ts'
+export { type DerivedKey, MasterKey, openMasterKey, readKeys } from './master-key.ts'
 export { OidcLogins, type OidcSettings } from './oidc.ts'
 export {
   type Asker,

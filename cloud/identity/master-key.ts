@@ -139,18 +139,28 @@ function create(file: string, random: Random): void {
 
 function keysIn(text: string, file: string): Uint8Array[] {
   const lines = text.split('\n').map((line) => line.trim())
-  const keys = lines.filter((line) => line !== '' && !line.startsWith('#'))
-  // What is in the file is a secret even when it is wrong: an error names the line and no more.
-  const wrong = keys.findIndex((key) => {
-    const { length } = Buffer.from(key, 'base64')
-    return !/^[A-Za-z0-9+/]+={0,2}$/.test(key) || length < KEY_BYTES_MIN || length > KEY_BYTES_MAX
-  })
-  if (keys.length >= 1 && keys.length <= KEYS_MAX && wrong < 0) return keys.map((key) => Buffer.from(key, 'base64'))
-  const what = wrong < 0 ? `has ${keys.length} keys` : `has something else than a key as key ${wrong + 1}`
-  throw new BusbarError(`the master key file ${file} ${what}`, {
+  const found = readKeys(lines.filter((line) => line !== '' && !line.startsWith('#')))
+  if (found.fault === undefined) return [...found.keys]
+  throw new BusbarError(`the master key file ${file} ${found.fault}`, {
     code: 'MASTER_KEY_INVALID',
     hint: `It holds 1 to ${KEYS_MAX} lines of ${KEY_BYTES_MIN} random bytes or more in base64: openssl rand -base64 32`,
   })
+}
+
+/**
+ * Keys as they are written down, in base64; or what is wrong with them, in words that follow the name of where they are
+ * from. What stands there is a secret even when it is wrong: the words name its place and no more.
+ */
+export function readKeys(
+  texts: readonly string[],
+): { readonly keys: readonly Uint8Array[]; readonly fault?: undefined } | { readonly fault: string } {
+  const wrong = texts.findIndex((text) => {
+    const { length } = Buffer.from(text, 'base64')
+    return !/^[A-Za-z0-9+/]+={0,2}$/.test(text) || length < KEY_BYTES_MIN || length > KEY_BYTES_MAX
+  })
+  if (wrong >= 0) return { fault: `has something else than a key as key ${wrong + 1}` }
+  if (texts.length < 1 || texts.length > KEYS_MAX) return { fault: `has ${texts.length} keys` }
+  return { keys: texts.map((text) => Buffer.from(text, 'base64')) }
 }
 
 function unreadable(file: string, cause: unknown, what: 'read' | 'make'): BusbarError {

@@ -57,6 +57,8 @@ async function createLog(schema: SchemaModule): Promise<void> {
     .addColumn('entries', 'bigint', (column) => column.notNull())
     .addColumn('head_hash', 'text', (column) => column.notNull())
     .addColumn('purged_at_ms', 'bigint')
+    // Of all the others, with the key: an older state of the row cannot be made up.
+    .addColumn('mac', 'text', (column) => column.notNull())
     .execute()
 }
 

@@ -1,0 +1,81 @@
+/** The keys of the activity log: for what is sealed, for the chain, and for addresses that are remembered. */
+
+import { createHmac } from 'node:crypto'
+import { BusbarError } from '../../shared/errors.ts'
+import type { Random } from '../../shared/random.ts'
+import { type DerivedKey, MasterKey, openMasterKey, readKeys } from '../identity/identity.ts'
+
+/** One a key that is there, the first for what is new. */
+export type KeyRing = readonly [DerivedKey, ...DerivedKey[]]
+
+export interface ActivityKeys {
+  /** Setting that they come from, for hints. */
+  readonly setting: string
+  readonly sealing: KeyRing
+  readonly chain: KeyRing
+  readonly address: KeyRing
+}
+
+/** Of the config, what the keys come from. */
+export interface ActivityKeySettings {
+  readonly activity: { readonly keys: string }
+  readonly identity: { readonly masterKeyFile: string }
+}
+
+/**
+ * Those in `activity.keys`, or else the master key, which is made where there is none.
+ * @throws BusbarError ACTIVITY_KEYS_INVALID, MASTER_KEY_UNREADABLE, MASTER_KEY_EXPOSED, MASTER_KEY_INVALID
+ */
+export function openActivityKeys(config: ActivityKeySettings, random: Random): ActivityKeys {
+  const { keys } = config.activity
+  if (keys.trim() === '') {
+    return activityKeysOf(openMasterKey(config.identity.masterKeyFile, random), 'identity.masterKeyFile')
+  }
+  const read = readKeys(keysWritten(keys))
+  if (read.fault === undefined) return activityKeysOf(new MasterKey(read.keys, random), 'activity.keys')
+  throw new BusbarError(`activity.keys ${read.fault}`, {
+    code: 'ACTIVITY_KEYS_INVALID',
+    hint: 'Make keys with: openssl rand -base64 32',
+  })
+}
+
+/** Keys derived from others, which have other uses as well. */
+export function activityKeysOf(masterKey: Pick<MasterKey, 'derive'>, setting: string): ActivityKeys {
+  return {
+    setting,
+    sealing: masterKey.derive('activity'),
+    chain: masterKey.derive('activity-chain'),
+    address: masterKey.derive('activity-address'),
+  }
+}
+
+/** What is wrong with the setting, in words that follow its name; null when nothing is. */
+export function activityKeysFault(keys: string): string | null {
+  return keys.trim() === '' ? null : (readKeys(keysWritten(keys)).fault ?? null)
+}
+
+/**
+ * What is stored of an address of a user: the same for the same user and address, of no use to whoever has no key.
+ * @returns one a key: the first is what to store, any of them is what may have been stored.
+ */
+export function addressHashes(keys: ActivityKeys, userId: string, address: string): readonly [string, ...string[]] {
+  const [first, ...others] = keys.address
+  const of = ({ secret }: DerivedKey) =>
+    createHmac('sha256', secret).update(`${userId.length}:${userId}${address}`).digest('hex')
+  return [of(first), ...others.map(of)]
+}
+
+/** @throws BusbarError ACTIVITY_KEY_MISSING: retryable, since what needs it waits until somebody put it back. */
+export function keyWithId(keys: ActivityKeys, ring: 'sealing' | 'chain', id: string, what: string): DerivedKey {
+  const key = keys[ring].find((each) => each.id === id)
+  if (key !== undefined) return key
+  throw new BusbarError(`the key ${id}, which ${what} was made with, is not in ${keys.setting}`, {
+    code: 'ACTIVITY_KEY_MISSING',
+    retryable: true,
+    hint: `Put the key that was used before back into ${keys.setting}, behind the one for what is new.`,
+  })
+}
+
+function keysWritten(text: string): string[] {
+  return text.split(/\s+/).filter((each) => each !== '')
+}

@@ -1,0 +1,145 @@
+/** Entries of the activity log are written here, and nowhere else: sealed, each once, and in the chain of their day. */
+
+import { type Insertable, sql, type Transaction } from 'kysely'
+import type { Clock } from '../../shared/clock.ts'
+import type { Random } from '../../shared/random.ts'
+import { givenRows, givenTexts } from '../database/given-rows.ts'
+import type { ActivityDaysTable, Database, Dialect } from '../database/schema.ts'
+import { type ActivityKeys, keyWithId } from './activity-keys.ts'
+import { ACTIVITY_COLUMNS, type ActivityRow, dayOf, rowOf, splitMetadata, type UnplacedRow } from './activity-rows.ts'
+import { ActivitySeal } from './activity-seal.ts'
+import { CHAIN_BEGIN, type DayRow, dayMac, entryDigest, entryHash } from './chain.ts'
+import type { ActivityEntry, CheckedActivity } from './event.ts'
+
+export interface ActivityStoreOptions {
+  readonly dialect: Dialect
+  readonly keys: ActivityKeys
+  /** activity.sensitiveFields */
+  readonly sensitiveFields: readonly string[]
+  readonly clock: Pick<Clock, 'wallMs'>
+  readonly random: Random
+}
+
+/** Key of the advisory lock under which the chain grows and days are purged; any constant of our own would do. */
+const CHAIN_LOCK = 0x61637476
+
+/** Everything of an entry that can be made before the chain is locked. */
+interface Prepared {
+  readonly activity: CheckedActivity
+  readonly row: UnplacedRow
+  readonly digest: string
+}
+
+export class ActivityStore {
+  private readonly options: ActivityStoreOptions
+  private readonly seal: ActivitySeal
+  private readonly sensitive: ReadonlySet<string>
+
+  constructor(options: ActivityStoreOptions) {
+    this.options = options
+    this.seal = new ActivitySeal(options.keys, options.random)
+    this.sensitive = new Set(options.sensitiveFields)
+  }
+
+  /**
+   * Stores those that are not there yet, in the order given, at the end of the chain. From here to the end of the transaction
+   * no other core can: what else is written in it is better written before, or is short.
+   * @returns the new ones in that order, with their metadata whole.
+   * @throws BusbarError ACTIVITY_KEY_MISSING (retryable) when the key that today's chain began with is gone.
+   */
+  async append(
+    activities: readonly CheckedActivity[],
+    transaction: Transaction<Database>,
+  ): Promise<readonly ActivityEntry[]> {
+    if (activities.length === 0) return []
+    const nowMs = Math.round(this.options.clock.wallMs())
+    const today = dayOf(nowMs)
+    const prepared = new Map<string, Prepared>()
+    for (const activity of activities) {
+      if (!prepared.has(activity.eventId)) prepared.set(activity.eventId, this.prepare(activity, today, nowMs))
+    }
+    await lockChain(transaction, this.options.dialect)
+    for (const eventId of await this.storedOf([...prepared.keys()], transaction)) prepared.delete(eventId)
+    if (prepared.size === 0) return []
+    const newest = await newestDay(transaction)
+    return await this.link([...prepared.values()], today, newest, transaction)
+  }
+
+  private prepare(activity: CheckedActivity, today: string, nowMs: number): Prepared {
+    const { plain, sensitive } = splitMetadata(activity.metadata, this.sensitive)
+    const sealed = sensitive === null ? null : this.seal.seal(activity.eventId, today, sensitive)
+    const row = rowOf(activity, plain, sealed, nowMs)
+    return { activity, row, digest: entryDigest(row) }
+  }
+
+  private async storedOf(eventIds: readonly string[], transaction: Transaction<Database>): Promise<string[]> {
+    const rows = await transaction
+      .selectFrom('activity_logs')
+      .select('event_id')
+      .where(sql<boolean>`event_id in ${givenTexts(this.options.dialect, eventIds)}`)
+      .execute()
+    return rows.map(({ event_id }) => event_id)
+  }
+
+  private async link(
+    prepared: readonly Prepared[],
+    today: string,
+    newest: DayRow | undefined,
+    transaction: Transaction<Database>,
+  ): Promise<readonly ActivityEntry[]> {
+    const begun = this.dayOn(today, newest)
+    const { day } = begun
+    const { secret } = keyWithId(this.options.keys, 'chain', begun.key_id, `the chain of ${day}`)
+    let { entries: place, head_hash: hash } = begun
+    const rows: ActivityRow[] = []
+    const entries: ActivityEntry[] = []
+    for (const { activity, row, digest } of prepared) {
+      hash = entryHash(secret, hash, day, ++place, digest)
+      rows.push({ ...row, day, place, hash })
+      entries.push({ ...activity, storedAtMs: row.stored_at_ms, day, place, hash, sealed: false })
+    }
+    await insert(rows, transaction, this.options.dialect)
+    const state = { ...begun, entries: place, head_hash: hash }
+    await putDay({ ...state, mac: dayMac(secret, state) }, transaction)
+    return entries
+  }
+
+  /** The day that grows. It never goes back: where a clock does, or another core's is ahead, the newest day goes on. */
+  private dayOn(today: string, newest: DayRow | undefined): Omit<DayRow, 'mac'> {
+    // A day whose entries were removed because of their age is over, whatever the clock says.
+    if (newest !== undefined && newest.day >= today && newest.purged_at_ms === null) return newest
+    const day = newest === undefined || newest.day < today ? today : dayAfter(newest.day)
+    const previous = newest?.head_hash ?? CHAIN_BEGIN
+    const [{ id }] = this.options.keys.chain
+    return { day, key_id: id, previous_hash: previous, entries: 0, head_hash: previous, purged_at_ms: null }
+  }
+}
+
+/** Until the end of the transaction nobody else changes the chain. On SQLite the transaction itself is the lock. */
+export async function lockChain(transaction: Transaction<Database>, dialect: Dialect): Promise<void> {
+  if (dialect === 'postgres') await sql`select pg_advisory_xact_lock(${CHAIN_LOCK})`.execute(transaction)
+}
+
+async function newestDay(transaction: Transaction<Database>): Promise<DayRow | undefined> {
+  return await transaction.selectFrom('activity_days').selectAll().orderBy('day', 'desc').limit(1).executeTakeFirst()
+}
+
+async function insert(rows: readonly ActivityRow[], transaction: Transaction<Database>, dialect: Dialect) {
+  const columns = sql.join(Object.keys(ACTIVITY_COLUMNS).map((column) => sql.ref(column)))
+  const given = givenRows(dialect, ACTIVITY_COLUMNS, rows)
+  await sql`insert into activity_logs (${columns}) select ${columns} from ${given}`.execute(transaction)
+}
+
+/** As it is now, whether it was there or not. */
+export async function putDay(row: Insertable<ActivityDaysTable>, transaction: Transaction<Database>): Promise<void> {
+  const { entries, head_hash, purged_at_ms, mac } = row
+  await transaction
+    .insertInto('activity_days')
+    .values(row)
+    .onConflict((conflict) => conflict.column('day').doUpdateSet({ entries, head_hash, purged_at_ms, mac }))
+    .execute()
+}
+
+function dayAfter(day: string): string {
+  return dayOf(Date.parse(`${day}T00:00:00Z`) + 86_400_000)
+}

@@ -8,7 +8,9 @@ import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { plainAddress } from '../../shared/network.ts'
+import { type Random, systemRandom } from '../../shared/random.ts'
 import { aborted } from '../../shared/waiting.ts'
+import type { Activities } from '../activity/activity.ts'
 import type { Approvals } from '../approvals/approvals.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
@@ -21,6 +23,7 @@ import { callerOfRequest, liveProtocolOf } from './http/caller.ts'
 import { IdempotencyKeys } from './http/idempotency.ts'
 import { checkListener, hostRule, type OriginRules } from './http/origins.ts'
 import { Problem } from './http/problem.ts'
+import { REQUEST_ID } from './http/request-id.ts'
 import type { Route } from './http/route.ts'
 import { createRouter } from './http/router.ts'
 import { type ApiTls, listenerTls, namesOf } from './http/tls.ts'
@@ -71,6 +74,8 @@ export interface ApiOptions {
   readonly authentication: Authentication
   /** How often the callers of open WebSockets are looked at again, milliseconds. Default 5,000. */
   readonly recheckMs?: number
+  /** Where it is recorded what was done; without it nothing is. */
+  readonly activities?: Activities | undefined
   /** Keeps the idempotency keys. */
   readonly database: Pick<DatabaseHandle, 'kysely'>
   readonly bus: Pick<Bus, 'tail'>
@@ -86,6 +91,7 @@ export interface ApiOptions {
   /** Of this program, shown in the documents. */
   readonly version: string
   readonly clock: Clock
+  readonly random?: Random
   readonly log: Logger
 }
 
@@ -206,7 +212,7 @@ export class Api implements Part {
       liveRoute({
         full: () => this.hub.full,
         fullFor: (caller) => this.hub.fullFor(caller),
-        upgrade: (request, caller) => this.upgrade(request, caller),
+        upgrade: (request, caller, requestId) => this.upgrade(request, caller, requestId),
       }),
       ...healthRoutes({ dependencies, metrics, clock, version, timeoutMs: limits.healthTimeoutMs }),
     ]
@@ -214,7 +220,7 @@ export class Api implements Part {
   }
 
   private createApp(): Elysia {
-    const { authentication, database, clock, log } = this.options
+    const { authentication, database, activities, clock, random = systemRandom, log } = this.options
     const keys = new IdempotencyKeys({
       database: database.kysely,
       clock,
@@ -229,9 +235,9 @@ export class Api implements Part {
       },
       origins: this.originRules(),
       arrivalOf: (request) => this.arrivalOf(request),
+      peerOf: (request) => this.peerOf(request),
       callerOf: (request, { secure }, anonymous) => callerOfRequest(request, secure, authentication, anonymous),
-      clock,
-      log,
+      ...{ activities, clock, random, log },
       onAnswer: (method, route, status, durationMs) => {
         this.metrics.requests.inc({ method, route, status })
         this.metrics.requestSeconds.observe({ route }, durationMs / 1000)
@@ -250,7 +256,7 @@ export class Api implements Part {
 
   /** @throws Problem FORBIDDEN for one that came past the proxies. */
   private arrivalOf(request: Request): Arrival {
-    const peer = plainAddress(this.app?.server?.requestIP(request)?.address ?? '')
+    const peer = this.peerOf(request)
     if (!this.proxies.admits(peer)) {
       throw new Problem('FORBIDDEN', 'The connection does not come from a proxy that is named here.', {
         code: 'PEER_REFUSED',
@@ -260,10 +266,15 @@ export class Api implements Part {
     return arrivalOf(request, peer, this.tls !== undefined, this.proxies)
   }
 
-  private upgrade(request: Request, caller: Caller): boolean {
+  private peerOf(request: Request): string {
+    return plainAddress(this.app?.server?.requestIP(request)?.address ?? '')
+  }
+
+  private upgrade(request: Request, caller: Caller, requestId: string): boolean {
     const server = this.app?.server as Server<SocketData> | null | undefined
     const protocol = liveProtocolOf(request.headers)
-    const headers = new Headers(protocol === null ? [] : [['sec-websocket-protocol', protocol]])
+    const headers = new Headers([[REQUEST_ID, requestId]])
+    if (protocol !== null) headers.set('sec-websocket-protocol', protocol)
     return server?.upgrade(request, { data: { caller, client: null }, headers }) ?? false
   }
 

@@ -8,6 +8,7 @@ import type { Transaction } from 'kysely'
 import type { Database } from '../../database/schema.ts'
 import type { Caller } from '../../identity/identity.ts'
 import { allowedAt, type Concern, type RequiredPermission, requireRole, requireSelf } from '../permission.ts'
+import { type ActivityNote, activityTypeOfRoute, type CallNote } from './activity.ts'
 import { readJsonBody } from './body.ts'
 import { type InvalidInput, Problem, type ProblemKind } from './problem.ts'
 import { type Checker, checkerFor, invalidInput, readQuery, readText } from './validation.ts'
@@ -21,6 +22,10 @@ export interface Call<Params, Query, Body> {
   /** Who asks; of a route with the permission `none` a caller with no name and no rights, unless somebody is logged in. */
   readonly caller: Caller
   readonly client: Client
+  /** Names the request wherever something came of it: the header x-request-id, correlationId of log lines and activities. */
+  readonly requestId: string
+  /** For what the entry of the activity log is to say that the request alone does not tell. */
+  readonly activity: ActivityNote
   /**
    * Of a request with an idempotency key: stores the answer in the transaction of the effect, so that both are there or none.
    * Rejects when another request has taken the key over; the transaction must fail then.
@@ -78,6 +83,11 @@ export interface RouteDeclaration {
   readonly login?: 'required'
   /** Writing is everything but GET, unless it says otherwise: what an API key needs the scope for. */
   readonly access?: 'read' | 'write'
+  /**
+   * The type of the entry that each call writes into the activity log. Default: what writes has its operationId in snake case,
+   * and what reads writes none. False for none, but of a call that was refused.
+   */
+  readonly activity?: string | false
   /** `later`: an API key needs no scope for the route itself, since it is asked for with what follows. */
   readonly scopes?: 'later'
   readonly params?: TObject
@@ -102,9 +112,13 @@ export interface Route extends RouteDeclaration {
   answer(
     request: Request,
     params: Readonly<Record<string, string>>,
-    who: { readonly caller: Caller; readonly client: Client },
+    who: { readonly caller: Caller; readonly client: Client; readonly requestId: string; readonly note: CallNote },
     context: AnswerContext,
   ): Promise<Response | undefined>
+  /** Of the entry that each call writes; null for none. */
+  readonly activityType: string | null
+  /** Path parameters if they are of the form that they should have; null otherwise. */
+  soundParams(params: Readonly<Record<string, string>>): Readonly<Record<string, string>> | null
   /** True when the handler looks at the sites of the caller itself; false for a route that is not about sites. */
   readonly sitesRule: 'listed' | 'of' | null
 }
@@ -160,29 +174,43 @@ export function defineRoute<
     ...described,
     permission,
     sitesRule: sites === undefined ? null : sites === 'listed' ? 'listed' : 'of',
-    async answer(request, textParams, { caller, client }, context) {
+    activityType: activityTypeOfRoute(declaration, access),
+    soundParams(textParams) {
+      if (paramsChecker === undefined) return {}
+      const errors = paramsChecker.errors(readText(paramsChecker.schema as TObject, textParams))
+      return errors.length === 0 ? textParams : null
+    },
+    async answer(request, textParams, { caller, client, requestId, note }, context) {
       requireRole(caller, permission, scope)
       const params = paramsChecker && checked(paramsChecker, readText(paramsChecker.schema as TObject, textParams))
       const query =
         queryChecker && checked(queryChecker, readText(queryChecker.schema as TObject, readQuery(request.url)))
       const json = bodyChecker && (await readJsonBody(request, context.bodyBytesMax, declaration.bodyOptional))
       const body = bodyChecker && json && (await checkedBody(bodyChecker, json.value, caller, declaration.alsoWrong))
-      const call = { params, query, body, request, caller, client } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
-      if (permission !== 'none' && permission.scope === 'self') requireSelf(caller, textParams.userId ?? '')
+      const who = { caller, client, requestId, activity: note }
+      const call = { params, query, body, request, ...who } as Call<Infer<Params>, Infer<Query>, Infer<Body>>
+      note.body = body
+      if (permission !== 'none' && permission.scope === 'self') {
+        requireSelf(caller, textParams.userId ?? '')
+        note.by(textParams.userId ?? '')
+      }
       if (permission !== 'none' && typeof sites === 'object' && caller.sites(permission.role) !== 'all') {
         if (!allowedAt(caller, permission.role, await sites.of(call))) throw sites.missing(call)
       }
       const key = declaration.idempotent === true ? request.headers.get('idempotency-key') : null
-      if (key === null || json === undefined) return respond(await handler(call))
+      if (key === null || json === undefined) return respond(await handler(call), note)
       // The same key for another resource, or of another caller, is another request.
       const digest = params === undefined ? json.digest() : `${json.digest()} ${JSON.stringify(params)}`
+      let isRepeated = true
       const reply = await context.once(checkedKey(key), `${name} ${caller.id}`, digest, async (remember) => {
+        isRepeated = false
         const reply = await handler({ ...call, remember })
         if (reply === undefined || reply instanceof Response)
           throw new Error('a route with idempotency keys gives a Reply')
         return reply
       })
-      return respond(reply)
+      if (isRepeated) note.more({ repeated: true })
+      return respond(reply, note)
     },
   }
 }
@@ -217,8 +245,9 @@ function checkedKey(key: string): string {
   })
 }
 
-function respond(reply: Reply | Response | undefined): Response | undefined {
+function respond(reply: Reply | Response | undefined, note: CallNote): Response | undefined {
   if (reply === undefined || reply instanceof Response) return reply
+  note.reply = reply
   return new Response(JSON.stringify(reply.body), {
     status: reply.status,
     headers: { 'content-type': 'application/json', 'cache-control': 'no-store', ...reply.headers },

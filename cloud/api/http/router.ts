@@ -4,12 +4,16 @@ import { Elysia } from 'elysia'
 import type { Clock } from '../../../shared/clock.ts'
 import { messageOf } from '../../../shared/errors.ts'
 import type { Logger } from '../../../shared/log.ts'
+import { type Random, systemRandom } from '../../../shared/random.ts'
+import type { Activities } from '../../activity/activity.ts'
 import type { Caller } from '../../identity/identity.ts'
+import { CallNote, entryOf } from './activity.ts'
 import type { Arrival } from './arrival.ts'
 import { withBrowserHeaders } from './browser-headers.ts'
 import { corsHeaders, preflightAnswer } from './cors.ts'
 import { checkHost, checkOrigin, type OriginRules } from './origins.ts'
 import { Problem, problemOf } from './problem.ts'
+import { REQUEST_ID, requestIdOf } from './request-id.ts'
 import { type AnswerContext, isForAnybody, type Route } from './route.ts'
 
 export interface RouterOptions {
@@ -20,7 +24,12 @@ export interface RouterOptions {
   readonly arrivalOf: (request: Request) => Arrival
   /** Who asks; rejects when nobody is logged in, unless that is `allowed`. */
   readonly callerOf: (request: Request, arrival: Arrival, anonymous: 'allowed' | 'refused') => Promise<Caller>
+  /** Address of the other end of the connection, for what is recorded of a request that should not have come that way. */
+  readonly peerOf?: (request: Request) => string
+  /** Where what was done is recorded; without it nothing is. */
+  readonly activities?: Activities | undefined
   readonly clock: Clock
+  readonly random?: Random
   readonly log: Logger
   /** Called after every answer; `route` is the declared path, or `unmatched`. */
   readonly onAnswer: (method: string, route: string, status: number, durationMs: number) => void
@@ -33,36 +42,68 @@ export type RefusalCode = (typeof REFUSALS)[number]
 
 /** An application that does not listen yet. */
 export function createRouter(options: RouterOptions): Elysia {
-  const { routes, context, origins, callerOf, clock, log, onAnswer, onRefused } = options
+  const {
+    routes,
+    context,
+    origins,
+    callerOf,
+    clock,
+    random = systemRandom,
+    log,
+    activities,
+    onAnswer,
+    onRefused,
+  } = options
   const methods = methodsByPath(routes)
 
   /** Answers that say nothing about the server's errors are the rule; those that do go to the log as well. */
-  const explain = (error: unknown, request: Request, path: string): Response => {
+  const explain = (error: unknown, seen: Seen): Response => {
     const problem = problemOf(error)
+    const { request, requestId: correlationId, path } = seen
     if (problem.status === 500) {
       const cause = error instanceof Error ? (error.stack ?? error.message) : messageOf(error)
-      log.error({ method: request.method, path, error: cause }, 'request failed')
+      log.error({ method: request.method, path, correlationId, error: cause }, 'request failed')
     }
     const refusal = REFUSALS.find((code) => problem.code === code || problem.kind === code)
     if (refusal !== undefined) onRefused(refusal)
+    seen.code = problem.code
     return problem.toResponse(path)
   }
 
-  /** Lets `work` answer what came in a way in which it may, and gives whatever comes of it the headers for browsers. */
+  /**
+   * Lets `work` answer what came in a way in which it may, writes the entry of the activity log, and gives whatever comes of it
+   * the headers for browsers.
+   */
   const answer = async (
     request: Request,
-    work: (arrival: Arrival) => Response | undefined | Promise<Response | undefined>,
+    route: Route | null,
+    params: Readonly<Record<string, string>>,
+    work: (arrival: Arrival, seen: Seen) => Response | undefined | Promise<Response | undefined>,
   ): Promise<Response | undefined> => {
-    let secure = false
+    const requestId = requestIdOf(request, random)
+    const seen: Seen = { request, requestId, path: pathOf(request), caller: null, note: new CallNote(), code: null }
+    let arrival: Arrival | null = null
     let response: Response | undefined
     try {
-      const arrival = options.arrivalOf(request)
-      secure = arrival.secure
-      response = await work(arrival)
+      arrival = options.arrivalOf(request)
+      response = await work(arrival, seen)
     } catch (error) {
-      response = explain(error, request, pathOf(request))
+      response = explain(error, seen)
     }
-    return response === undefined ? undefined : withBrowserHeaders(response, secure, corsHeaders(request, origins))
+    if (activities !== undefined) {
+      const status = response?.status ?? 101
+      const entry = entryOf({
+        ...seen,
+        route,
+        params,
+        status,
+        address: arrival?.address ?? options.peerOf?.(request) ?? '',
+      })
+      if (entry !== null) await activities.record(entry)
+    }
+    if (response === undefined) return undefined
+    const others = { ...corsHeaders(request, origins), [REQUEST_ID]: requestId }
+    return withBrowserHeaders(response, arrival?.secure ?? false, others)
   }
 
   const app = new Elysia({ normalize: false })
@@ -73,11 +114,12 @@ export function createRouter(options: RouterOptions): Elysia {
       route.path,
       async ({ request, params }: { request: Request; params: Record<string, string> }) => {
         const startedMs = clock.monotonicMs()
-        const response = await answer(request, async (client) => {
+        const response = await answer(request, route, params, async (client, seen) => {
           checkHost(client, origins)
           checkOrigin(request, client, origins)
           const caller = await callerOf(request, client, isForAnybody(route) ? 'allowed' : 'refused')
-          return await route.answer(request, params, { caller, client }, context)
+          seen.caller = caller
+          return await route.answer(request, params, { ...seen, caller, client }, context)
         })
         onAnswer(request.method, route.path, response?.status ?? 101, clock.monotonicMs() - startedMs)
         return response
@@ -86,9 +128,8 @@ export function createRouter(options: RouterOptions): Elysia {
     )
   }
   app.onError(async ({ error, code, request }) => {
-    const response = await answer(request, () => {
-      const path = pathOf(request)
-      if (code !== 'NOT_FOUND') return explain(error, request, path)
+    const response = await answer(request, null, {}, (_, { path }) => {
+      if (code !== 'NOT_FOUND') throw error
       const known = methods.find(({ pattern }) => pattern.test(path))
       const preflight = known === undefined ? null : preflightAnswer(request, origins, known.methods)
       if (preflight === null) throw unmatched(request, path, known)
@@ -98,6 +139,18 @@ export function createRouter(options: RouterOptions): Elysia {
     return response
   })
   return app as unknown as Elysia
+}
+
+/** A request on its way. */
+interface Seen {
+  readonly request: Request
+  readonly requestId: string
+  readonly path: string
+  /** Null until it is known. */
+  caller: Caller | null
+  readonly note: CallNote
+  /** Of the problem that came of it. */
+  code: string | null
 }
 
 function unmatched(request: Request, path: string, known: PathMethods | undefined): Problem {

@@ -10,8 +10,8 @@ export interface LiveRouteOptions {
   readonly full: () => boolean
   /** True when another client is one too many for this caller. */
   readonly fullFor: (caller: Caller) => boolean
-  /** Makes the request a WebSocket of the caller; false when it is no proper handshake. */
-  readonly upgrade: (request: Request, caller: Caller) => boolean
+  /** Makes the request a WebSocket of the caller, with its id in the answer; false when it is no proper handshake. */
+  readonly upgrade: (request: Request, caller: Caller, requestId: string) => boolean
 }
 
 export function liveRoute(options: LiveRouteOptions): Route {
@@ -29,9 +29,10 @@ export function liveRoute(options: LiveRouteOptions): Route {
       sites: 'listed',
       responses: { 101: { description: 'The connection is a WebSocket now' } },
       scopes: 'later',
+      activity: 'websocket_connect',
       problems: ['ORIGIN_REFUSED', 'UPGRADE_REQUIRED', 'TOO_MANY_REQUESTS', 'UNAVAILABLE'],
     },
-    ({ request, caller }) => {
+    ({ request, caller, requestId }) => {
       if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') throw upgradeRequired()
       if (options.full()) {
         throw new Problem('UNAVAILABLE', 'As many WebSocket clients as are allowed are connected.', {
@@ -47,7 +48,7 @@ export function liveRoute(options: LiveRouteOptions): Route {
           headers: { 'retry-after': '5' },
         })
       }
-      if (!options.upgrade(request, caller)) throw upgradeRequired()
+      if (!options.upgrade(request, caller, requestId)) throw upgradeRequired()
       return undefined
     },
   )

@@ -1,0 +1,129 @@
+/**
+ * What is recorded of a request: who asked for what, from where, and how it ended. Of bodies, queries and headers nothing gets
+ * into an entry by itself but the agent and the site, so that no secret can.
+ */
+
+import { ANONYMOUS, activityTypeOf, type NewActivity, type Outcome } from '../../activity/activity.ts'
+import type { Caller } from '../../identity/identity.ts'
+import type { Reply, Route, RouteDeclaration } from './route.ts'
+
+/** What a handler says about what it did, where the request alone does not tell. */
+export interface ActivityNote {
+  /** Who did it, of a request that shows no login, and of a local caller's. */
+  by(userId: string): void
+  /** The login that it was done in, where that is another than the caller's. Never a token. */
+  session(id: string): void
+  /** What it was done to. */
+  about(objectType: string, objectId: string | number | null, siteId?: number | null): void
+  /** Further members of metadata. Never a secret. */
+  more(members: Readonly<Record<string, unknown>>): void
+}
+
+/** The note of one request, and what is seen of it on its way. */
+export class CallNote implements ActivityNote {
+  userId: string | null = null
+  sessionId: string | null = null
+  object: { readonly type: string; readonly id: string | null; readonly siteId: number | null } | null = null
+  metadata: Readonly<Record<string, unknown>> = {}
+  body: unknown
+  reply: Reply | null = null
+
+  by(userId: string): void {
+    this.userId = userId
+  }
+
+  session(id: string): void {
+    this.sessionId = id
+  }
+
+  about(type: string, id: string | number | null, siteId: number | null = null): void {
+    this.object = { type, id: id === null ? null : String(id), siteId }
+  }
+
+  more(members: Readonly<Record<string, unknown>>): void {
+    this.metadata = { ...this.metadata, ...members }
+  }
+}
+
+/** What a request has come to. */
+export interface AnsweredRequest {
+  readonly request: Request
+  readonly requestId: string
+  /** Null of one that is for no route. */
+  readonly route: Pick<Route, 'path' | 'operationId' | 'activityType' | 'soundParams'> | null
+  readonly params: Readonly<Record<string, string>>
+  readonly path: string
+  readonly address: string
+  /** Null where that was not asked. */
+  readonly caller: Caller | null
+  readonly note: CallNote
+  readonly status: number
+  /** Of the problem; null when there was none. */
+  readonly code: string | null
+}
+
+const USER_AGENT_CHARS_MAX = 256
+const PATH_CHARS_MAX = 512
+/** Refused for where it came from, before anybody asked who sends it. */
+const PLACE_REFUSALS = new Set(['PEER_REFUSED', 'HOST_REFUSED', 'ORIGIN_REFUSED'])
+
+/** The type of the entry of every call of a route; null for none, unless it is refused. */
+export function activityTypeOfRoute(
+  { activity, operationId }: Pick<RouteDeclaration, 'activity' | 'operationId'>,
+  access: 'read' | 'write',
+): string | null {
+  if (activity === false) return null
+  return activity ?? (access === 'write' ? activityTypeOf(operationId) : null)
+}
+
+/** Each type that calls of these routes are recorded as, with what it means. */
+export function recordedTypes(routes: readonly Pick<Route, 'activityType' | 'summary'>[]): ReadonlyMap<string, string> {
+  return new Map(
+    routes.flatMap(({ activityType, summary }) => (activityType === null ? [] : [[activityType, summary]])),
+  )
+}
+
+/** The entry of a request; null when there is none to be. */
+export function entryOf(answered: AnsweredRequest): NewActivity | null {
+  const { request, requestId, route, path, address, caller, note, status, code } = answered
+  const outcome = outcomeOf(status)
+  const isMisplaced = code !== null && PLACE_REFUSALS.has(code)
+  const ownType = isMisplaced ? null : (route?.activityType ?? null)
+  if (ownType === null && outcome !== 'REFUSED') return null
+  const params = route?.soundParams(answered.params) ?? null
+  const sessionId = note.sessionId ?? caller?.credentialId ?? null
+  const userAgent = request.headers.get('user-agent')
+  // What does not look like a path of ours may be anything that somebody pasted.
+  const shownPath = params === null ? route?.path : path.slice(0, PATH_CHARS_MAX)
+  return {
+    userId: note.userId ?? (caller?.id || ANONYMOUS),
+    activityType: ownType ?? 'access_refused',
+    metadata: {
+      ...(address === '' ? {} : { ipAddress: address }),
+      ...(userAgent === null ? {} : { userAgent: userAgent.slice(0, USER_AGENT_CHARS_MAX) }),
+      ...(sessionId === null ? {} : { sessionId }),
+      method: request.method,
+      ...(shownPath === undefined ? {} : { path: shownPath }),
+      status,
+      ...(route === null ? {} : { operation: route.operationId }),
+      ...(code === null ? {} : { code }),
+      ...note.metadata,
+    },
+    outcome,
+    ...objectOf(route?.path ?? null, params, note),
+    correlationId: requestId,
+  }
+}
+
+function outcomeOf(status: number): Outcome {
+  if (status < 400) return 'SUCCESS'
+  return status === 401 || status === 403 || status === 421 ? 'REFUSED' : 'FAILURE'
+}
+
+function objectOf(
+  _path: string | null,
+  _params: Readonly<Record<string, string>> | null,
+  _note: CallNote,
+): Pick<NewActivity, 'objectType' | 'objectId' | 'siteId'> {
+  return {}
+}

@@ -35,6 +35,18 @@ const BACKOFF = { baseMs: 200, capMs: 1_000 }
 const CERTIFICATE_REFUSED = /^(CERT_|ERR_TLS_CERT|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|UNKNOWN_CERTIFICATE)/
 /** What the runtime says to programmers behind why a connection failed. */
 const ADVICE = / (?:For more information, pass `verbose|Is the computer able to access).*$/s
+/** What is read of an answer that is neither JSON nor what was asked for. */
+const NO_JSON = Symbol('no JSON')
+
+type Reading = (response: Response) => Promise<unknown>
+
+interface Manner {
+  /** Default again. */
+  readonly times?: 'once' | 'again'
+  /** Of an answer that is no problem. Default JSON. */
+  readonly read?: Reading
+}
+
 /** Items asked for at once where more are wanted. */
 const PAGE = 500
 
@@ -56,6 +68,24 @@ export class ApiClient {
   /** Where it is, such as https://busbar.example. */
   get origin(): string {
     return this.base.origin
+  }
+
+  /**
+   * What is too large to be held, as it comes. It is asked for again while the core cannot answer, and never once it began.
+   * @throws BusbarError as `get`; reading throws DOWNLOAD_CUT when it breaks off before its end.
+   */
+  async *download(path: string, query: Query = {}): AsyncGenerator<Uint8Array, void, void> {
+    const { origin } = this.base
+    const { body } = await this.ask<Response>('GET', path, query, undefined, {}, { read: readStream })
+    try {
+      for await (const chunk of body ?? []) yield chunk
+    } catch (cause) {
+      throw new BusbarError(`what ${origin} sends broke off before its end: ${messageOf(cause).replace(ADVICE, '')}`, {
+        code: 'DOWNLOAD_CUT',
+        hint: 'what came is a part of it: try again, or ask for less at once',
+        cause,
+      })
+    }
   }
 
   /**
@@ -86,7 +116,7 @@ export class ApiClient {
    */
   postOnce<T>(path: string, body: unknown): Promise<T> {
     const headers = { 'content-type': 'application/json' }
-    return this.ask<T>('POST', path, {}, JSON.stringify(body), headers, 'once')
+    return this.ask<T>('POST', path, {}, JSON.stringify(body), headers, { times: 'once' })
   }
 
   /** The first `count` items of a listing, over as many pages as that takes. */
@@ -111,7 +141,7 @@ export class ApiClient {
     query: Query,
     body: string | undefined,
     headers: Record<string, string>,
-    times: 'once' | 'again' = 'again',
+    manner: Manner = {},
   ): Promise<T> {
     const url = new URL(path, this.base)
     for (const [name, value] of Object.entries(query))
@@ -120,13 +150,13 @@ export class ApiClient {
     const request = { method, headers, ...(body === undefined ? {} : { body }) }
     const token = (await credentials?.token()) ?? null
     try {
-      return await this.askAs<T>(token, url, request, times)
+      return await this.askAs<T>(token, url, request, manner)
     } catch (error) {
       // What was refused for who asks had no effect, so it may be asked again under a token that is newer.
       if (!(error instanceof UnauthenticatedError) || token === null) throw error
       const newer = (await credentials?.token(token)) ?? null
       if (newer === null || newer === token) throw error
-      return await this.askAs<T>(newer, url, request, times)
+      return await this.askAs<T>(newer, url, request, manner)
     }
   }
 
@@ -134,13 +164,13 @@ export class ApiClient {
     token: string | null,
     url: URL,
     request: RequestInit & { readonly headers: Record<string, string> },
-    times: 'once' | 'again',
+    { times = 'again', read = readJson }: Manner,
   ): Promise<T> {
     if (token !== null) refuseInClear(this.base)
     const headers = token === null ? request.headers : { ...request.headers, authorization: `Bearer ${token}` }
     const { clock, random } = this.options
     let tries = 0
-    return await retry(() => this.askOnce<T>(url, { ...request, headers }), {
+    return await retry(() => this.askOnce<T>(url, { ...request, headers }, read), {
       clock,
       random,
       backoff: BACKOFF,
@@ -153,24 +183,23 @@ export class ApiClient {
     })
   }
 
-  private async askOnce<T>(url: URL, request: RequestInit): Promise<T> {
+  private async askOnce<T>(url: URL, request: RequestInit, read: Reading): Promise<T> {
     const { ca, clock, credentials } = this.options
     const abort = new AbortController()
     const timer = clock.after(ANSWER_TIMEOUT_MS, () => abort.abort())
     const tls = ca === undefined ? {} : { tls: { ca } }
     let response: Response
-    let text: string
+    let answer: unknown
     try {
       // A redirect would take the token along to who knows where.
       response = await fetch(url, { ...request, ...tls, redirect: 'manual', signal: abort.signal })
-      text = await response.text()
+      answer = await (response.ok ? read : readJson)(response)
     } catch (cause) {
       throw this.unreachable(cause)
     } finally {
       timer.cancel()
     }
-    const answer = parseJson(text)
-    if (response.ok && (answer !== undefined || text === '')) return answer as T
+    if (response.ok && answer !== NO_JSON) return answer as T
     if (isProblem(answer)) throw problemError(answer, credentials)
     throw new BusbarError(`what answers on ${this.base.origin} is no core (HTTP ${response.status})`, {
       code: 'API_ANSWER_UNKNOWN',
@@ -233,12 +262,21 @@ function isProblem(answer: unknown): answer is ProblemDetails {
   return typeof code === 'string' && typeof status === 'number'
 }
 
-function parseJson(text: string): unknown {
+/** Undefined for what is empty. */
+async function readJson(response: Response): Promise<unknown> {
+  const text = await response.text()
   try {
-    return JSON.parse(text)
+    return text === '' ? undefined : JSON.parse(text)
   } catch {
-    return undefined
+    return NO_JSON
   }
+}
+
+/** Not what another server, such as a proxy, shows people. */
+async function readStream(response: Response): Promise<unknown> {
+  if (!/^text\/html\b/.test(response.headers.get('content-type') ?? '')) return response
+  await response.body?.cancel()
+  return NO_JSON
 }
 
 function parseUrl(text: string): URL {

@@ -1,10 +1,9 @@
 /** `busbar-cloud dead-letters`: what was given up, why, and trying it again. */
 
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import { EXIT_FAILED, EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
 import { BusbarError } from '../../shared/errors.ts'
-import { INSTANT_FORM, readInstant } from '../../shared/instant.ts'
 import { type ApiFlags, type ApiTools, addApiOptions, type ListFlags, limitOption, writeJson } from './api-options.ts'
 import {
   type DeadLetterBody,
@@ -19,10 +18,7 @@ import {
   writeResults,
   writeSummary,
 } from './dead-letter-report.ts'
-import { durationMs } from './values.ts'
-
-/** RFC 3339, or how long ago in milliseconds. */
-type When = string | number
+import { instantOf, type When, when } from './values.ts'
 
 interface FilterFlags {
   readonly topic?: string
@@ -201,18 +197,8 @@ function finish(results: readonly ResultBody[], { dryRun = false, json }: Replay
 }
 
 function filterOf({ topic, code, source, key, since, until }: FilterFlags, { clock }: ApiTools) {
-  const instantOf = (given: When | undefined) =>
-    typeof given === 'number' ? new Date(clock.wallMs() - given).toISOString() : given
-  return { topic, code, source, key, since: instantOf(since), until: instantOf(until) }
-}
-
-function when(text: string): When {
-  if (readInstant(text) !== null) return text
-  try {
-    return durationMs(text)
-  } catch {
-    throw new InvalidArgumentError(`It must be how long ago, such as 90s, 2h or 1d, or ${INSTANT_FORM}.`)
-  }
+  const nowMs = clock.wallMs()
+  return { topic, code, source, key, since: instantOf(since, nowMs), until: instantOf(until, nowMs) }
 }
 
 function usage(message: string, hint: string): BusbarError {

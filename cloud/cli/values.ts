@@ -2,6 +2,7 @@
 
 import { InvalidArgumentError } from 'commander'
 import { BusbarError } from '../../shared/errors.ts'
+import { INSTANT_FORM, readInstant } from '../../shared/instant.ts'
 
 const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
@@ -11,6 +12,23 @@ export function durationMs(text: string): number {
   if (match === null)
     throw new InvalidArgumentError('It must be a number and a unit, such as 250ms, 90s, 15m, 2h or 1d.')
   return Math.round(Number(match[1]) * (UNITS_MS[match[2] as string] as number))
+}
+
+/** RFC 3339, or how long ago in milliseconds. */
+export type When = string | number
+
+export function when(text: string): When {
+  if (readInstant(text) !== null) return text
+  try {
+    return durationMs(text)
+  } catch {
+    throw new InvalidArgumentError(`It must be how long ago, such as 90s, 2h or 1d, or ${INSTANT_FORM}.`)
+  }
+}
+
+/** RFC 3339. */
+export function instantOf(given: When | undefined, nowMs: number): string | undefined {
+  return typeof given === 'number' ? new Date(nowMs - given).toISOString() : given
 }
 
 export function positiveInteger(text: string): number {

@@ -1,15 +1,25 @@
 /** Questions about the activity log: entries page by page, one of them, all of them as a file, and the days of the chain. */
 
+import { sql } from 'kysely'
+import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import { begun, pulledStream } from '../../shared/pulled-stream.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
-import type { Page, PageRequest } from '../registry/page.ts'
-import type { ActivityFilter } from './activity-search.ts'
+import { givenTexts } from '../database/given-rows.ts'
+import { InvalidRegistrationError } from '../registry/errors.ts'
+import { encodeCursor, type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
+import { type ActivityExportFormat, entryWriter } from './activity-export.ts'
+import { entryOf } from './activity-rows.ts'
+import type { ActivitySeal } from './activity-seal.ts'
+import { type ActivityFilter, type ActivityPlace, ActivitySearch, type SearchBounds } from './activity-search.ts'
 import type { ActivityEntry } from './event.ts'
 
 export interface ActivityQueriesOptions {
   readonly database: DatabaseHandle
-  /** Opens what is sealed. */
-  readonly seal: { open(sealed: string, eventId: string): Readonly<Record<string, unknown>> }
+  readonly seal: ActivitySeal
+  /** How far a page looks; the default is for everybody but tests. */
+  readonly bounds?: SearchBounds
   readonly log: Logger
 }
 
@@ -18,46 +28,172 @@ export interface Sight {
   readonly opened: boolean
 }
 
-export type ActivityExportFormat = 'ndjson' | 'csv'
-
 /** A day of the chain. */
 export interface ActivityDay {
   /** UTC, such as 2026-01-31. */
   readonly day: string
   readonly entries: number
+  /** Of the last entry of the day before: what its first entry follows. */
   readonly previousHash: string
+  /** Of its last entry. */
   readonly headHash: string
+  /** Of the key that its hashes are made with. */
   readonly keyId: string
+  /** When its entries were removed because of their age; null while they are there. */
   readonly purgedAtMs: number | null
 }
 
+export interface ActivityQueryStats {
+  readonly exporting: number
+  /** Since the start. */
+  readonly exports: number
+  readonly exportsFailed: number
+  readonly exportsRefused: number
+}
+
+/** Exports under way at one time; another one is told to come again. */
+const EXPORTS_MAX = 8
+/** Entries of one page of an export. */
+const EXPORT_PAGE_ROWS = 500
+
 export class ActivityQueries {
   private readonly options: ActivityQueriesOptions
+  private readonly search: ActivitySearch
+  private readonly counts = { exports: 0, exportsFailed: 0, exportsRefused: 0 }
+  private exporting = 0
 
   constructor(options: ActivityQueriesOptions) {
     this.options = options
+    this.search = new ActivitySearch(options.database, options.bounds)
   }
 
-  /** The newest first. A page may be short, or empty, and have a `next`: looking for what is rare is done in steps. */
-  async list(_request: PageRequest & ActivityFilter & Sight): Promise<Page<ActivityEntry>> {
-    void this.options
-    return { items: [], next: null }
+  /**
+   * The newest first. A page may be short, or empty, and have a `next`: what is rare is looked for in steps.
+   * @throws InvalidRegistrationError for limit and cursor; BusbarError DATABASE_UNAVAILABLE
+   */
+  async list(request: PageRequest & ActivityFilter & Sight): Promise<Page<ActivityEntry>> {
+    const { limit, after } = readPageRequest<string>(request, 'string')
+    const before = after === null ? null : readPlace(after, request.cursor)
+    const { places, last } = await this.search.find(request, before, limit + 1)
+    const shown = places.slice(0, limit)
+    const end = places.length > limit ? (shown.at(-1) ?? null) : last
+    return { items: await this.load(shown, request.opened), next: end === null ? null : encodeCursor(keyOf(end)) }
   }
 
-  async get(_eventId: string, _sight: Sight): Promise<ActivityEntry | null> {
-    return null
+  /** Null when there is none, or it was removed because of its age. */
+  async get(eventId: string, { opened }: Sight): Promise<ActivityEntry | null> {
+    const [entry] = await this.load([{ eventId }], opened)
+    return entry ?? null
   }
 
-  /** @param signal aborted when the client has gone. @throws BusbarError DATABASE_UNAVAILABLE, EXPORTS_BUSY */
+  /**
+   * Text of the export as it is read, the newest first; see `pulledStream`. Its first page is read before this resolves, so
+   * that a database that is away is told as a problem. What comes meanwhile is not in it.
+   * @param signal aborted when the client has gone.
+   * @throws BusbarError DATABASE_UNAVAILABLE, EXPORTS_BUSY
+   */
   async export(
-    _filter: ActivityFilter & { readonly format: ActivityExportFormat },
-    _signal: AbortSignal,
+    filter: ActivityFilter & { readonly format: ActivityExportFormat },
+    signal: AbortSignal,
   ): Promise<ReadableStream<Uint8Array>> {
-    return new ReadableStream()
+    if (this.exporting >= EXPORTS_MAX) {
+      this.counts.exportsRefused++
+      throw new BusbarError(`${EXPORTS_MAX} exports of the activity log are under way`, {
+        code: 'EXPORTS_BUSY',
+        retryable: true,
+        hint: 'Ask again when one of them has ended.',
+      })
+    }
+    this.exporting++
+    this.counts.exports++
+    const ended = (failure: unknown): void => {
+      this.exporting--
+      if (failure === null) return
+      this.counts.exportsFailed++
+      this.options.log.warn({ error: messageOf(failure) }, 'an export of the activity log broke off')
+    }
+    try {
+      return pulledStream(await begun(this.chunks(filter)), signal, ended)
+    } catch (error) {
+      ended(error)
+      throw error
+    }
   }
 
-  /** The newest first. */
-  async days(_request: PageRequest): Promise<Page<ActivityDay>> {
-    return { items: [], next: null }
+  /** The newest first, those whose entries are gone as well. */
+  async days(request: PageRequest): Promise<Page<ActivityDay>> {
+    const { limit, after } = readPageRequest<string>(request, 'string')
+    if (after !== null && !/^\d{4}-\d{2}-\d{2}$/.test(after)) throw cursorInvalid(request.cursor)
+    let query = this.options.database.kysely.selectFrom('activity_days').selectAll().orderBy('day', 'desc')
+    if (after !== null) query = query.where('day', '<', after)
+    const rows = await query.limit(limit + 1).execute()
+    return toPage(
+      rows,
+      limit,
+      ({ day }) => day,
+      ({ day, entries, previous_hash, head_hash, key_id, purged_at_ms }) => {
+        return {
+          ...{ day, entries, previousHash: previous_hash, headHash: head_hash, keyId: key_id },
+          purgedAtMs: purged_at_ms,
+        }
+      },
+    )
   }
+
+  stats(): ActivityQueryStats {
+    return { exporting: this.exporting, ...this.counts }
+  }
+
+  private async *chunks(
+    filter: ActivityFilter & { readonly format: ActivityExportFormat },
+  ): AsyncGenerator<string, void, void> {
+    const writer = entryWriter(filter.format)
+    let { head } = writer
+    let last: ActivityPlace | null = null
+    do {
+      const found = await this.search.find(filter, last, EXPORT_PAGE_ROWS)
+      last = found.last
+      const text = head + writer.entries(await this.load(found.places, true))
+      head = ''
+      if (text !== '') yield text
+      await nextTurn()
+    } while (last !== null)
+  }
+
+  /** In the order of `places`, without those that have gone meanwhile. */
+  private async load(places: readonly Pick<ActivityPlace, 'eventId'>[], opened: boolean): Promise<ActivityEntry[]> {
+    if (places.length === 0) return []
+    const { database, seal, log } = this.options
+    const ids = places.map(({ eventId }) => eventId)
+    const rows = await database.kysely
+      .selectFrom('activity_logs')
+      .selectAll()
+      .where(sql<boolean>`event_id in ${givenTexts(database.dialect, ids)}`)
+      .execute()
+    const byId = new Map(rows.map((row) => [row.event_id, row]))
+    const failures: string[] = []
+    const entries = ids.flatMap((id) => {
+      const row = byId.get(id)
+      return row === undefined ? [] : [entryOf(row, opened ? seal : undefined, (reason) => failures.push(reason))]
+    })
+    if (failures.length > 0) {
+      log.error({ entries: failures.length, error: failures[0] }, 'what is sealed of some entries could not be opened')
+    }
+    return entries
+  }
+}
+
+function keyOf({ atMs, eventId }: ActivityPlace): string {
+  return `${atMs}/${eventId}`
+}
+
+/** A forged one must not reach the database as something that it cannot hold. */
+function readPlace(key: string, cursor: string | undefined): ActivityPlace {
+  const [, ms = '', eventId = ''] = /^(-?\d{1,15})\/([A-Za-z0-9_.:-]{1,128})$/.exec(key) ?? []
+  if (eventId === '') throw cursorInvalid(cursor)
+  return { atMs: Number(ms), eventId }
+}
+
+function cursorInvalid(cursor: string | undefined): InvalidRegistrationError {
+  return new InvalidRegistrationError([{ field: 'cursor', value: cursor, remedy: 'the "next" of the page before' }])
 }

@@ -1,5 +1,14 @@
-/** Entries of the activity log by what they say, the newest first. */
+/**
+ * Entries of the activity log by what they say, the newest first. A look goes along one index; what no index knows, such as words
+ * in the metadata, is tried on the entries that it passes, so many of them and no more, so that one for what is rare holds nobody
+ * up: the page may then have fewer entries than were asked for, and `next` goes on from there.
+ */
 
+import { type RawBuilder, sql } from 'kysely'
+import { nextTurn } from '../../shared/waiting.ts'
+import type { DatabaseHandle } from '../database/database.ts'
+import { givenTexts } from '../database/given-rows.ts'
+import { patternContaining } from '../database/stored-text.ts'
 import type { Outcome } from './event.ts'
 
 /** Every criterion given has to be met. */
@@ -18,4 +27,141 @@ export interface ActivityFilter {
   readonly correlationId?: string | undefined
   /** Anywhere in the metadata that is not sealed, capital ASCII letters or small. */
   readonly text?: string | undefined
+}
+
+/** Where an entry stands among all. */
+export interface ActivityPlace {
+  readonly atMs: number
+  readonly eventId: string
+}
+
+export interface Found {
+  readonly places: readonly ActivityPlace[]
+  /** The last that was looked at; null when there is nothing older. */
+  readonly last: ActivityPlace | null
+}
+
+export interface SearchBounds {
+  /** Entries passed in one statement. */
+  readonly passedAtOnce: number
+  /** Statements of one look. */
+  readonly stepsMax: number
+}
+
+const BOUNDS: SearchBounds = { passedAtOnce: 2_000, stepsMax: 25 }
+
+interface LookedRow extends ActivityPlace {
+  /** Among those that were found, from 1; 0 for the last that was passed. */
+  readonly rank: number
+  readonly passed: number
+}
+
+type Criteria = readonly RawBuilder<boolean>[]
+
+export class ActivitySearch {
+  private readonly database: DatabaseHandle
+  private readonly bounds: SearchBounds
+
+  constructor(database: DatabaseHandle, bounds = BOUNDS) {
+    this.database = database
+    this.bounds = bounds
+  }
+
+  /** @param limit entries at most. */
+  async find(filter: ActivityFilter, before: ActivityPlace | null, limit: number): Promise<Found> {
+    const { along, tried } = criteriaOf(filter, this.database.dialect)
+    if (tried.length === 0) return await this.step(along, tried, before, limit, limit)
+    const places: ActivityPlace[] = []
+    let last = before
+    for (let step = 0; step < this.bounds.stepsMax; step++) {
+      if (step > 0) await nextTurn()
+      const found = await this.step(along, tried, last, limit - places.length, this.bounds.passedAtOnce)
+      places.push(...found.places)
+      last = found.last
+      if (last === null || places.length === limit) break
+    }
+    return { places, last }
+  }
+
+  private async step(
+    along: Criteria,
+    tried: Criteria,
+    before: ActivityPlace | null,
+    wanted: number,
+    passedMax: number,
+  ): Promise<Found> {
+    const older =
+      before === null
+        ? []
+        : [
+            sql<boolean>`at_ms <= ${before.atMs}`,
+            sql<boolean>`(at_ms < ${before.atMs} or event_id < ${before.eventId})`,
+          ]
+    const { rows } = await sql<LookedRow>`
+      with passed as materialized (
+        select event_id, at_ms, ${allOf(tried)} as meets from activity_logs
+        where ${allOf([...along, ...older])}
+        order by at_ms desc, event_id desc limit ${passedMax}
+      ), found as (
+        select event_id, at_ms, row_number() over (order by at_ms desc, event_id desc) as rank from passed where meets
+      ), last as (
+        select event_id, at_ms from passed order by at_ms, event_id limit 1
+      )
+      select event_id as "eventId", at_ms as "atMs", rank, 0 as passed from found where rank <= ${wanted}
+      union all
+      select event_id, at_ms, 0, (select count(*) from passed) from last`.execute(this.database.kysely)
+    // A union keeps no order that it promises, and the database has its own of texts.
+    const found = rows.filter(({ rank }) => rank > 0).sort((one, other) => one.rank - other.rank)
+    const passed = rows.find(({ rank }) => rank === 0)
+    const placeOf = ({ atMs, eventId }: LookedRow): ActivityPlace => ({ atMs, eventId })
+    const places = found.map(placeOf)
+    // What was passed after the last that was wanted is looked at again.
+    if (places.length === wanted) return { places, last: places.at(-1) ?? null }
+    return { places, last: passed === undefined || passed.passed < passedMax ? null : placeOf(passed) }
+  }
+}
+
+/** `along` one index, and what is `tried` on each entry that is passed on the way. */
+function criteriaOf(
+  filter: ActivityFilter,
+  dialect: DatabaseHandle['dialect'],
+): { readonly along: Criteria; readonly tried: Criteria } {
+  const { userId, activityTypes, fromMs, toMs, objectType, objectId, siteId, outcome, correlationId, text } = filter
+  const along: RawBuilder<boolean>[] = []
+  const tried: RawBuilder<boolean>[] = []
+  // Each of them has an index: the first given is the way.
+  const indexed = [
+    ...(objectId === undefined ? [] : [sql<boolean>`object_id = ${objectId}`]),
+    ...(userId === undefined ? [] : [sql<boolean>`user_id = ${userId}`]),
+    ...(activityTypes?.length === 1 ? [sql<boolean>`activity_type = ${activityTypes[0]}`] : []),
+  ]
+  along.push(...indexed.slice(0, 1))
+  tried.push(...indexed.slice(1))
+  if (fromMs !== undefined) along.push(sql`at_ms >= ${fromMs}`)
+  if (toMs !== undefined) along.push(sql`at_ms < ${toMs}`)
+  if (activityTypes !== undefined && activityTypes.length !== 1) {
+    tried.push(sql`activity_type in ${givenTexts(dialect, activityTypes)}`)
+  }
+  // Null is not what was asked for.
+  if (objectType !== undefined) tried.push(sql`coalesce(object_type, '') = ${objectType}`)
+  if (siteId !== undefined) tried.push(sql`coalesce(site_id, 0) = ${siteId}`)
+  if (outcome !== undefined) tried.push(sql`coalesce(outcome, '') = ${outcome}`)
+  if (correlationId !== undefined) tried.push(sql`coalesce(correlation_id, '') = ${correlationId}`)
+  if (text !== undefined) tried.push(sql`${metadataText(dialect)} like ${patternOf(text)} escape '!'`)
+  return { along, tried }
+}
+
+/** In small letters, those of ASCII, on either database alike. */
+function metadataText(dialect: DatabaseHandle['dialect']): RawBuilder<string> {
+  return dialect === 'postgres' ? sql`lower(metadata collate "C")` : sql`lower(metadata)`
+}
+
+/** The text as it stands within JSON. */
+function patternOf(text: string): string {
+  const written = JSON.stringify(text).slice(1, -1)
+  return patternContaining(written.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase()))
+}
+
+function allOf(criteria: Criteria): RawBuilder<boolean> {
+  return criteria.length === 0 ? sql`1 = 1` : sql.join(criteria, sql` and `)
 }

@@ -3,7 +3,6 @@
  * `busbar-cloud setup-link` for whoever has lost it. It goes to standard output and never into a log.
  */
 
-import { existsSync } from 'node:fs'
 import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { Terminal } from '../../shared/cli/terminal.ts'
 import type { Clock } from '../../shared/clock.ts'
@@ -13,11 +12,11 @@ import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import type { CloudConfig } from '../config.ts'
 import type { DatabaseHandle } from '../database/database.ts'
-import { parseDatabaseUrl } from '../database/url.ts'
 import { Lockout } from '../identity/lockout.ts'
 import { type OneTimeLink, OneTimeLinks } from '../identity/one-time-links.ts'
 import { Passwords } from '../identity/passwords.ts'
 import { Setup } from '../identity/setup.ts'
+import { requireDatabase } from './present-database.ts'
 
 /** Where people reach the core. @param port where it listens, when the config lets it take any. */
 export function publicUrlOf({ api }: CloudConfig, port: number = api.port): string {
@@ -53,7 +52,7 @@ export async function makeSetupLink(
 ): Promise<number> {
   const { database, clock, random, log } = tools
   const settings = config.identity
-  requireDatabase(config.database)
+  requireDatabase(config.database, 'a link would be good nowhere')
   const events = { note: () => undefined }
   const links = new OneTimeLinks({ database, clock, random, lifetimeMs: settings.setupLinkHours * HOUR_MS })
   const lockout = new Lockout({ database, clock, events, settings })
@@ -73,14 +72,4 @@ export async function makeSetupLink(
   } finally {
     await database.stop()
   }
-}
-
-/** A link that is written into a file of its own, as from another directory than the core's, would be good nowhere. */
-function requireDatabase({ url, tls }: CloudConfig['database']): void {
-  const parsed = parseDatabaseUrl(url, tls.enabled)
-  if (parsed.dialect !== 'sqlite' || existsSync(parsed.path)) return
-  throw new BusbarError(`there is no database ${url} here, so a link would be good nowhere`, {
-    code: 'DATABASE_MISSING',
-    hint: 'run it in the directory where the core runs, with its config; a core that starts makes the database and prints a link',
-  })
 }

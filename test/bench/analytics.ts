@@ -13,6 +13,7 @@ import { readingRecord } from '../support/device-records.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { usageOf } from '../support/process-usage.ts'
 import { until } from '../support/until.ts'
+import { backendsCpuMs } from './backends-cpu.ts'
 import { benchKafka } from './bench-kafka.ts'
 import { type Bench, type Figure, median, type Section } from './figure.ts'
 
@@ -87,19 +88,6 @@ async function startCore({ profileDir }: Bench, busName: string, databaseUrl: st
   if (child.exit !== null) throw new Error(child.output())
   const cpuMs = async () => ({ core: usageOf(child.pid).cpuMs, postgres: await backendsCpuMs(databaseUrl) })
   return { child, cpuMs, report: () => report }
-}
-
-async function backendsCpuMs(databaseUrl: string): Promise<number> {
-  const client = new pg.Client({ connectionString: databaseUrl })
-  await client.connect()
-  try {
-    const { rows } = await client.query<{ pid: number }>(
-      'select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
-    )
-    return rows.reduce((sum, { pid }) => sum + usageOf(pid).cpuMs, 0)
-  } finally {
-    await client.end()
-  }
 }
 
 function cpuFigures(when: string, begin: Cpu, end: Cpu, records: number): Figure[] {

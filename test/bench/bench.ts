@@ -12,6 +12,7 @@ import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../../shared/cli/exit-status.t
 import { processTerminal } from '../../shared/cli/terminal.ts'
 import { messageOf } from '../../shared/errors.ts'
 import { projectDir } from '../support/child.ts'
+import { activity } from './activity.ts'
 import { analytics } from './analytics.ts'
 import { bytes } from './bytes.ts'
 import { chat } from './chat.ts'
@@ -38,6 +39,7 @@ const SECTIONS: readonly Section[] = [
   analytics,
   queries,
   chat,
+  activity,
 ]
 
 /** Load average of the last minute above which something else is running. */

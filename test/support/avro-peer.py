@@ -1,9 +1,9 @@
 """A program of somebody else on topics in Avro, written with aiokafka and fastavro: nothing of Busbar but its schemas.
 
     avro-peer.py follow --brokers B --registry URL TOPIC...        each record as a line of JSON, from the oldest on
-    avro-peer.py produce --brokers B --topic T --key K --value JSON [--schema FILE --id N]
+    avro-peer.py produce --brokers B --topic T --key K --value JSON [--header NAME=TEXT]... [--schema FILE --id N]
 
-`produce` writes Avro when it is given a schema and its id, and JSON otherwise.
+`produce` writes Avro when it is given a schema and its id, and JSON otherwise. `follow` reads what is committed alone.
 """
 
 import argparse
@@ -58,14 +58,19 @@ async def read(schemas, value):
 async def follow(options):
     schemas = Schemas(options.registry)
     consumer = AIOKafkaConsumer(
-        *options.topics, bootstrap_servers=options.brokers, auto_offset_reset="earliest", metadata_max_age_ms=1000
+        *options.topics,
+        bootstrap_servers=options.brokers,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        metadata_max_age_ms=1000,
     )
     await consumer.start()
     try:
         async for record in consumer:
             encoding, value = await read(schemas, record.value)
             key = record.key.decode()
-            line = {"topic": record.topic, "key": key, "encoding": encoding, "value": value}
+            headers = {name: text.decode() for name, text in record.headers}
+            line = {"topic": record.topic, "key": key, "headers": headers, "encoding": encoding, "value": value}
             print(json.dumps(line), flush=True)
     finally:
         await consumer.stop()
@@ -78,10 +83,11 @@ async def produce(options):
         body.write(struct.pack(">bI", 0, options.id))
         fastavro.schemaless_writer(body, fastavro.schema.load_schema(options.schema), json.loads(options.value))
         value = body.getvalue()
-    producer = AIOKafkaProducer(bootstrap_servers=options.brokers)
+    headers = [(name, text.encode()) for name, text in (each.split("=", 1) for each in options.header)]
+    producer = AIOKafkaProducer(bootstrap_servers=options.brokers, enable_idempotence=True)
     await producer.start()
     try:
-        await producer.send_and_wait(options.topic, value, key=options.key.encode())
+        await producer.send_and_wait(options.topic, value, key=options.key.encode(), headers=headers)
     finally:
         await producer.stop()
 
@@ -96,6 +102,7 @@ verb.set_defaults(run=follow)
 verb = verbs.add_parser("produce")
 for name in ["brokers", "topic", "key", "value"]:
     verb.add_argument(f"--{name}", required=True)
+verb.add_argument("--header", action="append", default=[])
 verb.add_argument("--schema")
 verb.add_argument("--id", type=int)
 verb.set_defaults(run=produce)

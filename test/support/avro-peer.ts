@@ -12,6 +12,7 @@ import { until } from './until.ts'
 export interface SeenRecord {
   readonly topic: string
   readonly key: string
+  readonly headers: Readonly<Record<string, string>>
   /** Unreadable: no schema of that id, or bytes that are not as it says. */
   readonly encoding: 'json' | 'avro' | 'unreadable'
   readonly value: AnyJson
@@ -31,7 +32,13 @@ export interface AvroPeer {
   /** Registers the schema in a file and writes by it from then on. */
   schema(subject: string, path: string): Promise<PeerSchema>
   /** Writes one record, in JSON unless there is a schema. */
-  produce(topic: string, key: string, value: object, schema?: PeerSchema): Promise<void>
+  produce(
+    topic: string,
+    key: string,
+    value: object,
+    schema?: PeerSchema,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<void>
   stop(): Promise<void>
 }
 
@@ -61,10 +68,11 @@ export function startAvroPeer(options: {
       return until(look, { what: `the program in Python read a record of ${topic}` })
     },
     schema: async (subject, path) => ({ path, id: await registry.register(subject, await readFile(path, 'utf8')) }),
-    produce: async (topic, key, value, schema) => {
+    produce: async (topic, key, value, schema, headers = {}) => {
       const record = ['--topic', topic, '--key', key, '--value', JSON.stringify(value)]
+      const named = Object.entries(headers).flatMap(([name, text]) => ['--header', `${name}=${text}`])
       const avro = schema === undefined ? [] : ['--schema', schema.path, '--id', String(schema.id)]
-      await promisify(execFile)(python, [SCRIPT, 'produce', '--brokers', brokers, ...record, ...avro])
+      await promisify(execFile)(python, [SCRIPT, 'produce', '--brokers', brokers, ...record, ...named, ...avro])
     },
     stop: async () => void (await child.kill('SIGKILL')),
   }

@@ -8,6 +8,7 @@ import { activityKeysFault } from './activity/activity.ts'
 import type { CloudConfig } from './config.ts'
 import { databaseUrlFault } from './database/url.ts'
 import { readRolesByGroup } from './identity/oidc-claims.ts'
+import { isTimeZone } from './notifications/quiet-hours.ts'
 
 type Require = (holds: boolean, key: string, message: string) => void
 
@@ -51,6 +52,8 @@ export function crossProblems(config: CloudConfig): CrossProblem[] {
   require(wrongRoles === null, 'identity.oidc.roles', wrongRoles ?? '')
   const keysFault = activityKeysFault(config.activity.keys)
   require(keysFault === null, 'activity.keys', keysFault ?? '')
+  const zoneKnown = isTimeZone(config.activity.suspicion.timeZone)
+  require(zoneKnown, 'activity.suspicion.timeZone', 'must be the IANA name of a time zone, such as Europe/Zurich or UTC')
   return problems
 }
 

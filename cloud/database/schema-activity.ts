@@ -36,8 +36,8 @@ export interface ActivityLogsTable {
 /** The chains of hashes, one a day. */
 export interface ActivityDaysTable {
   day: Immutable<string>
-  /** Of the key that its hashes are made with. */
-  key_id: Immutable<string>
+  /** Of the key that its hashes are made with; once it is purged, of the one that `mac` is made with. */
+  key_id: string
   /** The last hash of the day before that has entries; what the first one of the day follows. */
   previous_hash: Immutable<string>
   entries: number
@@ -58,8 +58,7 @@ export interface ActivityWindowsTable {
   succeeded: number
   failed: number
   refused: number
-  /** When it was last counted in; it is published again when that is after it was. */
-  counted_at_ms: number
+  /** Null when it has changed since, or was never published. */
   published_at_ms: number | null
 }
 
@@ -81,10 +80,19 @@ export interface ActivityHoursTable {
   last_day: string
 }
 
+/** When a suspicious pattern of a user was last told of, so that one that goes on is not told of with every activity. */
+export interface ActivitySuspicionsTable {
+  user_id: Immutable<string>
+  pattern: Immutable<string>
+  /** When the activity that completed it was done. */
+  told_at_ms: number
+}
+
 export interface ActivityTables {
   activity_logs: ActivityLogsTable
   activity_days: ActivityDaysTable
   activity_windows: ActivityWindowsTable
   activity_addresses: ActivityAddressesTable
   activity_hours: ActivityHoursTable
+  activity_suspicions: ActivitySuspicionsTable
 }

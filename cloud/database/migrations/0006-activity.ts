@@ -72,11 +72,16 @@ async function createHabits(schema: SchemaModule): Promise<void> {
     .addColumn('succeeded', 'bigint', (column) => column.notNull())
     .addColumn('failed', 'bigint', (column) => column.notNull())
     .addColumn('refused', 'bigint', (column) => column.notNull())
-    .addColumn('counted_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('published_at_ms', 'bigint')
     .addPrimaryKeyConstraint('activity_windows_key', ['user_id', 'activity_type', 'window_start_ms'])
     .execute()
   await schema.createIndex('activity_windows_end').on('activity_windows').column('window_end_ms').execute()
+  await schema
+    .createIndex('activity_windows_due')
+    .on('activity_windows')
+    .column('window_end_ms')
+    .where('published_at_ms', 'is', null)
+    .execute()
   await schema
     .createTable('activity_addresses')
     .addColumn('user_id', 'text', (column) => column.notNull())
@@ -93,5 +98,12 @@ async function createHabits(schema: SchemaModule): Promise<void> {
     .addColumn('days', 'bigint', (column) => column.notNull())
     .addColumn('last_day', 'text', (column) => column.notNull())
     .addPrimaryKeyConstraint('activity_hours_key', ['user_id', 'hour'])
+    .execute()
+  await schema
+    .createTable('activity_suspicions')
+    .addColumn('user_id', 'text', (column) => column.notNull())
+    .addColumn('pattern', 'text', (column) => column.notNull())
+    .addColumn('told_at_ms', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('activity_suspicions_key', ['user_id', 'pattern'])
     .execute()
 }

@@ -2,7 +2,7 @@
 
 import { type Random, randomHex } from '../../shared/random.ts'
 import { USER_ACTIVITY_LOGS } from '../bus/catalogue.ts'
-import { ACTIVITY_VERSION, type NewActivity, type UserActivity } from './event.ts'
+import { ACTIVITY_VERSION, ANONYMOUS, type NewActivity, type UserActivity } from './event.ts'
 
 export interface ActivityRecord {
   readonly topic: typeof USER_ACTIVITY_LOGS
@@ -48,4 +48,49 @@ export function eventOf(
     ...(correlationId === undefined ? {} : { correlationId }),
     ...(recordedBy === undefined ? {} : { recordedBy }),
   }
+}
+
+const TEXT_CHARS_MAX = 128
+
+/** The same so that it passes the check of the processor, whatever somebody called themselves. */
+export function soundActivity(activity: NewActivity, metadataBytesMax: number): NewActivity {
+  const { userId, objectType, objectId, correlationId, recordedBy, metadata = {} } = activity
+  return {
+    ...activity,
+    userId: soundText(userId) ?? ANONYMOUS,
+    objectType: soundText(objectType),
+    objectId: soundText(objectId),
+    correlationId: soundText(correlationId),
+    recordedBy: soundText(recordedBy),
+    metadata: soundMetadata(metadata, metadataBytesMax),
+  }
+}
+
+/** Without what would not stay on one line; undefined for none. */
+function soundText(text: string | undefined): string | undefined {
+  const plain = text?.toWellFormed().replaceAll(/[\p{Cc}\u2028\u2029]/gu, '\ufffd')
+  return plain === undefined || plain === '' ? undefined : cut(plain, TEXT_CHARS_MAX)
+}
+
+/** As many members, from the first, as there is room for; `truncated` says that there were more. */
+function soundMetadata(metadata: NonNullable<NewActivity['metadata']>, bytesMax: number): Record<string, unknown> {
+  if (jsonBytes(metadata) <= bytesMax) return metadata
+  const kept: Record<string, unknown> = { truncated: true }
+  let bytes = jsonBytes(kept)
+  for (const [name, value] of Object.entries(metadata)) {
+    const more = jsonBytes({ [name]: value })
+    if (bytes + more > bytesMax) continue
+    kept[name] = value
+    bytes += more
+  }
+  return kept
+}
+
+function jsonBytes(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value))
+}
+
+/** Never between the two halves of one character. */
+function cut(text: string, charsMax: number): string {
+  return text.slice(0, charsMax).replace(/[\ud800-\udbff]$/, '')
 }

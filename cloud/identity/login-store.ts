@@ -95,9 +95,13 @@ export class LoginStore {
   }
 
   /** Which login a token is of, used or not. */
-  async loginOfToken(hash: string): Promise<string | null> {
-    const known = this.kysely.selectFrom('refresh_tokens').select('session_id').where('secret_hash', '=', hash)
-    return (await known.executeTakeFirst())?.session_id ?? null
+  async loginOfToken(hash: string): Promise<Pick<Login, 'id' | 'userId'> | null> {
+    const known = this.kysely
+      .selectFrom('refresh_tokens')
+      .innerJoin('login_sessions', 'login_sessions.id', 'refresh_tokens.session_id')
+      .select(['login_sessions.id', 'login_sessions.user_id as userId'])
+      .where('secret_hash', '=', hash)
+    return (await known.executeTakeFirst()) ?? null
   }
 
   /** The login, kept from changing until the transaction ends. */

@@ -147,11 +147,12 @@ export class Logins {
     return await this.tokensOf(outcome.user, login.id, outcome.times, next)
   }
 
-  /** Ends the login of a refresh token, used or not; one that nobody knows is no error. */
-  async endByToken(refreshToken: string): Promise<void> {
-    if (!REFRESH_TOKEN.test(refreshToken)) return
-    const id = await this.store.loginOfToken(secretHash(refreshToken))
-    if (id !== null) await this.end(id, 'logged out')
+  /** Ends the login of a refresh token, used or not, and says which that is; null for one that nobody knows, which is no error. */
+  async endByToken(refreshToken: string): Promise<Pick<Login, 'id' | 'userId'> | null> {
+    if (!REFRESH_TOKEN.test(refreshToken)) return null
+    const login = await this.store.loginOfToken(secretHash(refreshToken))
+    if (login !== null) await this.end(login.id, 'logged out')
+    return login
   }
 
   async end(id: string, reason: string): Promise<void> {

@@ -100,6 +100,11 @@ export class PasswordLogins {
     return userId
   }
 
+  /** For what is recorded of an attempt, and no answer: false also while that cannot be known. */
+  async isUser(userId: string): Promise<boolean> {
+    return (await this.users.passwordOf(userId).catch(() => null)) !== null
+  }
+
   /** Wrong passwords since the start. */
   stats(): { readonly failures: number } {
     return { failures: this.failures }

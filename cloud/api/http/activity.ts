@@ -107,6 +107,7 @@ export function entryOf(answered: AnsweredRequest): NewActivity | null {
       status,
       ...(route === null ? {} : { operation: route.operationId }),
       ...(code === null ? {} : { code }),
+      ...changesOf(request, note.body),
       ...note.metadata,
     },
     outcome,
@@ -120,10 +121,66 @@ function outcomeOf(status: number): Outcome {
   return status === 401 || status === 403 || status === 421 ? 'REFUSED' : 'FAILURE'
 }
 
+/** Which members were changed; not to what. */
+function changesOf({ method }: Request, body: unknown): { readonly changed?: readonly string[] } {
+  return method === 'PATCH' && typeof body === 'object' && body !== null ? { changed: Object.keys(body) } : {}
+}
+
+/** What it was done to: as the handler says, else what was made, else what the path names last. */
 function objectOf(
-  _path: string | null,
-  _params: Readonly<Record<string, string>> | null,
-  _note: CallNote,
+  path: string | null,
+  params: Readonly<Record<string, string>> | null,
+  note: CallNote,
 ): Pick<NewActivity, 'objectType' | 'objectId' | 'siteId'> {
-  return {}
+  const { object, reply, body } = note
+  const { type, id } = object ?? made(path, reply) ?? named(path, params)
+  const ownSite = type === 'site' ? siteIdOf({ siteId: Number(id) }) : null
+  return {
+    objectType: type ?? undefined,
+    objectId: id ?? undefined,
+    siteId: object?.siteId ?? siteIdOf(reply?.body) ?? siteIdOf(body) ?? ownSite ?? undefined,
+  }
+}
+
+interface ObjectName {
+  readonly type: string | null
+  readonly id: string | null
+}
+
+/** Null when nothing was made. */
+function made(path: string | null, reply: Reply | null): ObjectName | null {
+  const [, collection, id] = /^\/api\/v1\/(?:.*\/)?([^/]+)\/([^/]+)$/.exec(reply?.headers?.location ?? '') ?? []
+  if (collection !== undefined && id !== undefined) return { type: singular(collection), id }
+  const own = memberOf(reply?.body, 'id')
+  const last = path?.split('/').at(-1)
+  if (reply?.status !== 201 || last === undefined || (typeof own !== 'string' && typeof own !== 'number')) return null
+  return { type: singular(last), id: String(own) }
+}
+
+/** `/users/:userId/logins/:id` names a login, and `/users/:userId/logins` a user. */
+function named(path: string | null, params: Readonly<Record<string, string>> | null): ObjectName {
+  const [, , ...segments] = path?.startsWith(PREFIX) ? path.slice(1).split('/') : []
+  const at = segments.findLastIndex((segment) => segment.startsWith(':'))
+  const [first] = segments
+  if (first === undefined) return { type: null, id: null }
+  if (at < 1) return { type: PLACES[first] ?? singular(first), id: null }
+  return { type: singular(segments[at - 1] as string), id: params?.[(segments[at] as string).slice(1)] ?? null }
+}
+
+const PREFIX = '/api/v1/'
+/** What is found under the first segment of a path, where that is not called by its name. */
+const PLACES: Readonly<Record<string, string>> = { auth: 'login', enrolment: 'gateway', ws: 'websocket' }
+
+/** `alert-rules` holds each an `alert-rule`. */
+function singular(collection: string): string {
+  return collection.replace(/ies$/, 'y').replace(/s$/, '')
+}
+
+function siteIdOf(body: unknown): number | null {
+  const siteId = memberOf(body, 'siteId') ?? memberOf(body, 'site_id')
+  return Number.isSafeInteger(siteId) && (siteId as number) > 0 ? (siteId as number) : null
+}
+
+function memberOf(value: unknown, member: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[member] : undefined
 }

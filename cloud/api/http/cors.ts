@@ -4,10 +4,11 @@
  */
 
 import { isAllowedOrigin, type OriginRules } from './origins.ts'
+import { REQUEST_ID } from './request-id.ts'
 
 /** What a page may read besides the headers that it may always read. */
-const READABLE = 'location, retry-after, www-authenticate, content-disposition'
-const SENDABLE = 'authorization, content-type, idempotency-key'
+const READABLE = `location, retry-after, www-authenticate, content-disposition, ${REQUEST_ID}`
+const SENDABLE = `authorization, content-type, idempotency-key, ${REQUEST_ID}`
 /** How long a browser remembers the answer to its question, seconds. */
 const REMEMBERED_SECONDS = 600
 

@@ -2,6 +2,7 @@
 
 import type { Caller } from '../../identity/identity.ts'
 import type { InvalidInput } from './problem.ts'
+import type { Call } from './route.ts'
 import { invalidInput } from './validation.ts'
 
 /**
@@ -21,14 +22,19 @@ export function doerProblems(
   return [{ in: place, pointer, value: said, remedy: `left out, or ${caller.id}: what is done is recorded under it` }]
 }
 
-/** @throws Problem INVALID_INPUT for another name than the caller's own, and for none where nobody logs in. */
+/**
+ * Who does what is asked for, which is recorded under that name.
+ * @throws Problem INVALID_INPUT for another name than the caller's own, and for none where nobody logs in.
+ */
 export function doerOf(
-  caller: Caller,
+  { caller, activity }: Pick<Call<unknown, unknown, unknown>, 'caller' | 'activity'>,
   said: string | undefined,
   pointer: string,
   place: InvalidInput['in'] = 'body',
 ): string {
   const problems = doerProblems(caller, said, pointer, place)
   if (problems.length > 0) throw invalidInput(problems)
-  return said ?? caller.id
+  const userId = said ?? caller.id
+  activity.by(userId)
+  return userId
 }

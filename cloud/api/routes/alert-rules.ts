@@ -172,6 +172,7 @@ function trialRoute(rules: AlertRuleRoutesOptions['rules'], trials: Pick<RuleTri
       sites: ruleTried(rules),
       params: RuleParams,
       body: AlertRuleTestSchema,
+      activity: false,
       responses: { 200: { description: 'What it would have found', schema: AlertRuleTestResultSchema } },
       problems: ['NOT_FOUND', 'UNAVAILABLE'],
     },

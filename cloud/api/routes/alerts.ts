@@ -121,8 +121,8 @@ function foundRoutes(alerts: AlertRoutesOptions['alerts']): Route[] {
         responses: { 200: { description: 'The alert', schema: AlertSchema } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, body, remember, caller }) => {
-        const by = { userId: doerOf(caller, body.userId, '/userId'), note: body.note ?? null }
+      async ({ params: { id }, body, remember, caller, activity }) => {
+        const by = { userId: doerOf({ caller, activity }, body.userId, '/userId'), note: body.note ?? null }
         const alert = await alerts
           .acknowledge(id, by, async (stored, transaction) => {
             await remember?.(shown(stored), transaction)

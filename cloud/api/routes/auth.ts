@@ -5,7 +5,9 @@
 
 import type { Clock } from '../../../shared/clock.ts'
 import { type Caller, type Identity, IdentityError, type LoginTokens } from '../../identity/identity.ts'
+import type { ActivityNote } from '../http/activity.ts'
 import { loginCookies, noCookies, refreshCookie } from '../http/cookies.ts'
+import { noteLogin } from '../http/login-note.ts'
 import { Problem } from '../http/problem.ts'
 import { type Client, defineRoute, type Reply, type Route } from '../http/route.ts'
 import { invalidInput } from '../http/validation.ts'
@@ -53,16 +55,22 @@ function loginRoutes({ identity: { logins, passwordLogins }, clock }: AuthRoutes
           'the address, waits: 429 with Retry-After, also for the right one. With cookies the answer holds no tokens.',
         permission: 'none',
         body: CredentialsSchema,
+        activity: 'login',
         responses: { 200: { description: 'Logged in', schema: LoggedInSchema } },
         problems: ['UNAUTHENTICATED', 'TOO_MANY_REQUESTS', 'UNAVAILABLE'],
       },
-      async ({ body, request, client }) => {
+      async ({ body, request, client, activity }) => {
         const { userId, password, cookies = false } = body
-        const tokens = await passwordLogins.login(userId, password, {
-          address: client.address,
-          userAgent: request.headers.get('user-agent'),
-        })
-        return loggedIn(tokens, cookies ? 'cookies' : 'body', client)
+        const userAgent = request.headers.get('user-agent')
+        try {
+          const tokens = await passwordLogins.login(userId, password, { address: client.address, userAgent })
+          noteLogin(activity, { id: tokens.loginId, userId: tokens.user.id })
+          return loggedIn(tokens, cookies ? 'cookies' : 'body', client)
+        } catch (error) {
+          // Under no name that is nobody's: people type passwords there.
+          if (await passwordLogins.isUser(userId)) activity.by(userId)
+          throw error
+        }
       },
     ),
     defineRoute(
@@ -78,15 +86,20 @@ function loginRoutes({ identity: { logins, passwordLogins }, clock }: AuthRoutes
         permission: 'none',
         body: RefreshSchema,
         bodyOptional: true,
+        activity: 'login_refreshed',
         responses: { 200: { description: 'Refreshed', schema: LoggedInSchema } },
         problems: ['UNAUTHENTICATED', 'UNAVAILABLE'],
       },
-      async ({ body, request, client }) => {
+      async ({ body, request, client, activity }) => {
+        const refreshed = async (token: string): Promise<LoginTokens> => {
+          const tokens = await logins.refresh(token, client.address)
+          noteLogin(activity, { id: tokens.loginId, userId: tokens.user.id })
+          return tokens
+        }
         const given = body.refreshToken
-        if (given !== undefined) return loggedIn(await logins.refresh(given, client.address), 'body', client)
+        if (given !== undefined) return loggedIn(await refreshed(given), 'body', client)
         try {
-          const kept = refreshCookie(request, client)
-          return loggedIn(await logins.refresh(kept ?? '', client.address), 'cookies', client)
+          return loggedIn(await refreshed(refreshCookie(request, client) ?? ''), 'cookies', client)
         } catch (error) {
           if (error instanceof IdentityError) throw forgetting(error, client)
           throw error
@@ -105,12 +118,15 @@ function loginRoutes({ identity: { logins, passwordLogins }, clock }: AuthRoutes
         permission: 'none',
         body: RefreshSchema,
         bodyOptional: true,
+        activity: 'logout',
         responses: { 204: { description: 'Logged out' } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ body, request, caller, client }) => {
+      async ({ body, request, caller, client, activity }) => {
         const token = body.refreshToken ?? refreshCookie(request, client)
-        if (token !== null) await logins.endByToken(token)
+        const ended = token === null ? null : await logins.endByToken(token)
+        if (ended !== null) noteLogin(activity, ended)
+        else activity.about('login', caller.credentialId)
         if (caller.kind === 'user' && caller.credentialId !== null) await logins.end(caller.credentialId, 'logged out')
         return answer(204, null, noCookies(client))
       },
@@ -133,8 +149,11 @@ function passwordRoutes({ passwordLogins, setup }: AuthRoutesOptions['identity']
         responses: { 201: { description: 'The administrator, who can log in now', schema: UserSchema } },
         problems: ['UNAUTHENTICATED', 'CONFLICT', 'TOO_MANY_REQUESTS', 'UNAVAILABLE'],
       },
-      async ({ body, client }) => {
-        return { status: 201, body: userBody(await setup.setUp(body, client.address)) }
+      async ({ body, client, activity }) => {
+        activity.about('user', null)
+        const user = await setup.setUp(body, client.address)
+        noteUser(activity, user.id)
+        return { status: 201, body: userBody(user) }
       },
     ),
     defineRoute(
@@ -152,13 +171,16 @@ function passwordRoutes({ passwordLogins, setup }: AuthRoutesOptions['identity']
         responses: { 200: { description: 'Chosen', schema: PasswordChosenSchema } },
         problems: ['UNAUTHENTICATED', 'FORBIDDEN', 'TOO_MANY_REQUESTS', 'UNAVAILABLE'],
       },
-      async ({ body, caller, client }): Promise<Reply> => {
+      async ({ body, caller, client, activity }): Promise<Reply> => {
         const { token, currentPassword, password } = body
+        activity.about('user', caller.id || null)
         if ((token === undefined) === (currentPassword === undefined)) {
           throw invalidInput([{ in: 'body', pointer: '', remedy: 'either token or currentPassword' }])
         }
         if (token !== undefined) {
-          return { status: 200, body: { userId: await passwordLogins.choose(token, password, client.address) } }
+          const userId = await passwordLogins.choose(token, password, client.address)
+          noteUser(activity, userId)
+          return { status: 200, body: { userId } }
         }
         await passwordLogins.change(requireUser(caller), currentPassword as string, password, client.address)
         return { status: 200, body: { userId: caller.id } }
@@ -183,6 +205,12 @@ function meRoute(): Route {
     },
     ({ caller }) => ({ status: 200, body: meBody(caller) }),
   )
+}
+
+/** Who has come by a link, and chosen a password of their own. */
+function noteUser(activity: ActivityNote, userId: string): void {
+  activity.by(userId)
+  activity.about('user', userId)
 }
 
 function requireUser(caller: Caller): Caller {

@@ -59,8 +59,8 @@ function readingRoutes(messages: ChatMessageServices['messages']): Route[] {
         responses: { 200: { description: 'A page of messages', schema: MessagePageSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, query: { userId: said, after, ...page }, caller }) => {
-        const userId = doerOf(caller, said, '/userId', 'query')
+      async ({ params: { id }, query: { userId: said, after, ...page }, caller, activity }) => {
+        const userId = doerOf({ caller, activity }, said, '/userId', 'query')
         if (after !== undefined) return await happenedAfter(messages, userId, id, after, page)
         return { status: 200, body: pageBody(await messages.history(userId, id, page), messageBody) }
       },
@@ -77,8 +77,8 @@ function readingRoutes(messages: ChatMessageServices['messages']): Route[] {
         responses: { 200: { description: 'The message', schema: ChatMessageSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id, messageId }, query, caller }) => {
-        const shown = await messages.get(doerOf(caller, query.userId, '/userId', 'query'), id, messageId)
+      async ({ params: { id, messageId }, query, caller, activity }) => {
+        const shown = await messages.get(doerOf({ caller, activity }, query.userId, '/userId', 'query'), id, messageId)
         return { status: 200, body: messageBody(shown) }
       },
     ),
@@ -107,8 +107,8 @@ function readingRoutes(messages: ChatMessageServices['messages']): Route[] {
         responses: { 200: { description: 'A page of messages', schema: pageSchema(ChatMessageSchema) } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ query: { userId: said, search, ...wanted }, caller }) => {
-        const userId = doerOf(caller, said, '/userId', 'query')
+      async ({ query: { userId: said, search, ...wanted }, caller, activity }) => {
+        const userId = doerOf({ caller, activity }, said, '/userId', 'query')
         const found = await messages
           .search(userId, { ...wanted, text: search })
           .catch(misplaced({ '/text': { in: 'query', pointer: '/search' } }))
@@ -155,12 +155,16 @@ function sendRoute(messages: Pick<Messages, 'send'>, random: Random): Route {
       },
       problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
     },
-    async ({ params: { id }, body, caller, remember }) => {
+    async ({ params: { id }, body, caller, remember, activity }) => {
       const { userId, clientMessageId = randomHex(random, 16), ...text } = body
       const message = { conversationId: id, clientMessageId, ...text }
-      const sent = await messages.send(doerOf(caller, userId, '/userId'), message, async (stored, transaction) => {
-        await remember?.(sentReply(stored), transaction)
-      })
+      const sent = await messages.send(
+        doerOf({ caller, activity }, userId, '/userId'),
+        message,
+        async (stored, transaction) => {
+          await remember?.(sentReply(stored), transaction)
+        },
+      )
       return sentReply(sent)
     },
   )
@@ -186,8 +190,8 @@ function changeRoutes(messages: Pick<Messages, 'edit' | 'remove'>): Route[] {
         responses: { 200: { description: 'The message after the change', schema: ChatMessageSchema } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { id, messageId }, body: { userId, ...text }, caller }) => {
-        const edited = await messages.edit(doerOf(caller, userId, '/userId'), id, messageId, text)
+      async ({ params: { id, messageId }, body: { userId, ...text }, caller, activity }) => {
+        const edited = await messages.edit(doerOf({ caller, activity }, userId, '/userId'), id, messageId, text)
         return { status: 200, body: messageBody(edited) }
       },
     ),
@@ -205,8 +209,12 @@ function changeRoutes(messages: Pick<Messages, 'edit' | 'remove'>): Route[] {
         responses: { 200: { description: 'The message, which says nothing any more', schema: ChatMessageSchema } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { id, messageId }, query, caller }) => {
-        const deleted = await messages.remove(doerOf(caller, query.userId, '/userId', 'query'), id, messageId)
+      async ({ params: { id, messageId }, query, caller, activity }) => {
+        const deleted = await messages.remove(
+          doerOf({ caller, activity }, query.userId, '/userId', 'query'),
+          id,
+          messageId,
+        )
         return { status: 200, body: messageBody(deleted) }
       },
     ),

@@ -35,8 +35,8 @@ export function chatReceiptRoutes({ messages, conversations, receipts }: Receipt
         responses: { 200: { description: "One's marks as they are now", schema: MarksSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, body: { userId, position }, caller, remember }) => {
-        const doer = doerOf(caller, userId, '/userId')
+      async ({ params: { id }, body: { userId, position }, caller, remember, activity }) => {
+        const doer = doerOf({ caller, activity }, userId, '/userId')
         const marks = await receipts.read(doer, id, position, async (stored, transaction) => {
           await remember?.(marksReply(stored), transaction)
         })
@@ -57,8 +57,8 @@ export function chatReceiptRoutes({ messages, conversations, receipts }: Receipt
         responses: { 200: { description: 'A page of members, by user', schema: pageSchema(ReceiptSchema) } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id, messageId }, query: { userId: said, ...page }, caller }) => {
-        const userId = doerOf(caller, said, '/userId', 'query')
+      async ({ params: { id, messageId }, query: { userId: said, ...page }, caller, activity }) => {
+        const userId = doerOf({ caller, activity }, said, '/userId', 'query')
         const { message } = await messages.get(userId, id, messageId)
         const { items, next } = await conversations.members(userId, id, page)
         const concerned = items.filter((member) => isTo(message, member))
@@ -85,8 +85,8 @@ export function chatReceiptRoutes({ messages, conversations, receipts }: Receipt
         },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id, messageId }, query, caller }) => {
-        const userId = doerOf(caller, query.userId, '/userId', 'query')
+      async ({ params: { id, messageId }, query, caller, activity }) => {
+        const userId = doerOf({ caller, activity }, query.userId, '/userId', 'query')
         const isAuditor = caller.sites('auditor') === 'all'
         const trace = await (isAuditor ? messages.audit(id, messageId) : messages.revisions(userId, id, messageId))
         return { status: 200, body: { items: trace.map(traceBody) } }

@@ -102,10 +102,12 @@ export function commandRoutes({ commands, approvals }: CommandRouteOptions): Rou
         body: NewCommandSchema,
         alsoWrong: async (body, caller) => inBody(await commands.problems(judgeable(body), operates(caller))),
         idempotent: true,
+        activity: 'command',
         responses: { 201: { description: 'The command', schema: CommandSchema }, 202: WAITS },
         problems: ['UNAVAILABLE'],
       },
-      async ({ body, remember, caller }) => {
+      async ({ body, remember, caller, activity }) => {
+        activity.more({ commandType: body.name, device: body.device_id })
         const also = async (stored: CommandView, transaction: Transaction<Database>) => {
           await remember?.(created(stored), transaction)
         }

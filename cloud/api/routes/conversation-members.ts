@@ -44,8 +44,8 @@ export function conversationMemberRoutes({ conversations }: MemberServices): Rou
         responses: { 200: { description: 'A page of members, by user', schema: pageSchema(ShownMemberSchema) } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, query: { userId, ...page }, caller }) => {
-        const members = await conversations.members(doerOf(caller, userId, '/userId', 'query'), id, page)
+      async ({ params: { id }, query: { userId, ...page }, caller, activity }) => {
+        const members = await conversations.members(doerOf({ caller, activity }, userId, '/userId', 'query'), id, page)
         return { status: 200, body: pageBody(members, shownMemberBody) }
       },
     ),
@@ -65,8 +65,8 @@ export function conversationMemberRoutes({ conversations }: MemberServices): Rou
         responses: { 200: { description: 'Who came in', schema: MembersAddedSchema } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, body, caller, remember }) => {
-        const asker = { userId: doerOf(caller, body.userId, '/userId'), sees: caller.sites('viewer') }
+      async ({ params: { id }, body, caller, remember, activity }) => {
+        const asker = { userId: doerOf({ caller, activity }, body.userId, '/userId'), sees: caller.sites('viewer') }
         const added = await conversations.addMembers(asker, id, body.userIds, async (stored, transaction) => {
           await remember?.(addedReply(stored), transaction)
         })
@@ -86,8 +86,8 @@ export function conversationMemberRoutes({ conversations }: MemberServices): Rou
         responses: { 200: { description: 'The member after the change', schema: MemberSchema } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params, body, caller }) => {
-        const userId = doerOf(caller, body.userId, '/userId')
+      async ({ params, body, caller, activity }) => {
+        const userId = doerOf({ caller, activity }, body.userId, '/userId')
         return {
           status: 200,
           body: memberBody(await conversations.setRole(userId, params.id, params.userId, body.role)),
@@ -109,8 +109,8 @@ export function conversationMemberRoutes({ conversations }: MemberServices): Rou
         responses: { 204: { description: 'They are not in it any more' } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params, query, caller }) => {
-        const userId = doerOf(caller, query.userId, '/userId', 'query')
+      async ({ params, query, caller, activity }) => {
+        const userId = doerOf({ caller, activity }, query.userId, '/userId', 'query')
         await conversations.removeMember(userId, params.id, params.userId)
         return new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } })
       },

@@ -49,8 +49,8 @@ export function conversationRoutes({ conversations }: ConversationServices): Rou
         responses: { 200: { description: 'A page of conversations', schema: pageSchema(ConversationSchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query: { userId, ...wanted }, caller }) => {
-        const page = await conversations.list(doerOf(caller, userId, '/userId', 'query'), wanted)
+      async ({ query: { userId, ...wanted }, caller, activity }) => {
+        const page = await conversations.list(doerOf({ caller, activity }, userId, '/userId', 'query'), wanted)
         return { status: 200, body: pageBody(page, conversationBody) }
       },
     ),
@@ -67,8 +67,8 @@ export function conversationRoutes({ conversations }: ConversationServices): Rou
         responses: { 200: { description: 'The conversation', schema: ConversationSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, query, caller }) => {
-        return shown(await conversations.get(doerOf(caller, query.userId, '/userId', 'query'), id))
+      async ({ params: { id }, query, caller, activity }) => {
+        return shown(await conversations.get(doerOf({ caller, activity }, query.userId, '/userId', 'query'), id))
       },
     ),
     defineRoute(
@@ -86,8 +86,8 @@ export function conversationRoutes({ conversations }: ConversationServices): Rou
         responses: { 200: { description: 'The conversation after the change', schema: ConversationSchema } },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, body: { userId, ...changes }, caller }) => {
-        return shown(await conversations.change(doerOf(caller, userId, '/userId'), id, changes))
+      async ({ params: { id }, body: { userId, ...changes }, caller, activity }) => {
+        return shown(await conversations.change(doerOf({ caller, activity }, userId, '/userId'), id, changes))
       },
     ),
   ]
@@ -112,8 +112,8 @@ function beginRoute(conversations: Pick<Conversations, 'begin'>): Route {
       },
       problems: ['CONFLICT', 'UNAVAILABLE'],
     },
-    async ({ body, caller, remember }) => {
-      const asker = { userId: doerOf(caller, body.userId, '/userId'), sees: caller.sites('viewer') }
+    async ({ body, caller, remember, activity }) => {
+      const asker = { userId: doerOf({ caller, activity }, body.userId, '/userId'), sees: caller.sites('viewer') }
       const begun = await conversations
         .begin(asker, wantedBy(body), async (begun, transaction) => {
           await remember?.(answered(begun), transaction)

@@ -3,6 +3,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { DeadLetterFilter, DeadLetters, ReplayRequest } from '../../dead-letters/dead-letters.ts'
 import { InvalidRegistrationError } from '../../registry/errors.ts'
+import type { ActivityNote } from '../http/activity.ts'
 import { notFound } from '../http/problem.ts'
 import { defineRoute, type Reply, type Route } from '../http/route.ts'
 import { invalidInput } from '../http/validation.ts'
@@ -98,7 +99,8 @@ export function deadLetterRoutes({ deadLetters }: { readonly deadLetters: DeadLe
         responses: { 200: { description: 'What became of each', schema: DeadLetterReplayResultSchema } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ body, remember }) => {
+      async ({ body, remember, activity }) => {
+        noteReplay(activity, body)
         const result = await deadLetters
           .replay(requestOf(body), async (noted, transaction) => await remember?.(answer(noted), transaction))
           .catch(explain)
@@ -106,6 +108,19 @@ export function deadLetterRoutes({ deadLetters }: { readonly deadLetters: DeadLe
       },
     ),
   ]
+}
+
+/** Ids that an entry of the activity log names. */
+const IDS_NOTED_MAX = 20
+
+function noteReplay(activity: ActivityNote, body: Static<typeof DeadLetterReplaySchema>): void {
+  const { ids, filter, dryRun = false } = body
+  const [only] = ids ?? []
+  activity.about('dead-letter', ids?.length === 1 && only !== undefined ? only : null)
+  activity.more({
+    dryRun,
+    ...(ids === undefined ? { filter } : { count: ids.length, ids: ids.slice(0, IDS_NOTED_MAX) }),
+  })
 }
 
 function answer(result: Parameters<typeof replayBody>[0]): Reply {

@@ -5,6 +5,7 @@
 
 import { Type } from '@sinclair/typebox'
 import type { GatewayTrust } from '../../authority/authority.ts'
+import type { ActivityNote } from '../http/activity.ts'
 import { defineRoute, type Route } from '../http/route.ts'
 import { closed } from '../schemas/common.ts'
 import {
@@ -58,7 +59,11 @@ export function enrolmentRoutes({ trust }: EnrolmentRoutesOptions): Route[] {
         responses: { 201: { description: 'The certificate', schema: IssuedCertificateSchema } },
         problems: REFUSALS,
       },
-      async ({ body, client }) => ({ status: 201, body: issuedBody(await enrolment.redeem(body, client.address)) }),
+      async ({ body, client, activity }) => {
+        const issued = await enrolment.redeem(body, client.address)
+        noteGateway(activity, issued.gatewayId)
+        return { status: 201, body: issuedBody(issued) }
+      },
     ),
     defineRoute(
       {
@@ -70,6 +75,8 @@ export function enrolmentRoutes({ trust }: EnrolmentRoutesOptions): Route[] {
         permission: 'none',
         body: Type.Object({}, closed),
         bodyOptional: true,
+        // Nothing is stored of it.
+        activity: false,
         responses: { 200: { description: 'A challenge, good for five minutes', schema: ChallengeSchema } },
         problems: ['CONFLICT'],
       },
@@ -90,7 +97,17 @@ export function enrolmentRoutes({ trust }: EnrolmentRoutesOptions): Route[] {
         responses: { 201: { description: 'The certificate', schema: IssuedCertificateSchema } },
         problems: REFUSALS,
       },
-      async ({ body, client }) => ({ status: 201, body: issuedBody(await renewals.recover(body, client.address)) }),
+      async ({ body, client, activity }) => {
+        const issued = await renewals.recover(body, client.address)
+        noteGateway(activity, issued.gatewayId)
+        return { status: 201, body: issuedBody(issued) }
+      },
     ),
   ]
+}
+
+/** A gateway has no user: it goes by its own name. */
+function noteGateway(activity: ActivityNote, gatewayId: string): void {
+  activity.by(`gateway:${gatewayId}`)
+  activity.about('gateway', gatewayId)
 }

@@ -8,6 +8,7 @@ import type { Clock } from '../../../shared/clock.ts'
 import type { Identity, OidcLogins } from '../../identity/identity.ts'
 import { cookiesOf } from '../http/caller.ts'
 import { loginCookies } from '../http/cookies.ts'
+import { noteLogin } from '../http/login-note.ts'
 import { Problem, problemOf } from '../http/problem.ts'
 import { type Client, defineRoute, type Route } from '../http/route.ts'
 import { problemPage } from '../pages/account-pages.ts'
@@ -59,10 +60,11 @@ export function oidcRoutes({ oidc, logins, publicUrl, clock }: OidcRoutesOptions
         tag,
         summary: 'Where the identity provider sends the browser back to',
         permission: 'none',
+        activity: 'login',
         responses: { 302: { description: 'Logged in: to the path that was asked for' } },
         problems: ['UNAUTHENTICATED', 'FORBIDDEN', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ request, client }) =>
+      async ({ request, client, activity }) =>
         await orPage(request, client, async () => {
           const callback = callbackUrl(request, client)
           callback.search = URL.parse(request.url)?.search ?? ''
@@ -70,6 +72,7 @@ export function oidcRoutes({ oidc, logins, publicUrl, clock }: OidcRoutesOptions
           const { userId, returnTo } = await oidc.finish(callback, sealed, client.address)
           const userAgent = request.headers.get('user-agent')
           const tokens = await logins.open(userId, 'oidc', { address: client.address, userAgent })
+          noteLogin(activity, { id: tokens.loginId, userId: tokens.user.id })
           return redirect(returnTo, [attemptCookie('', client), ...loginCookies(tokens, client, clock.wallMs())])
         }),
     ),

@@ -30,8 +30,8 @@ export function peopleRoutes({ people, presence }: PeopleServices): Route[] {
         responses: { 200: { description: 'A page of people', schema: pageSchema(PersonSchema) } },
         problems: ['UNAVAILABLE'],
       },
-      async ({ query: { userId: said, ...wanted }, caller }) => {
-        const userId = doerOf(caller, said, '/userId', 'query')
+      async ({ query: { userId: said, ...wanted }, caller, activity }) => {
+        const userId = doerOf({ caller, activity }, said, '/userId', 'query')
         const page = await people.list(wanted, { userId, sees: caller.sites('viewer') })
         const shown = await presence.of(page.items.map(({ id }) => id))
         const byId = new Map(shown.map((each) => [each.userId, each]))

@@ -103,18 +103,21 @@ export function taskRoutes({ tasks, approvals }: TaskRouteOptions): Route[] {
           return [...given, ...doerProblems(caller, requested_by, '/requested_by')]
         },
         idempotent: true,
+        activity: 'task',
         responses: { 202: orWaits('The task, which begins', TaskSchema) },
         problems: ['UNAVAILABLE'],
       },
-      async ({ body, remember, caller }) => {
-        const request = { ...toNewTask(body), requestedBy: doerOf(caller, body.requested_by, '/requested_by') }
+      async ({ body, remember, caller, activity }) => {
+        activity.more({ commandType: body.command_type })
+        const requestedBy = doerOf({ caller, activity }, body.requested_by, '/requested_by')
+        const request = { ...toNewTask(body), requestedBy }
         const also: WithTask = async (stored, transaction) => await remember?.(accepted(stored), transaction)
         const refuse = (error: unknown): never => {
           throw error instanceof TaskRefusedError ? refused(error) : notAllowed(error)
         }
         if (approvals?.needed(request.commandType)) {
           const siteIds = await tasks.check(request, operates(caller)).catch(refuse)
-          const { commandType, requestedBy } = request
+          const { commandType } = request
           return await askApproval(approvals, { kind: 'task', commandType, request, siteIds, requestedBy }, remember)
         }
         return accepted(await tasks.create(request, also, operates(caller)).catch(refuse))
@@ -193,6 +196,7 @@ export function taskRoutes({ tasks, approvals }: TaskRouteOptions): Route[] {
         body: TaskRetrySchema,
         bodyOptional: true,
         idempotent: true,
+        activity: 'task',
         responses: { 202: orWaits('The task, which begins again', TaskSchema) },
         problems: ['NOT_FOUND', 'CONFLICT', 'UNAVAILABLE'],
       },

@@ -167,7 +167,8 @@ function changeRoutes({ users }: Pick<Identity, 'users'>): Route[] {
         responses: { 200: { description: 'The user as it is now', schema: UserSchema } },
         problems: ['NOT_FOUND', 'FORBIDDEN', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { userId }, body: { give = [], take = [] }, caller }) => {
+      async ({ params: { userId }, body: { give = [], take = [] }, caller, activity }) => {
+        activity.more({ give, take })
         return reply(found(await users.grant(userId, { give, take }, caller), userId))
       },
     ),

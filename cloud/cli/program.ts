@@ -19,6 +19,7 @@ import {
   showCloudConfig,
 } from '../config.ts'
 import type { Core } from '../core.ts'
+import { addActivityCommands } from './activity.ts'
 import { addApiKeyCommands } from './api-keys.ts'
 import { apiTools } from './api-options.ts'
 import { addApprovalCommands } from './approvals.ts'
@@ -110,6 +111,7 @@ export function cloudCommandLine(
   addCommandCommands(line, asking)
   addApprovalCommands(line, asking)
   addDeadLetterCommands(line, asking)
+  addActivityCommands(line, { ...asking, env, random: systemRandom, log: commandLog })
   addGatewayCommands(line, asking)
   addChatCommands(line, { ...asking, random: systemRandom }, env.USER ?? '')
 

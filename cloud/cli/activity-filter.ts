@@ -1,0 +1,50 @@
+/** Which entries of the activity log are meant. */
+
+import { type Command, Option } from 'commander'
+import { OUTCOMES } from '../activity/activity.ts'
+import type { Query } from './api-client.ts'
+import { collected, instantOf, positiveInteger, type When, when } from './values.ts'
+
+export interface FilterFlags {
+  readonly user?: string
+  readonly type?: readonly string[]
+  readonly since?: When
+  readonly until?: When
+  readonly objectType?: string
+  readonly object?: string
+  readonly site?: number
+  readonly outcome?: string
+  readonly correlation?: string
+  readonly text?: string
+}
+
+export function addFilterOptions(command: Command): Command {
+  return command
+    .option('--user <user>', 'only of this user')
+    .addOption(
+      new Option('--type <type>', 'only of this type, such as login; may be given several times').argParser(collected),
+    )
+    .addOption(new Option('--since <time>', 'only done since then: 2h ago, or RFC 3339').argParser(when))
+    .addOption(new Option('--until <time>', 'only done before then: 2h ago, or RFC 3339').argParser(when))
+    .option('--object <id>', 'only done to this, such as a serial number')
+    .option('--object-type <type>', 'only done to such things, such as alert-rule')
+    .addOption(new Option('--site <id>', 'only at this site').argParser(positiveInteger))
+    .addOption(new Option('--outcome <outcome>', 'only with this outcome').choices(OUTCOMES))
+    .option('--correlation <id>', 'only of the request with this id')
+    .option('--text <text>', 'only with this in the metadata; what is sealed is not searched')
+}
+
+export function filterOf(flags: FilterFlags, nowMs: number): Query {
+  return {
+    userId: flags.user,
+    activityType: flags.type?.join(','),
+    from: instantOf(flags.since, nowMs),
+    to: instantOf(flags.until, nowMs),
+    objectType: flags.objectType,
+    objectId: flags.object,
+    siteId: flags.site,
+    outcome: flags.outcome,
+    correlationId: flags.correlation,
+    text: flags.text,
+  }
+}

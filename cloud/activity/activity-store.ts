@@ -2,13 +2,23 @@
 
 import { type Insertable, sql, type Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
+import { DAY_MS } from '../../shared/durations.ts'
 import type { Random } from '../../shared/random.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { ActivityDaysTable, Database, Dialect } from '../database/schema.ts'
 import { type ActivityKeys, keyWithId } from './activity-keys.ts'
 import { ACTIVITY_COLUMNS, type ActivityRow, dayOf, rowOf, splitMetadata, type UnplacedRow } from './activity-rows.ts'
 import { ActivitySeal } from './activity-seal.ts'
-import { CHAIN_BEGIN, type DayRow, dayMac, entryDigest, entryHash } from './chain.ts'
+import {
+  CHAIN_BEGIN,
+  type DayRow,
+  dayMac,
+  entryDigest,
+  entryHash,
+  isGenuine,
+  type UnsignedDay,
+  WRONG_MAC,
+} from './chain.ts'
 import type { ActivityEntry, CheckedActivity } from './event.ts'
 
 export interface ActivityStoreOptions {
@@ -90,7 +100,10 @@ export class ActivityStore {
     const begun = this.dayOn(today, newest)
     const { day } = begun
     const { secret } = keyWithId(this.options.keys, 'chain', begun.key_id, `the chain of ${day}`)
-    let { entries: place, head_hash: hash } = begun
+    // What somebody has changed stays known as such, however much comes after it.
+    const isFalse = newest?.day === day && !isGenuine(secret, newest)
+    let { head_hash: hash } = begun
+    let place = Math.max(begun.entries, await lastPlaceOf(day, transaction))
     const rows: ActivityRow[] = []
     const entries: ActivityEntry[] = []
     for (const { activity, row, digest } of prepared) {
@@ -100,12 +113,12 @@ export class ActivityStore {
     }
     await insert(rows, transaction, this.options.dialect)
     const state = { ...begun, entries: place, head_hash: hash }
-    await putDay({ ...state, mac: dayMac(secret, state) }, transaction)
+    await putDay({ ...state, mac: isFalse ? WRONG_MAC : dayMac(secret, state) }, transaction)
     return entries
   }
 
   /** The day that grows. It never goes back: where a clock does, or another core's is ahead, the newest day goes on. */
-  private dayOn(today: string, newest: DayRow | undefined): Omit<DayRow, 'mac'> {
+  private dayOn(today: string, newest: DayRow | undefined): UnsignedDay {
     // A day whose entries were removed because of their age is over, whatever the clock says.
     if (newest !== undefined && newest.day >= today && newest.purged_at_ms === null) return newest
     const day = newest === undefined || newest.day < today ? today : dayAfter(newest.day)
@@ -124,6 +137,16 @@ async function newestDay(transaction: Transaction<Database>): Promise<DayRow | u
   return await transaction.selectFrom('activity_days').selectAll().orderBy('day', 'desc').limit(1).executeTakeFirst()
 }
 
+/** The last place that is taken; what somebody has put there must stop nobody. */
+async function lastPlaceOf(day: string, transaction: Transaction<Database>): Promise<number> {
+  const { last } = await transaction
+    .selectFrom('activity_logs')
+    .select(({ fn }) => fn.max('place').as('last'))
+    .where('day', '=', day)
+    .executeTakeFirstOrThrow()
+  return Number(last ?? 0)
+}
+
 async function insert(rows: readonly ActivityRow[], transaction: Transaction<Database>, dialect: Dialect) {
   const columns = sql.join(Object.keys(ACTIVITY_COLUMNS).map((column) => sql.ref(column)))
   const given = givenRows(dialect, ACTIVITY_COLUMNS, rows)
@@ -132,14 +155,14 @@ async function insert(rows: readonly ActivityRow[], transaction: Transaction<Dat
 
 /** As it is now, whether it was there or not. */
 export async function putDay(row: Insertable<ActivityDaysTable>, transaction: Transaction<Database>): Promise<void> {
-  const { entries, head_hash, purged_at_ms, mac } = row
+  const { key_id, entries, head_hash, purged_at_ms, mac } = row
   await transaction
     .insertInto('activity_days')
     .values(row)
-    .onConflict((conflict) => conflict.column('day').doUpdateSet({ entries, head_hash, purged_at_ms, mac }))
+    .onConflict((conflict) => conflict.column('day').doUpdateSet({ key_id, entries, head_hash, purged_at_ms, mac }))
     .execute()
 }
 
 function dayAfter(day: string): string {
-  return dayOf(Date.parse(`${day}T00:00:00Z`) + 86_400_000)
+  return dayOf(Date.parse(`${day}T00:00:00Z`) + DAY_MS)
 }

@@ -14,9 +14,12 @@ import type { ActivityDaysTable } from '../database/schema.ts'
 import type { UnplacedRow } from './activity-rows.ts'
 
 export type DayRow = Selectable<ActivityDaysTable>
+export type UnsignedDay = Omit<DayRow, 'mac'>
 
 /** What the first entry of all follows. */
 export const CHAIN_BEGIN = '0'.repeat(64)
+/** In place of the mac of a day that somebody has changed: it goes on, and stays known as changed. */
+export const WRONG_MAC = 'changed'
 
 /** Of everything that is stored of an entry but its place in the chain. */
 export function entryDigest(row: UnplacedRow): string {
@@ -55,15 +58,19 @@ export function entryHash(key: Uint8Array, previous: string, day: string, place:
 }
 
 /** What vouches for the state of a day. */
-export function dayMac(key: Uint8Array, row: Omit<DayRow, 'mac'>): string {
+export function dayMac(key: Uint8Array, row: UnsignedDay): string {
   const parts = [row.day, row.key_id, row.previous_hash, row.entries, row.head_hash, row.purged_at_ms ?? '-']
   return createHmac('sha256', key)
     .update(['day', ...parts].join('\n'))
     .digest('hex')
 }
 
-/** In a time that says nothing of where they differ. */
-export function sameHash(one: string, other: string): boolean {
+/** Whether somebody with the key left the day like this. */
+export function isGenuine(key: Uint8Array, row: DayRow): boolean {
+  return sameHash(dayMac(key, row), row.mac)
+}
+
+function sameHash(one: string, other: string): boolean {
   const [a, b] = [Buffer.from(one), Buffer.from(other)]
   return a.length === b.length && timingSafeEqual(a, b)
 }

@@ -19,6 +19,13 @@ export * from './analytics-record.ts'
 export * from './check-activity.ts'
 export * from './event.ts'
 export { ActivityIntake, type GivenActivity, type IntakeOptions, type IntakeStats, type Taking } from './intake.ts'
+export {
+  ActivityProcessor,
+  type ActivityProcessorOptions,
+  type ActivityProcessorStats,
+  readActivity,
+} from './processor.ts'
 export { ActivityRecorder, type RecorderOptions, type RecorderSettings, type RecorderStats } from './recorder.ts'
 export { ActivityUpkeep, type ActivityUpkeepOptions } from './upkeep.ts'
 export * from './verification.ts'
+export { ActivityWindows, type ActivityWindowsOptions } from './windows.ts'

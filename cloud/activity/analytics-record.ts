@@ -104,6 +104,6 @@ export function analyticsRecord(members: AnalyticsMembers): BusRecord & { readon
 }
 
 /** An eventId that is the same whenever it is made of the same. */
-export function derivedEventId(prefix: string, ...of: readonly (string | number)[]): string {
+export function derivedEventId(prefix: string, ...of: readonly (string | number | null)[]): string {
   return `${prefix}_${createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 24)}`
 }

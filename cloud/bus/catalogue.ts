@@ -35,6 +35,9 @@ export const DEAD_LETTER_INDEX_GROUP = 'dead-letter-index'
 /** Groups of tails begin so, on a bus that needs groups for them; they hold no offsets and go with their tail. */
 export const TAIL_GROUP_PREFIX = 'busbar-tail-'
 
+/** Ids of producers that publish to several partitions at once begin so, on Kafka. */
+export const TRANSACTIONAL_ID_PREFIX = 'busbar-tx-'
+
 /** What a core with sockets in conversations follows live. */
 export const CHAT_TOPICS: readonly string[] = [CHAT_MESSAGES, MESSAGE_STATUS_EVENTS, TYPING_EVENTS]
 
@@ -98,8 +101,8 @@ export function catalogue(options: CatalogueOptions = {}): readonly TopicSpec[] 
     spec(MESSAGE_STATUS_EVENTS, 'userId', DAY_MS, ['communication'], [COMMUNICATION_GROUP]),
     spec(TYPING_EVENTS, 'conversationId', MINUTE_MS, ['typing'], []),
     spec(NOTIFICATIONS, 'userId', 30 * DAY_MS, ['notification', 'communication'], [NOTIFICATION_DELIVERY_GROUP]),
-    spec(USER_ACTIVITY_LOGS, 'userId', 7 * DAY_MS, ['activity API'], [USER_ACTIVITY_GROUP]),
-    spec(USER_ACTIVITY_ANALYTICS, 'userId', DAY_MS, ['activity processor'], []),
+    spec(USER_ACTIVITY_LOGS, 'userId', 7 * DAY_MS, ['activity API', 'activity recorder'], [USER_ACTIVITY_GROUP]),
+    spec(USER_ACTIVITY_ANALYTICS, 'userId', DAY_MS, ['activity processor', 'activity windows'], []),
   ]
   const deadLetters = consumed.flatMap(({ topic, key, groups, deadLetterTopic }): TopicSpec[] => {
     if (deadLetterTopic === null) return []

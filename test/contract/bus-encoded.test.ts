@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe } from 'vitest'
-import type { BatchHandler, Bus, BusRecord } from '../../cloud/bus/bus.ts'
+import type { BatchHandler, Bus, BusRecord, PublishOptions } from '../../cloud/bus/bus.ts'
 import { EmbeddedBus } from '../../cloud/bus/embedded/embedded-bus.ts'
 import { EncodedBus } from '../../cloud/bus/encoding/encoded-bus.ts'
 import { systemClock } from '../../shared/clock.ts'
@@ -29,7 +29,9 @@ function carryingAnything(bus: Bus): Bus {
   return new Proxy(bus, {
     get: (target, name: keyof Bus) => {
       if (name === 'publish') {
-        return (topic: string, records: BusRecord[]) => target.publish(topic, records.map(wrapped))
+        return (topic: string, records: BusRecord[], options?: PublishOptions) => {
+          return target.publish(topic, records.map(wrapped), options)
+        }
       }
       if (name === 'subscribe' || name === 'tail') {
         return (options: { group: string; topics: string[]; onBatch: BatchHandler }) =>

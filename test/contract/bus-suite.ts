@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import type { Bus, BusRecord } from '../../cloud/bus/bus.ts'
 import type { TopicSpec } from '../../cloud/bus/catalogue.ts'
 import { until } from '../support/until.ts'
+import { busAtomicSuite } from './bus-atomic-suite.ts'
 import { DAY_MS, Sink, uniqueTopic } from './bus-fixtures.ts'
 import { busUsersSuite } from './bus-users-suite.ts'
 
@@ -309,6 +310,7 @@ export function busSuite(setup: () => Promise<BusHarness>): void {
   })
 
   busUsersSuite(open)
+  busAtomicSuite(open)
 
   describe('topics', () => {
     test('are created once and left alone afterwards', async () => {

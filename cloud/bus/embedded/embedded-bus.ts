@@ -7,6 +7,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BusbarError } from '../../../shared/errors.ts'
 import { aborted } from '../../../shared/waiting.ts'
+import { atomicBytes } from '../atomic.ts'
 import type {
   BatchHandler,
   Bus,
@@ -14,6 +15,7 @@ import type {
   BusStats,
   DependencyHealth,
   GroupPosition,
+  PublishOptions,
   SubscribeOptions,
   Subscription,
   TopicDrift,
@@ -111,10 +113,12 @@ export class EmbeddedBus implements Bus {
     }
   }
 
-  async publish(topic: string, records: readonly BusRecord[]): Promise<void> {
+  /** One publish travels in one commit, so it is atomic whether it is asked to be or not. */
+  async publish(topic: string, records: readonly BusRecord[], options: PublishOptions = {}): Promise<void> {
     if (this.state !== 'running') throw busStopped()
     const partitions = this.topicOf(topic).partitions.length
     if (records.length === 0) return
+    if (options.atomic === true) atomicBytes(topic, records)
     await this.queue.append(topic, records, (key) => this.partitioner.partitionOf(key, partitions))
   }
 
@@ -232,11 +236,8 @@ export class EmbeddedBus implements Bus {
   }
 
   private corruptBatches(): number {
-    let corrupt = 0
-    for (const { partitions } of this.topics.values()) {
-      for (const partition of partitions) corrupt += partition.corruptBatches
-    }
-    return corrupt
+    const partitions = [...this.topics.values()].flatMap((topic) => topic.partitions)
+    return partitions.reduce((sum, { corruptBatches }) => sum + corruptBatches, 0)
   }
 
   private topicOf(topic: string): Topic {

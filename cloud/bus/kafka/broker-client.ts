@@ -28,7 +28,7 @@ import { brokerErrorCode } from './produce-error.ts'
 const PRODUCE_API = 0
 const PRODUCE_VERSION = 7
 const ACKS_ALL = -1
-/** Only transactions use it, and the field must be there. */
+/** Of a producer without transactions; the field must be there. */
 const TRANSACTION_TIMEOUT_MS = 60_000
 const UNKNOWN_TOPIC_OR_PARTITION = 3
 /**
@@ -104,11 +104,17 @@ export class BrokerClient {
   }
 
   /** Sends one framed batch to the leader; resolves with Kafka's error code, 0 when it is stored. */
-  async produce(leader: number, topic: string, partition: number, batch: Buffer): Promise<number> {
+  async produce(
+    leader: number,
+    topic: string,
+    partition: number,
+    batch: Buffer,
+    transactionalId: string | null = null,
+  ): Promise<number> {
     const connection = await this.connection(partition, leader)
     const payload = (): Writer =>
       Writer.create()
-        .appendString(null, false)
+        .appendString(transactionalId, false)
         .appendInt16(ACKS_ALL)
         .appendInt32(Math.ceil(this.requestTimeoutMs * BROKER_TIMEOUT_SHARE))
         .appendInt32(1)
@@ -143,7 +149,17 @@ export class BrokerClient {
     }
   }
 
-  private async connection(lane: number, node: number): Promise<Connection> {
+  /** Some broker, of those that are known. */
+  async anyNode(): Promise<number> {
+    const client = this.clientOf(0)
+    const { brokers } = client.currentMetadata ?? (await client.metadata({ topics: [], forceUpdate: true }))
+    const [node] = brokers.keys()
+    if (node === undefined) throw new BusbarError('no broker is known', { code: 'KAFKA_BROKER_AWAY', retryable: true })
+    return node
+  }
+
+  /** A connection to a broker; those of one lane share it. */
+  async connection(lane: number, node: number): Promise<Connection> {
     const client = this.clientOf(lane)
     // Each client learns the brokers' addresses itself, once; later they come with the leaders.
     if (client.currentMetadata?.brokers.has(node) !== true) await client.metadata({ topics: [], forceUpdate: true })

@@ -11,6 +11,7 @@ import type {
   BusStats,
   DependencyHealth,
   GroupPosition,
+  PublishOptions,
   SubscribeOptions,
   Subscription,
   TopicDrift,
@@ -70,9 +71,9 @@ export class KafkaBus implements Bus {
     await this.producer.stop(deadline)
   }
 
-  async publish(topic: string, records: readonly BusRecord[]): Promise<void> {
+  async publish(topic: string, records: readonly BusRecord[], options: PublishOptions = {}): Promise<void> {
     if (this.state === 'new') throw busStopped()
-    await this.producer.publish(topic, records)
+    await this.producer.publish(topic, records, options)
   }
 
   async subscribe({ gatherMs = 0, ...options }: SubscribeOptions): Promise<Subscription> {

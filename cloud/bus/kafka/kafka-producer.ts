@@ -3,37 +3,25 @@
  * brokers and elections until it is stored or its time is over.
  */
 
-import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, handleWhen } from 'cockatiel'
 import { sleep, type Timer } from '../../../shared/clock.ts'
 import { BusbarError } from '../../../shared/errors.ts'
 import { fullJitterMs } from '../../../shared/retry.ts'
 import { aborted, nextTurn } from '../../../shared/waiting.ts'
-import type { BusRecord, BusStats, DependencyHealth } from '../bus.ts'
+import { atomicBytes } from '../atomic.ts'
+import type { BusRecord, BusStats, DependencyHealth, PublishOptions } from '../bus.ts'
 import { Partitioner } from '../partitioner.ts'
 import { busStopped, publishTimeout, topicMissing } from '../topic-errors.ts'
-import { nextStepAfter } from './advice.ts'
 import { BrokerClient } from './broker-client.ts'
 import type { KafkaBusOptions, KafkaConfig } from './kafka-options.ts'
-import { type Batch, type BatchSender, PartitionQueue } from './partition-queue.ts'
-import { PendingPublish } from './pending-publish.ts'
-import {
-  brokerErrorCode,
-  describeFailure,
-  isTooLarge,
-  nobodyAnswered,
-  outcomeOf,
-  type ProduceOutcome,
-  refusal,
-  unfitRecord,
-} from './produce-error.ts'
+import { type Batch, type BatchSender, fitsOneBatch, PartitionQueue } from './partition-queue.ts'
+import { PendingPublish, type PublishTimes } from './pending-publish.ts'
+import { type Attempt, attempt, LEADER_NOT_AVAILABLE } from './produce-attempt.ts'
+import { isTooLarge, refusal, unfitRecords } from './produce-error.ts'
+import { PROBE_PERIOD_MS, ProducerHealth } from './producer-health.ts'
 import { BATCH_HEADER_BYTES, frameBatch } from './record-batch.ts'
 import { RETRY_BACKOFF, type Route, TopicRoutes } from './topic-routes.ts'
+import { type TransactedPublish, Transactions } from './transactions.ts'
 
-/** Requests in a row without an answer that open the breaker, and how long it stays open before one may try. */
-const BREAKER_FAILURES = 5
-const BREAKER_OPEN_MS = 1_000
-/** How often the brokers are asked when nothing else was, so that health is true of an idle system too. */
-const PROBE_PERIOD_MS = 5_000
 /** A broker that has just started may not know a topic that is there. */
 const MISSING_PATIENCE_MS = 3_000
 /** Failures of one batch are logged at first and then at every so many attempts. */
@@ -47,45 +35,49 @@ export class KafkaProducer implements BatchSender {
   private readonly routes: TopicRoutes
   private readonly waiting: (() => void)[] = []
   private readonly aborted = new AbortController()
-  private readonly breaker
+  private readonly answers: ProducerHealth
+  private readonly transactions: Transactions
   private probe: Timer | null = null
-  private lastAnswerMs: number | null = null
-  private lastFailure: string | null = 'no broker has answered yet'
-  private retrying = 0
   private stopping = false
   /** Calls of `publish` that have not returned. */
   private publishing = 0
   private queuedRecords = 0
   private queuedBytes = 0
   private published = { records: 0, batches: 0, bytes: 0 }
-  private readonly failures: Record<string, number> = {}
 
   constructor(options: KafkaBusOptions, config: KafkaConfig) {
     this.options = options
     this.config = config
     this.client = new BrokerClient(config)
-    this.breaker = circuitBreaker(handleWhen(nobodyAnswered), {
-      halfOpenAfter: BREAKER_OPEN_MS,
-      breaker: new ConsecutiveBreaker(BREAKER_FAILURES),
-    })
+    this.answers = new ProducerHealth(options)
     this.routes = new TopicRoutes({
       client: this.client,
-      throughBreaker: (ask) => this.breaker.execute(ask),
+      throughBreaker: (ask) => this.answers.throughBreaker(ask),
       newQueue: (topic, partition) => new PartitionQueue(topic, partition, config.compression, this),
-      onAway: (failure) => this.noteFailure('away', failure),
+      onAway: (failure) => this.answers.failed('away', failure),
       publishTimeoutMs: config.publishTimeoutMs,
       aborted: this.aborted.signal,
       clock: options.clock,
       random: options.random,
     })
-    this.breaker.onBreak(() => options.log.warn({ failure: this.lastFailure }, 'kafka does not answer: breaker open'))
-    this.breaker.onReset(() => options.log.info('kafka answers again: breaker closed'))
+    const { client, config: given, answers, routes } = this
+    this.transactions = new Transactions({
+      client,
+      config: given,
+      answers,
+      routes,
+      aborted: this.aborted.signal,
+      clock: options.clock,
+      random: options.random,
+      log: options.log,
+    })
   }
 
   /** Asks the brokers once and then from time to time; resolves whether they answer or not. */
   async start(): Promise<void> {
-    this.probe = this.options.clock.every(PROBE_PERIOD_MS, () => void this.ask())
-    await this.ask()
+    const ask = (): Promise<void> => this.answers.probe(() => this.client.ping())
+    this.probe = this.options.clock.every(PROBE_PERIOD_MS, () => void ask())
+    await ask()
   }
 
   /** Waits until all that was accepted is stored; what is not when `deadline` aborts is rejected as BUS_STOPPED. */
@@ -98,6 +90,7 @@ export class KafkaProducer implements BatchSender {
     const closed = this.closedOnAbort()
     while (this.publishing > 0) {
       await this.routes.idle()
+      await this.transactions.idle()
       await nextTurn()
     }
     this.aborted.abort()
@@ -105,17 +98,18 @@ export class KafkaProducer implements BatchSender {
     deadline.removeEventListener('abort', abort)
   }
 
-  async publish(topic: string, records: readonly BusRecord[]): Promise<void> {
+  async publish(topic: string, records: readonly BusRecord[], { atomic = false }: PublishOptions): Promise<void> {
     if (this.stopping) throw busStopped()
     this.publishing++
     try {
       // A known topic is waited for as well: one turn of the microtask queue keeps publishers in the order they came.
       const route = await this.routes.routeOf(topic)
       if (records.length === 0) return
+      const wholeBytes = atomic && records.length > 1 ? atomicBytes(topic, records) : null
       if (this.waiting.length > 0 || this.queuedBytes >= this.config.queueBytesMax) {
-        await new Promise<void>((resolve) => this.waiting.push(() => resolve(this.accept(route, records))))
+        await new Promise<void>((resolve) => this.waiting.push(() => resolve(this.accept(route, records, wholeBytes))))
       } else {
-        await this.accept(route, records)
+        await this.accept(route, records, wholeBytes)
       }
     } finally {
       this.publishing--
@@ -135,12 +129,7 @@ export class KafkaProducer implements BatchSender {
   }
 
   health(): DependencyHealth {
-    const { brokers } = this.config
-    const failure = this.lastFailure ?? 'the breaker is open'
-    const detail = `Kafka: ${failure.replace(/\.$/, '')}. ${nextStepAfter(failure, brokers)}.`
-    if (this.breaker.state !== CircuitState.Closed || this.lastAnswerMs === null) return { state: 'down', detail }
-    if (this.lastFailure !== null) return { state: 'degraded', detail }
-    return { state: 'up' }
+    return this.answers.health()
   }
 
   stats(): Omit<BusStats, 'consumedRecords' | 'redeliveredBatches'> {
@@ -150,8 +139,8 @@ export class KafkaProducer implements BatchSender {
       publishedBytes: this.published.bytes,
       queuedRecords: this.queuedRecords,
       queuedBytes: this.queuedBytes,
-      failures: { ...this.failures },
-      breaker: breakerName(this.breaker.state),
+      failures: { ...this.answers.failures },
+      breaker: this.answers.breakerState,
     }
   }
 
@@ -163,14 +152,13 @@ export class KafkaProducer implements BatchSender {
     for (;;) {
       const { outcome, failure, errorCode } = await this.attempt(route, queue, batch)
       if (outcome === 'stored' || outcome === 'unfit') {
-        if (attempt > 0) this.retrying--
-        if (this.retrying === 0) this.lastFailure = null
+        this.answers.recovered(attempt > 0)
         if (outcome === 'unfit') return errorCode
         this.published.batches++
         return null
       }
-      if (attempt === 0) this.retrying++
-      this.noteFailure(outcome, failure)
+      if (attempt === 0) this.answers.retries()
+      this.answers.failed(outcome, failure)
       if (attempt % LOG_EVERY_ATTEMPTS === 0) {
         log.warn(
           { topic: queue.topic, partition: queue.partition, attempt, outcome, failure },
@@ -189,7 +177,7 @@ export class KafkaProducer implements BatchSender {
               ? publishTimeout(queue.topic, failure)
               : null
       if (end !== null) {
-        this.retrying--
+        this.answers.gaveUp()
         throw end
       }
       if (outcome === 'reset') queue.forgetIdentity()
@@ -204,26 +192,38 @@ export class KafkaProducer implements BatchSender {
     const bytes = BATCH_HEADER_BYTES + batch.records.bytes.length
     const leader = (await this.routes.routeOf(topic)).leaders[partition] ?? -1
     const bytesMax = isTooLarge(errorCode) ? await this.client.batchBytesMax(leader, topic) : null
-    return unfitRecord({ topic, key, bytes, bytesMax, errorCode })
+    return unfitRecords({ topic, key, count: batch.records.count, bytes, bytesMax, errorCode })
   }
 
-  settled(batch: Batch, error: BusbarError | null): void {
-    this.queuedBytes -= batch.rawBytes
-    this.queuedRecords -= batch.records.count
-    if (error === null) {
-      this.published.records += batch.records.count
-      this.published.bytes += batch.records.bytes.length
-    } else {
-      this.failures[error.code] = (this.failures[error.code] ?? 0) + 1
-    }
+  settled({ rawBytes, records }: Batch, error: BusbarError | null): void {
+    this.release(rawBytes, records.count)
+    if (error === null) this.stored(records.count, records.bytes.length)
+    else this.answers.count(error.code)
+  }
+
+  private stored(records: number, bytes: number): void {
+    this.published.records += records
+    this.published.bytes += bytes
+  }
+
+  private release(bytes: number, records: number): void {
+    this.queuedBytes -= bytes
+    this.queuedRecords -= records
     while (this.waiting.length > 0 && this.queuedBytes < this.config.queueBytesMax) this.waiting.shift()?.()
   }
 
-  private accept(route: Route, records: readonly BusRecord[]): Promise<void> {
-    const { queues } = route
+  /** @param wholeBytes what records take at most that are stored all or none; null when each is on its own. */
+  private accept(route: Route, records: readonly BusRecord[], wholeBytes: number | null): Promise<void> {
     const { clock } = this.options
+    const times = { wallMs: clock.wallMs(), acceptedMs: clock.monotonicMs() }
+    return wholeBytes === null
+      ? this.acceptEach(route, records, times)
+      : this.acceptWhole(route, records, times, wholeBytes)
+  }
+
+  private acceptEach(route: Route, records: readonly BusRecord[], times: PublishTimes): Promise<void> {
+    const { queues } = route
     return new Promise((resolve, reject) => {
-      const times = { wallMs: clock.wallMs(), acceptedMs: clock.monotonicMs() }
       const publish = new PendingPublish(records, times, { resolve, reject })
       for (let index = 0; index < records.length; index++) {
         const partition = this.partitioner.partitionOf((records[index] as BusRecord).key, queues.length)
@@ -236,52 +236,56 @@ export class KafkaProducer implements BatchSender {
     })
   }
 
-  /** One try. Never rejects. */
-  private async attempt(
+  private acceptWhole(
     route: Route,
-    queue: PartitionQueue,
-    batch: Batch,
-  ): Promise<{ outcome: ProduceOutcome; failure: string; errorCode: number }> {
+    records: readonly BusRecord[],
+    times: PublishTimes,
+    bytesMax: number,
+  ): Promise<void> {
+    const { queues } = route
+    const partitions = records.map(({ key }) => this.partitioner.partitionOf(key, queues.length))
+    const [only = 0] = partitions
+    if (partitions.some((partition) => partition !== only) || !fitsOneBatch(records, bytesMax)) {
+      return this.acceptTransaction({ route, records, partitions, bytesMax, ...times })
+    }
+    return new Promise((resolve, reject) => {
+      const publish = new PendingPublish(records, times, { resolve, reject })
+      for (let index = 0; index < records.length; index++) publish.place(index, only)
+      const queue = queues[only] as PartitionQueue
+      this.queuedBytes += queue.addWhole(publish, bytesMax)
+      this.queuedRecords += records.length
+      queue.kick()
+      this.routes.refreshOld(route)
+    })
+  }
+
+  private async acceptTransaction(publish: TransactedPublish): Promise<void> {
+    const { bytesMax, records } = publish
+    this.queuedBytes += bytesMax
+    this.queuedRecords += records.length
+    this.routes.refreshOld(publish.route)
     try {
-      const errorCode = await this.breaker.execute(async () => {
-        if (route.doubtful.has(queue.partition)) await this.routes.learn(route)
-        const leader = route.leaders[queue.partition] ?? -1
-        if (leader < 0) return LEADER_NOT_AVAILABLE
-        if (queue.position() === null) queue.identify(await this.client.newProducer(leader))
-        const position = queue.position()
-        if (position === null) return LEADER_NOT_AVAILABLE
-        const framed = frameBatch(batch.records, position)
-        return this.client.produce(leader, queue.topic, queue.partition, framed)
-      })
-      this.lastAnswerMs = this.options.clock.monotonicMs()
-      return { outcome: outcomeOf(errorCode), failure: `broker answered with error ${errorCode}`, errorCode }
+      const sentBytes = await this.transactions.publish(publish)
+      this.stored(records.length, sentBytes)
+      this.published.batches++
     } catch (error) {
-      if (error instanceof BusbarError && error.code === 'TOPIC_MISSING') {
-        return { outcome: 'missing', failure: error.message, errorCode: 0 }
-      }
-      const errorCode = brokerErrorCode(error)
-      if (errorCode !== null) return { outcome: outcomeOf(errorCode), failure: describeFailure(error), errorCode }
-      if (error instanceof BrokenCircuitError)
-        return { outcome: 'away', failure: this.lastFailure ?? 'away', errorCode: 0 }
-      return { outcome: 'away', failure: describeFailure(error), errorCode: 0 }
+      this.answers.count((error as BusbarError).code)
+      throw error
+    } finally {
+      this.release(bytesMax, records.length)
     }
   }
 
-  private async ask(): Promise<void> {
-    const { clock } = this.options
-    if (this.lastAnswerMs !== null && clock.monotonicMs() - this.lastAnswerMs < PROBE_PERIOD_MS / 2) return
-    try {
-      await this.breaker.execute(() => this.client.ping())
-      this.lastAnswerMs = clock.monotonicMs()
-      if (this.retrying === 0) this.lastFailure = null
-    } catch (error) {
-      if (!(error instanceof BrokenCircuitError)) this.noteFailure('away', describeFailure(error))
-    }
-  }
-
-  private noteFailure(outcome: ProduceOutcome, failure: string): void {
-    this.lastFailure = failure
-    this.failures[outcome] = (this.failures[outcome] ?? 0) + 1
+  private attempt(route: Route, queue: PartitionQueue, batch: Batch): Promise<Attempt> {
+    return attempt(this.answers, async () => {
+      if (route.doubtful.has(queue.partition)) await this.routes.learn(route)
+      const leader = route.leaders[queue.partition] ?? -1
+      if (leader < 0) return LEADER_NOT_AVAILABLE
+      if (queue.position() === null) queue.identify(await this.client.newProducer(leader))
+      const position = queue.position()
+      if (position === null) return LEADER_NOT_AVAILABLE
+      return this.client.produce(leader, queue.topic, queue.partition, frameBatch(batch.records, position))
+    })
   }
 
   /** Closing the connections is what ends requests in flight. */
@@ -289,11 +293,4 @@ export class KafkaProducer implements BatchSender {
     await aborted(this.aborted.signal)
     await this.client.close()
   }
-}
-
-const LEADER_NOT_AVAILABLE = 5
-
-function breakerName(state: CircuitState): BusStats['breaker'] {
-  if (state === CircuitState.Closed) return 'closed'
-  return state === CircuitState.HalfOpen ? 'half-open' : 'open'
 }

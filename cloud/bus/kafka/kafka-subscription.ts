@@ -132,6 +132,10 @@ export class KafkaSubscription implements Subscription {
       this.seekTail(consumer, payload.memberAssignment)
       onJoined()
     })
+    consumer.on('consumer.end_batch_process', ({ payload }) => {
+      // Nothing but ends of transactions, or records that were aborted: handed to nobody, and behind what was.
+      if (payload.batchSize === 0) this.finish(member, payload, payload.lastOffset)
+    })
     const built = this.build(member).then(() => ended.promise)
     // A stop does not wait until an absent broker can be joined.
     const error = await Promise.race([built, ended.promise]).catch((thrown: unknown) => thrown)
@@ -148,7 +152,7 @@ export class KafkaSubscription implements Subscription {
       consumer,
       commitOnce: null,
       commits: new OffsetCommits({
-        commit: async (offsets) => member.commitOnce?.({ topics: byTopic(offsets) }),
+        commit: (offsets) => member.commitOnce?.({ topics: byTopic(offsets) }) ?? consumer.commitOffsets([...offsets]),
         // A rebalance ends in a join, and the records are delivered again; an absent coordinator comes back.
         onFailed: (error) => log.debug({ group, error: messageOf(error) }, 'offsets were not committed'),
         clock,
@@ -228,14 +232,20 @@ export class KafkaSubscription implements Subscription {
       this.failedAttempts.delete(id)
       const last = slice[slice.length - 1] as KafkaMessage
       payload.resolveOffset(last.offset)
-      const next = BigInt(last.offset) + 1n
       this.options.onConsumed(records.length)
-      if (this.options.tailFrom !== null) {
-        this.options.tailFrom.set(id, next)
-        continue
-      }
-      commits.finish({ topic, partition, offset: String(next) }, assignment)
+      // What ends a transaction takes an offset as well, and counts as handled with the last record.
+      this.finish(member, payload.batch, last === messages.at(-1) ? payload.batch.lastOffset() : last.offset)
     }
+  }
+
+  private finish(
+    { commits }: Membership,
+    { topic, partition }: { readonly topic: string; readonly partition: number },
+    lastOffset: string,
+  ): void {
+    const next = BigInt(lastOffset) + 1n
+    if (this.options.tailFrom !== null) this.options.tailFrom.set(positionId(topic, partition), next)
+    else commits.finish({ topic, partition, offset: String(next) }, commits.currentAssignment)
   }
 
   /** Null when the handler finished, otherwise what it threw. The group hears from us meanwhile. */

@@ -1,9 +1,11 @@
 /** The kafkajs client, which consumes and administers: its codecs, its logs on our logger. */
 
 import kafkajs, { type Kafka, type KafkaConfig as KafkaJsConfig, type LogEntry, type SASLOptions } from 'kafkajs'
+import Broker from 'kafkajs/src/broker/index.js'
 import RequestQueue from 'kafkajs/src/network/requestQueue/index.js'
 import type { Logger } from '../../../shared/log.ts'
 import { TLS_VERSION_MIN } from '../../../shared/tls.ts'
+import { markAborted } from './aborted-records.ts'
 import { decompressLz4, decompressSnappy, decompressZstd } from './compression.ts'
 import type { KafkaConfig } from './kafka-options.ts'
 
@@ -20,7 +22,7 @@ const CONSUMER_RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 60
 /** A client to consume or to administer with; connects to nothing by itself. */
 export function kafkaJsClient(config: KafkaConfig, use: 'consume' | 'administer', log: Logger): Kafka {
   registerCodecs()
-  quietTimers()
+  mendInternals()
   const { tls, sasl } = config
   const options: KafkaJsConfig = {
     clientId: config.clientId,
@@ -56,18 +58,35 @@ function registerCodecs(): void {
   CompressionCodecs[CompressionTypes.ZSTD] = decoder(decompressZstd)
 }
 
-let timersAreQuiet = false
+let isMended = false
+
+/** Once, however many clients there are. */
+function mendInternals(): void {
+  if (isMended) return
+  isMended = true
+  quietTimers()
+  hideAborted()
+}
 
 /**
  * After every request kafkajs sets a timer for requests that wait, also when none does, with a negative delay that the
  * runtime warns about. Without waiting requests there is nothing to set it for.
  */
 function quietTimers(): void {
-  if (timersAreQuiet) return
-  timersAreQuiet = true
   const { prototype } = RequestQueue
   const original = prototype.scheduleCheckPendingRequests
   prototype.scheduleCheckPendingRequests = function schedule(this: typeof prototype): void {
     if (this.pending.length > 0) original.call(this)
+  }
+}
+
+/** Of transactions that were aborted no record is handed over; see aborted-records.ts. */
+function hideAborted(): void {
+  const { prototype } = Broker
+  const original = prototype.fetch
+  prototype.fetch = async function fetch(this: typeof prototype, request) {
+    const answer = await original.call(this, request)
+    for (const { partitions } of answer.responses) partitions.forEach(markAborted)
+    return answer
   }
 }

@@ -7,7 +7,8 @@
  * again in their order, and a late answer cannot be taken for one about other records.
  *
  * A batch that the broker does not take, for its size or for one of its records, is halved until the record that is to
- * blame stands alone; that one is refused, and nothing else.
+ * blame stands alone; that one is refused, and nothing else. Records that are published as one are never in two batches: a
+ * log has a batch whole or not at all. So they are refused together.
  */
 
 import type { BusbarError } from '../../../shared/errors.ts'
@@ -82,6 +83,24 @@ export class PartitionQueue {
     return addTo(batch, publish, index)
   }
 
+  /** Adds all records of `publish`, which take `bytesMax` at most, to one batch; returns the bytes they take. */
+  addWhole(publish: PendingPublish, bytesMax: number): number {
+    publish.isWhole = true
+    const { length } = publish.records
+    let batch = this.open[this.open.length - 1]
+    if (
+      batch === undefined ||
+      batch.builder.byteLength + bytesMax > BATCH_BYTES_MAX ||
+      batch.builder.recordCount + length > BATCH_RECORDS_MAX
+    ) {
+      batch = { builder: new RecordsBuilder(this.capacityBytes), parts: [] }
+      this.open.push(batch)
+    }
+    let bytes = 0
+    for (let index = 0; index < length; index++) bytes += addTo(batch, publish, index)
+    return bytes
+  }
+
   /** Sends what has gathered unless a batch is on its way. */
   kick(): void {
     if (this.sending !== null || this.open.length === 0) return
@@ -138,7 +157,7 @@ export class PartitionQueue {
       this.sequence += count
       if (this.sequence > SEQUENCE_MAX) this.forgetIdentity()
       this.settle(batch, null)
-    } else if (count === 1) {
+    } else if (unitsOf(batch).length === 1) {
       // The broker has said that it has not stored it, so the sequence goes on without it.
       this.settle(batch, await this.sender.refusalOf(this, batch, unfit))
     } else {
@@ -160,13 +179,16 @@ export class PartitionQueue {
   /** Both halves in their order, each for as many of the batch's publishes as it holds. */
   private halve(batch: Batch): [Batch, Batch] {
     const halves = [0, 1].map((): OpenBatch => ({ builder: new RecordsBuilder(batch.rawBytes >> 1), parts: [] }))
+    const [into, behind] = halves as [OpenBatch, OpenBatch]
+    const units = unitsOf(batch)
     let position = 0
-    for (const part of batch.parts) {
-      for (const index of part.publish.indexesOf(part)) {
-        addTo(halves[position++ < batch.records.count >> 1 ? 0 : 1] as OpenBatch, part.publish, index)
-      }
-      part.publish.divided()
+    for (const [unit, { publish, indexes }] of units.entries()) {
+      // Neither half may be empty, however much belongs together.
+      const isFirst = unit === 0 || (unit < units.length - 1 && position < batch.records.count >> 1)
+      for (const index of indexes) addTo(isFirst ? into : behind, publish, index)
+      position += indexes.length
     }
+    for (const { publish } of batch.parts) publish.divided()
     const [first, second] = halves.map((half) => this.seal(half)) as [Batch, Batch]
     // Positions are written in fewer bytes by now; what the queue counted has to come back nevertheless.
     return [first, { ...second, rawBytes: batch.rawBytes - first.rawBytes }]
@@ -186,6 +208,20 @@ export class PartitionQueue {
   }
 }
 
+/** What has to stay in one batch: a record, or all those of a publish that is stored whole or not at all. */
+function unitsOf(batch: Batch): { publish: PendingPublish; indexes: number[] }[] {
+  return batch.parts.flatMap((part) => {
+    const { publish } = part
+    const indexes = publish.indexesOf(part)
+    return publish.isWhole ? [{ publish, indexes }] : indexes.map((index) => ({ publish, indexes: [index] }))
+  })
+}
+
+/** Whether records that take `bytesMax` at most may travel as one batch. */
+export function fitsOneBatch(records: readonly BusRecord[], bytesMax: number): boolean {
+  return bytesMax <= BATCH_BYTES_MAX && records.length <= BATCH_RECORDS_MAX
+}
+
 function addTo({ builder, parts }: OpenBatch, publish: PendingPublish, index: number): number {
   const part = parts[parts.length - 1]
   if (part === undefined || part.publish !== publish) parts.push(publish.begin(index))
@@ -195,7 +231,8 @@ function addTo({ builder, parts }: OpenBatch, publish: PendingPublish, index: nu
   return builder.byteLength - before
 }
 
-function isFull(builder: RecordsBuilder, next: BusRecord): boolean {
+/** Whether a batch may be too large with one more record. */
+export function isFull(builder: RecordsBuilder, next: BusRecord): boolean {
   // Three bytes of UTF-8 for one UTF-16 unit is the worst case.
   const bytesMax = typeof next.value === 'string' ? next.value.length * 3 : next.value.length
   return builder.byteLength + bytesMax > BATCH_BYTES_MAX || builder.recordCount >= BATCH_RECORDS_MAX

@@ -15,12 +15,21 @@ export interface PublishPart {
   last: number
 }
 
+export interface PublishTimes {
+  /** Unix milliseconds, the time of the records. */
+  readonly wallMs: number
+  /** Monotonic milliseconds. */
+  readonly acceptedMs: number
+}
+
 export class PendingPublish {
   readonly records: readonly BusRecord[]
   /** Unix milliseconds, the time of the records. */
   readonly wallMs: number
   /** Monotonic milliseconds. */
   readonly acceptedMs: number
+  /** Its records are of one partition and in one batch, stored all or none. */
+  isWhole = false
   private readonly end: { resolve: () => void; reject: (error: BusbarError) => void }
   private readonly partitions: Uint16Array
   private openParts = 0
@@ -30,7 +39,7 @@ export class PendingPublish {
 
   constructor(
     records: readonly BusRecord[],
-    times: { readonly wallMs: number; readonly acceptedMs: number },
+    times: PublishTimes,
     end: { resolve: () => void; reject: (error: BusbarError) => void },
   ) {
     this.records = records

@@ -2,6 +2,7 @@
 
 import { findErrorBy } from '@platformatic/kafka'
 import { BusbarError, messageOf } from '../../../shared/errors.ts'
+import { batchTooLarge } from '../atomic.ts'
 
 /**
  * - `stored`: it is there, this time or an earlier one.
@@ -37,6 +38,8 @@ const REFUSED_CODES = new Map<number, string>([
   [31, 'Grant this client IDEMPOTENT_WRITE on the cluster.'],
   [35, 'The broker is too old: Kafka 2.1 or later is needed.'],
   [43, 'Set message.format.version of the topic to 2.x or later.'],
+  [50, 'Raise transaction.max.timeout.ms of the brokers to 10 seconds or more.'],
+  [53, 'Grant this client WRITE and DESCRIBE on the transactional ids that begin with busbar-tx-.'],
   [76, 'The broker does not know the compression; choose another.'],
 ])
 
@@ -61,20 +64,24 @@ export function isTooLarge(errorCode: number): boolean {
   return TOO_LARGE_CODES.has(errorCode)
 }
 
-/** A record that is refused for itself. */
-export interface UnfitRecord {
+/** A record that is refused for itself, or several that are stored all or none. */
+export interface UnfitRecords {
   readonly topic: string
+  /** Of the first. */
   readonly key: string | null
-  /** Bytes of a batch with nothing but it, as sent. */
+  readonly count: number
+  /** Bytes of a batch with nothing but them, as sent. */
   readonly bytes: number
   /** What the topic takes, bytes; null when that is not known, or not the reason. */
   readonly bytesMax: number | null
   readonly errorCode: number
 }
 
-/** RECORD_TOO_LARGE or RECORD_REFUSED; neither is retryable. */
-export function unfitRecord({ topic, key, bytes, bytesMax, errorCode }: UnfitRecord): BusbarError {
-  const record = `a record for ${topic}${key === null ? '' : ` with key ${key}`}`
+/** RECORD_TOO_LARGE, BATCH_TOO_LARGE or RECORD_REFUSED; none is retryable. */
+export function unfitRecords({ topic, key, count, bytes, bytesMax, errorCode }: UnfitRecords): BusbarError {
+  if (count > 1 && isTooLarge(errorCode)) return batchTooLarge(topic, count, bytes, bytesMax)
+  const name = `a record for ${topic}${key === null ? '' : ` with key ${key}`}`
+  const record = count === 1 ? name : `${count} records for ${topic} that belong together`
   const hint = UNFIT_CODES.get(errorCode) ?? 'See the log of the broker.'
   if (!isTooLarge(errorCode)) {
     return new BusbarError(`Kafka refuses ${record} (error ${errorCode})`, { code: 'RECORD_REFUSED', hint })

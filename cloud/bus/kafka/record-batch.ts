@@ -167,7 +167,12 @@ export interface ProducerPosition {
   readonly producerId: bigint
   readonly producerEpoch: number
   readonly sequence: number
+  /** Part of the transaction that the producer has begun. */
+  readonly isTransactional?: boolean
 }
+
+/** Bit 4 of the batch's attributes. */
+const TRANSACTIONAL = 0x10
 
 /** The whole batch. */
 export function frameBatch(records: SealedRecords, position: ProducerPosition): Buffer {
@@ -176,7 +181,7 @@ export function frameBatch(records: SealedRecords, position: ProducerPosition): 
   batch.writeInt32BE(batch.length - LENGTH_END, 8)
   batch.writeInt32BE(-1, 12)
   batch.writeInt8(MAGIC, 16)
-  batch.writeInt16BE(records.codec, 21)
+  batch.writeInt16BE(position.isTransactional === true ? records.codec | TRANSACTIONAL : records.codec, 21)
   batch.writeInt32BE(records.count - 1, 23)
   batch.writeBigInt64BE(BigInt(records.firstTimestampMs), 27)
   batch.writeBigInt64BE(BigInt(records.maxTimestampMs), 35)

@@ -7,6 +7,12 @@ import type { Bus, ConsumedRecord } from './bus.ts'
 import { deadLetterTopicOf } from './catalogue.ts'
 import { deadLetters } from './dead-letter.ts'
 
+/** Dead letters of one batch that have a line of their own in the log. */
+const LINES_MAX = 20
+/** A larger value is not read for its line. */
+const READ_BYTES_MAX = 64 * 1024
+const NAME_CHARS_MAX = 128
+
 /** A record that is given up. */
 export interface GivenUp {
   readonly record: ConsumedRecord
@@ -36,9 +42,31 @@ export async function publishGivenUp(
       const message = `records of ${topic} that cannot be used could not be dead-lettered: ${messageOf(error)}`
       throw new BusbarError(message, { code: 'DEAD_LETTER_FAILED', retryable: true, cause: error })
     }
-    const [{ record, code, message }] = ofTopic as [GivenUp]
-    const first = { partition: record.partition, offset: String(record.offset), code, message }
+    for (const each of ofTopic.slice(0, LINES_MAX)) log.warn({ topic, group, ...lineOf(each) }, 'record dead-lettered')
+    if (ofTopic.length === 1) continue
+    const first = lineOf(ofTopic[0] as GivenUp)
     log.warn({ topic, group, records: ofTopic.length, first }, 'records dead-lettered')
+  }
+}
+
+function lineOf({ record, code, message, retryCount }: GivenUp): Record<string, unknown> {
+  const { partition, offset, value } = record
+  return { partition, offset: String(offset), code, message, retryCount, ...namedIn(value) }
+}
+
+/** What else of the log is about the same. */
+function namedIn(value: Buffer): Record<string, string> {
+  if (value.length > READ_BYTES_MAX) return {}
+  try {
+    const parsed: unknown = JSON.parse(value.toString('utf8'))
+    if (typeof parsed !== 'object' || parsed === null) return {}
+    const names = ['eventId', 'correlationId'].flatMap((name): [string, string][] => {
+      const member = (parsed as Record<string, unknown>)[name]
+      return typeof member === 'string' ? [[name, member.slice(0, NAME_CHARS_MAX)]] : []
+    })
+    return Object.fromEntries(names)
+  } catch {
+    return {}
   }
 }
 

@@ -1,15 +1,16 @@
 /**
  * Every route of the core × every caller: what each answers is foretold from its declaration alone. A new route is walked as
- * well; one whose path or body names something that the tables below do not know fails with words that say what to add.
+ * well; one whose path or body names something that the tables in walk-requests.ts do not know fails with words that say what to add.
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Route } from '../../../cloud/api/http/route.ts'
-import { type Caller, hasRole, type Role, withinScopes } from '../../../cloud/identity/identity.ts'
+import { type Caller, hasRole, withinScopes } from '../../../cloud/identity/identity.ts'
 import { includesSite } from '../../../cloud/registry/site-scope.ts'
 import { callerNamed } from '../../support/fixed-callers.ts'
-import { conversationOf, DEAD_LETTER, loginOf, marksOf, type Place, T0 } from '../../support/two-sites.ts'
+import { marksOf, type Place } from '../../support/two-sites.ts'
 import { startWalkCore, type WalkCore } from '../../support/walk-core.ts'
+import { SENT, TARGETS, type Target, walkRequest } from '../../support/walk-requests.ts'
 
 const ROLES = ['viewer', 'operator', 'engineer', 'admin', 'auditor']
 const CREDENTIALS = [
@@ -21,117 +22,6 @@ const CREDENTIALS = [
 
 /** Requests at one time: fewer than exports that may be. */
 const AT_ONCE = 6
-
-const from = new Date(T0).toISOString()
-const to = new Date(T0 + 60_000).toISOString()
-const newRule = { name: 'Hot', severity: 'INFO', field: 'tempC', comparison: 'GT', threshold: 80 }
-
-interface Target {
-  /** What the path parameter is at a site. */
-  readonly at: (place: Place, caller: Caller) => string | number
-  /** What it may look like, and is not anywhere. */
-  readonly missing: string | number
-  /** Default: whoever is a viewer at the site. `members`: whoever is in it, as the caller is in its own, and nobody else. */
-  readonly seenBy?: Role | 'members'
-}
-
-const isProgram = ({ kind }: Caller): boolean => kind === 'api-key'
-
-function ownSite(caller: Caller): number {
-  const sites = caller.sites('engineer')
-  return sites === 'all' ? 1 : ([...sites][0] ?? 1)
-}
-
-/** By the folder of the path and the name of the parameter: IDs of real things at a site, so that a guessed one is tried. */
-const TARGETS: Readonly<Record<string, Target>> = {
-  'sites/:id': { at: ({ siteId }) => siteId, missing: 77 },
-  'gateways/:id': { at: ({ gatewayId }) => gatewayId, missing: 'gw-none' },
-  'devices/:id': { at: ({ deviceId }) => deviceId, missing: 7_777 },
-  'commands/:id': { at: ({ commandId }) => commandId, missing: 'cmd-00000000' },
-  'tasks/:id': { at: ({ taskId }) => taskId, missing: '0'.repeat(24) },
-  'alerts/:id': { at: ({ alertId }) => alertId, missing: `alert-${'0'.repeat(24)}` },
-  'alert-rules/:id': { at: ({ ruleId }) => ruleId, missing: `rule-${'0'.repeat(16)}` },
-  'dead-letters/:id': { at: () => DEAD_LETTER, missing: 'device-telemetry-dlt.0.7' },
-  'users/:userId': { at: ({ userId }) => userId, missing: 'nobody-at-all', seenBy: 'auditor' },
-  'logins/:id': { at: (_, { id }) => loginOf(id), missing: '0'.repeat(32) },
-  'api-keys/:id': { at: ({ apiKeyId }) => apiKeyId, missing: '0'.repeat(16), seenBy: 'auditor' },
-  'approvals/:id': { at: ({ approvalId }) => approvalId, missing: `apr-${'0'.repeat(16)}` },
-  'enrolment-tokens/:tokenId': { at: ({ tokenId }) => tokenId, missing: '0'.repeat(16) },
-  'certificates/:serial': { at: ({ siteId }) => String(siteId), missing: 'dead' },
-  'conversations/:id': {
-    at: (_, { id }) => conversationOf(id).conversationId,
-    missing: `conv-${'0'.repeat(24)}`,
-    seenBy: 'members',
-  },
-  'messages/:messageId': { at: (_, { id }) => conversationOf(id).messageId, missing: `msg-${'0'.repeat(24)}` },
-  'members/:userId': { at: () => 'colleague', missing: 'nobody-at-all' },
-  'notifications/:id': { at: (_, { id }) => core.notifications.get(id) ?? '', missing: `ntf-${'0'.repeat(24)}` },
-}
-
-interface Sent {
-  readonly body?: (place: Place, caller: Caller) => unknown
-  readonly query?: (place: Place) => string
-  /** The answer for what the caller may not see, where no path names it. Default 404. */
-  readonly hidden?: number
-  /** Who may not, although the role is theirs: that is 403. */
-  readonly refused?: (caller: Caller) => boolean
-  /** It makes what the path names where there is none: that a name is taken cannot be hidden from who may take it. */
-  readonly names?: true
-  /** Made for each request that is allowed, since it is gone afterwards. */
-  readonly fresh?: (place: Place) => Promise<Partial<Place>>
-}
-
-/** By operation: bodies and queries about a site that pass the schema. */
-const SENT: Readonly<Record<string, Sent>> = {
-  createSite: { body: () => ({ id: 900 }) },
-  changeSite: { body: ({ siteName }) => ({ name: siteName }) },
-  createGateway: { body: () => ({ id: 'gw-new' }) },
-  createDevice: { body: ({ siteId }) => ({ siteId, serialNumber: 'INV-new' }), hidden: 422 },
-  changeDevice: { body: () => ({ name: 'Roof' }) },
-  createCommand: { body: ({ serialNumber }) => ({ device_id: serialNumber, name: 'REBOOT' }), hidden: 422 },
-  createTask: { body: ({ serialNumber }) => ({ device_ids: [serialNumber], command_type: 'REBOOT' }), hidden: 422 },
-  createAlertRule: { body: ({ siteId }) => ({ ...newRule, siteId }), hidden: 422 },
-  changeAlertRule: { body: () => ({ name: 'Hotter' }) },
-  deleteAlertRule: { fresh: async ({ siteId }) => ({ ruleId: await makeRule(siteId) }) },
-  testAlertRule: { body: ({ deviceId }) => ({ deviceId, from, to }) },
-  replayDeadLetters: { body: () => ({ ids: ['device-telemetry-dlt.0.7'] }) },
-  changeNotificationPreferences: { body: () => ({ subscribed: false }) },
-  createUser: { body: () => ({ id: 'user-new' }) },
-  changeUser: { body: () => ({ name: 'Somebody' }) },
-  changeGrants: { body: ({ siteId }) => ({ give: [{ role: 'viewer', siteId }] }) },
-  createApiKey: {
-    body: (_, caller) => ({
-      name: 'new',
-      scopes: ['telemetry:read'],
-      grants: [{ role: 'viewer', siteId: ownSite(caller) }],
-    }),
-    refused: isProgram,
-  },
-  makePasswordLink: { refused: isProgram },
-  revokeApiKey: { refused: (caller) => !hasRole(caller, 'admin') },
-  approve: { refused: isProgram },
-  rejectApproval: { refused: isProgram },
-  withdrawApproval: { refused: () => true },
-  createEnrolmentToken: { body: () => ({}), names: true },
-  changeGatewaySites: { body: ({ siteId }) => ({ siteIds: [siteId] }) },
-  beginConversation: { body: ({ siteId }) => ({ kind: 'site', siteId }), hidden: 422, refused: isProgram },
-  changeConversation: { body: () => ({ archived: false }) },
-  addConversationMembers: { body: ({ userId }) => ({ userIds: [userId] }) },
-  changeConversationMember: { body: () => ({ role: 'member' }) },
-  sendChatMessage: { body: () => ({ content: 'Cold' }) },
-  searchChatMessages: { query: () => 'search=hot' },
-  editChatMessage: { body: () => ({ content: 'Hotter' }) },
-  readConversation: { body: () => ({ position: 1 }) },
-  // It is deleted by then: the walk has been at the route that does it.
-  listChatMessageRevisions: { refused: (caller) => caller.sites('auditor') !== 'all' },
-  getTelemetrySeries: {
-    query: ({ deviceId }) => `deviceId=${deviceId}&field=powerKw&from=${from}&to=${to}`,
-    hidden: 404,
-  },
-  exportTelemetry: { query: ({ siteId }) => `siteId=${siteId}&format=csv&from=${from}&to=${to}`, hidden: 404 },
-  getCompletenessOfDevice: { query: () => `from=${from}&to=${to}` },
-  getCompletenessOfSite: { query: () => `from=${from}&to=${to}` },
-}
 
 let core: WalkCore
 beforeAll(async () => {
@@ -273,23 +163,8 @@ async function ask(
   isAllowed = false,
   isMissing = false,
 ): Promise<Answer> {
-  const sent = SENT[route.operationId]
-  const there = isAllowed && sent?.fresh !== undefined ? { ...place, ...(await sent.fresh(place)) } : place
-  const path = route.path.replaceAll(/([^/]+)\/(:[^/]+)/g, (_, folder: string, name: string) => {
-    const { at, missing } = TARGETS[`${folder}/${name}`] as Target
-    const isOwn = name === ':userId' && route.permission !== 'none' && route.permission.scope === 'self'
-    return `${folder}/${encodeURIComponent(isOwn ? caller.id : isMissing ? missing : at(there, caller))}`
-  })
-  const query = sent?.query === undefined ? '' : `?${sent.query(there)}`
-  const body = sent?.body === undefined ? null : JSON.stringify(sent.body(there, caller))
-  const response = await fetch(`${core.url}${path}${query}`, {
-    method: route.method,
-    headers: {
-      ...(credential === null ? {} : { authorization: `Bearer ${credential}` }),
-      ...(body === null ? {} : { 'content-type': 'application/json' }),
-    },
-    ...(body === null ? {} : { body }),
-  })
+  const { url, ...request } = await walkRequest(core, route, { place, caller, credential, isAllowed, isMissing })
+  const response = await fetch(url, request)
   return { status: response.status, text: await response.text() }
 }
 
@@ -300,7 +175,7 @@ function withoutIds(text: string, ids: readonly (string | number)[]): string {
 
 function idsOf({ path }: Route, place: Place, caller: Caller, isMissing: boolean): (string | number)[] {
   const targets = [...path.matchAll(/([^/]+\/:[^/]+)/g)].map(([, key = '']) => TARGETS[key] as Target)
-  return targets.map(({ at, missing }) => (isMissing ? missing : at(place, caller)))
+  return targets.map(({ at, missing }) => (isMissing ? missing : at(place, caller, core)))
 }
 
 /** What the path names first; the rest of it is within that. */
@@ -323,13 +198,4 @@ function unknownOf({ path, operationId, permission, body, bodyOptional = false, 
       ? [`add a query to SENT.${operationId}: one about a site that passes the schema`]
       : []),
   ]
-}
-
-async function makeRule(siteId: number): Promise<string> {
-  const response = await fetch(`${core.url}/api/v1/alert-rules`, {
-    method: 'POST',
-    headers: { authorization: 'Bearer admin.all', 'content-type': 'application/json' },
-    body: JSON.stringify({ ...newRule, siteId }),
-  })
-  return ((await response.json()) as { id: string }).id
 }

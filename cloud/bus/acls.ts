@@ -16,6 +16,8 @@ import {
   TAIL_GROUP_PREFIX,
   TASK_ORCHESTRATION_GROUP,
   type TopicSpec,
+  TRANSACTIONAL_ID_PREFIX,
+  USER_ACTIVITY_GROUP,
 } from './catalogue.ts'
 
 /** As the brokers' tools spell them. */
@@ -23,7 +25,8 @@ export type AclOperation = 'Create' | 'Delete' | 'Describe' | 'DescribeConfigs' 
 
 export interface Acl {
   readonly service: AclService
-  readonly resource: 'topic' | 'group'
+  /** As the brokers' tools call them. */
+  readonly resource: 'topic' | 'group' | 'transactional-id'
   readonly name: string
   /** `prefixed`: everything whose name begins so. */
   readonly pattern: 'literal' | 'prefixed'
@@ -39,6 +42,8 @@ const THROUGH_OUTBOX = [
   'silence watch',
   'device commands',
   'communication',
+  'activity recorder',
+  'activity windows',
 ]
 
 /** The services by what they are in the catalogue: producers under these names, and members of these groups. */
@@ -50,6 +55,7 @@ const SERVICES = {
   delivery: { producers: [], groups: [NOTIFICATION_DELIVERY_GROUP] },
   communication: { producers: ['typing'], groups: [COMMUNICATION_GROUP] },
   orchestration: { producers: [], groups: [TASK_ORCHESTRATION_GROUP, COMMAND_ORCHESTRATOR_GROUP] },
+  activity: { producers: ['activity API', 'activity processor'], groups: [USER_ACTIVITY_GROUP] },
 } as const satisfies Readonly<Record<string, { producers: readonly string[]; groups: readonly string[] }>>
 
 /** What the core is made of, and `topic-setup`, which makes the topics and need not be the core. */
@@ -70,6 +76,14 @@ export function aclsOf(topics: readonly TopicSpec[], tailed: readonly string[]):
   return [
     ...Object.entries(SERVICES).flatMap(([service, use]) => ofMember(service as AclService, use, topics)),
     ...ofDeadLetters(topics),
+    // What is posted together is published as one, whatever its keys.
+    {
+      service: 'activity',
+      resource: 'transactional-id',
+      name: TRANSACTIONAL_ID_PREFIX,
+      pattern: 'prefixed',
+      operations: ['Describe', 'Write'],
+    },
     ...tailed.map((name) => topicAcl('live', name, ['Read'])),
     // A tail that stops deletes its group.
     {

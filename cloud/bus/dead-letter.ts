@@ -1,7 +1,8 @@
 /**
  * Dead letters: a record that no retry can mend is kept with the reason. A JSON object keeps its members, digit for digit,
  * and gets an `error`; anything else is kept byte for byte in `raw`, base64. No dead letter is larger than a broker takes:
- * one that it refused would be tried for ever, and stop its partition.
+ * one that it refused would be tried for ever, and stop its partition. A `source` of its own is kept as `originalSource`,
+ * since the dead letter says there who gave it up.
  */
 
 import { isUtf8 } from 'node:buffer'
@@ -46,7 +47,13 @@ export function deadLettersOf(undeliverable: Undeliverable, reason: DeadLetterRe
   const { source, code, retryCount, atMs } = reason
   const message = reason.message.slice(0, MESSAGE_LENGTH_MAX)
   const error = JSON.stringify({ code, message, timestamp: new Date(atMs).toISOString(), retryCount })
-  const headers = { ...undeliverable.headers, source, originalTopic: topic }
+  const { source: originalSource } = undeliverable.headers
+  const headers = {
+    ...undeliverable.headers,
+    ...(originalSource === undefined ? {} : { originalSource }),
+    source,
+    originalTopic: topic,
+  }
   const members = membersOf(value)
   if (members !== null) {
     return [{ key, value: members.trim() === '' ? `{"error":${error}}` : `{${members},"error":${error}}`, headers }]

@@ -21,7 +21,15 @@ export interface ReplayRecord {
 /** Names the dead letter that a record was replayed from. */
 const REPLAY_HEADER = 'replayOf'
 /** Headers that its becoming a dead letter gave it. */
-const DEAD_LETTER_HEADERS = ['originalTopic', 'originalPartition', 'originalOffset', 'source', 'part', REPLAY_HEADER]
+const DEAD_LETTER_HEADERS = [
+  'originalTopic',
+  'originalPartition',
+  'originalOffset',
+  'originalSource',
+  'source',
+  'part',
+  REPLAY_HEADER,
+]
 /** Topics that dead letters come from. */
 const CONSUMED_TOPICS: ReadonlySet<string> = new Set(
   catalogue().flatMap(({ topic, deadLetterTopic }) => (deadLetterTopic === null ? [] : [topic])),
@@ -47,7 +55,8 @@ export function restore(letter: DeadLetter, values: ReadonlyMap<number, Buffer |
 /** Its headers as they were before, and which dead letter it comes from. */
 export function originalHeaders(letter: DeadLetter): Readonly<Record<string, string>> {
   const headers = Object.entries(letter.headers).filter(([name]) => !DEAD_LETTER_HEADERS.includes(name))
-  return { ...Object.fromEntries(headers), [REPLAY_HEADER]: letter.id }
+  const { originalSource: source } = letter.headers
+  return { ...Object.fromEntries(headers), ...(source === undefined ? {} : { source }), [REPLAY_HEADER]: letter.id }
 }
 
 /** For a dead letter whose original was a record of the bus. */

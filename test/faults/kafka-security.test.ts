@@ -101,10 +101,13 @@ describeKafka('a Kafka that asks who is there', () => {
     const text = await printed('topics', 'acls', '--principal', principal, '--format', 'json', '--service', ...services)
     const { acls } = JSON.parse(text)
     const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs
-    const operations = { Read: AclOperationTypes.READ, Write: AclOperationTypes.WRITE }
+    const { READ: Read, WRITE: Write, DESCRIBE: Describe } = AclOperationTypes
+    const operations = { Read, Write, Describe }
+    const { TOPIC, GROUP, TRANSACTIONAL_ID } = AclResourceTypes
+    const resources = { topic: TOPIC, group: GROUP, 'transactional-id': TRANSACTIONAL_ID }
     const acl = acls.flatMap(({ resource, name, pattern, operations: names }: AnyJson) =>
       names.map((operation: keyof typeof operations) => ({
-        resourceType: resource === 'topic' ? AclResourceTypes.TOPIC : AclResourceTypes.GROUP,
+        resourceType: resources[resource as keyof typeof resources],
         resourceName: name,
         resourcePatternType: pattern === 'literal' ? ResourcePatternTypes.LITERAL : ResourcePatternTypes.PREFIXED,
         principal,
@@ -286,6 +289,14 @@ describeKafka('a Kafka that asks who is there', () => {
     expect(await refused('device-telemetry')).toMatchObject({ code: 'KAFKA_REFUSED' })
     expect(await refused('notifications')).toMatchObject({ message: expect.stringContaining('authorization failed') })
     expect(bus.health()).toMatchObject({ detail: expect.stringContaining('`busbar-cloud topics acls`') })
+
+    const together = ['a', 'b', 'c', 'd', 'e', 'f'].map((key) => ({ key, value: '{}' }))
+    await writer.publish('user-activity-logs', together, { atomic: true })
+    expect(await deniedTo('busbar')).toEqual([])
+    await expect(bus.publish('device-telemetry', together, { atomic: true })).rejects.toMatchObject({
+      code: 'KAFKA_REFUSED',
+      hint: expect.stringContaining('busbar-tx-'),
+    })
     const missing = 'may not create them: .*notifications'
     await expect(bus.createTopics()).rejects.toMatchObject({
       code: 'KAFKA_DENIED',

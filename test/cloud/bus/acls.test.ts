@@ -41,17 +41,35 @@ it('let the core create nothing, and nobody but the live channels delete', () =>
   expect(granted('Delete')).toEqual(['live busbar-tail-'])
 })
 
-it('leave no producer of the catalogue out but those that are not there yet', () => {
-  const notYet = ['activity API', 'activity processor']
+it('leave no producer of the catalogue out', () => {
   const groups = new Set(catalogue().flatMap((spec) => spec.groups))
   for (const { topic, producers } of catalogue()) {
-    const ours = producers.filter((producer) => !notYet.includes(producer) && !groups.has(producer))
+    const ours = producers.filter((producer) => !groups.has(producer))
     if (ours.length === 0) continue
     expect(
-      rightsOn(topic).some((right) => /^(ingest|relay|communication) Write$/.test(right)),
+      rightsOn(topic).some((right) => /^(ingest|relay|communication|activity) Write$/.test(right)),
       topic,
     ).toBe(true)
   }
+})
+
+it('let the activity log write what it does, its dead letters, and as one whatever belongs together', () => {
+  expect(rightsOn('user-activity-logs', ['activity', 'relay'])).toEqual([
+    'relay Write',
+    'activity Read',
+    'activity Write',
+  ])
+  expect(rightsOn('user-activity-analytics', ['activity', 'relay'])).toEqual(['relay Write', 'activity Write'])
+  expect(rightsOn('user-activity-logs-dlq', ['activity'])).toEqual(['activity Write'])
+  let script = ''
+  const out = (text: string) => {
+    script += text
+  }
+  const terminal = { out, err: out, isInteractive: false, paint: paintWith(false) }
+  printAcls({ principal: 'User:a', service: ['activity'], format: 'commands' }, terminal)
+  expect(script).toContain(
+    '--operation Describe --operation Write \\\n  --resource-pattern-type prefixed \\\n  --transactional-id busbar-tx-',
+  )
 })
 
 it('are a script that a shell takes as it is, whatever the user is called', () => {

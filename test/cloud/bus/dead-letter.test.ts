@@ -30,6 +30,15 @@ describe('dead letters', () => {
     })
   })
 
+  it('say who gave a record up, and keep what it said of its own source', () => {
+    const record = { ...consumed('{}'), headers: { source: 'user-service', timestamp: 't' } }
+    expect(deadLetters(record, reason)[0]?.headers).toMatchObject({
+      source: 'analytics-service',
+      originalSource: 'user-service',
+      timestamp: 't',
+    })
+  })
+
   it.each(['not JSON', '[1]', 'null', '', '{"error":"its own"}'])('keep %j byte for byte', (value) => {
     const [letter] = deadLetters(consumed(value), reason)
     const { raw, ...rest } = JSON.parse(letter?.value as string)

@@ -1,6 +1,6 @@
 /** Values of user-activity-logs as programs of others write them: by the contract, with nothing of ours. */
 
-export interface ActivityValue {
+export type ActivityValue = {
   readonly userId: string
   readonly activityType: string
   readonly timestamp: string

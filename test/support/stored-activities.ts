@@ -14,6 +14,8 @@ export interface StoredActivities {
   windowed(): Promise<ReadonlyMap<string, number>>
   /** Resolves when at least as many are stored. */
   reaches(count: number, timeoutMs?: number): Promise<number>
+  /** Names of the requests that entries of this type come from. */
+  requestsOf(activityType: string): Promise<readonly (string | null)[]>
   row(eventId: string): Promise<Readonly<Record<string, unknown>> | undefined>
   close(): Promise<void>
 }
@@ -68,6 +70,15 @@ export async function storedActivities(url: string): Promise<StoredActivities> {
           () => null,
         )
       return until(look, { timeoutMs, pollMs: 20, what: `${wanted} activities are stored` })
+    },
+    async requestsOf(activityType) {
+      const rows = await kysely
+        .selectFrom('activity_logs')
+        .select('correlation_id')
+        .where('activity_type', '=', activityType)
+        .where('outcome', '=', 'SUCCESS')
+        .execute()
+      return rows.map(({ correlation_id }) => correlation_id)
     },
     row: (eventId) => kysely.selectFrom('activity_logs').selectAll().where('event_id', '=', eventId).executeTakeFirst(),
     close: () => database.stop(),

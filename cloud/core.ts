@@ -3,6 +3,7 @@
  *
  *     gateways ═gRPC═▶ ingest ─▶ bus ─▶ insight ─▶ database ◀─ api ◀─REST, WebSocket─ console
  *                        └─▶ registry, cursors, device commands ─▶ database
+ *     api ─▶ activity log ─▶ database, relay ─▶ bus ─▶ activity log ─▶ database
  *     api ─▶ conversations ─▶ database ─▶ relay ─▶ bus ─▶ sockets
  *     api ─▶ commands, tasks ─▶ database ─▶ relay ─▶ bus ─▶ orchestration ─▶ device commands ─▶ dispatcher ═gRPC═▶ gateways
  */
@@ -14,8 +15,10 @@ import type { Logger } from '../shared/log.ts'
 import { type Random, randomHex } from '../shared/random.ts'
 import { VERSION } from '../shared/version.ts'
 import { createAccess } from './access.ts'
+import { activityCatalogue, activityDecoder, createActivityLog } from './activity-log.ts'
 import { Api } from './api/api.ts'
 import { commandFeed, taskFeed } from './api/socket/change-feed.ts'
+import { USER_ACTIVITY_LOGS } from './bus/catalogue.ts'
 import { Outbox } from './bus/outbox.ts'
 import { OutboxRelay } from './bus/outbox-relay.ts'
 import { Parking } from './bus/parking.ts'
@@ -74,8 +77,12 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
     keptMs,
     ...tools,
   })
-  const insight = createInsight(config, { bus, database, outbox, parking, registry, coreId }, tools)
+  const types = activityCatalogue(config, () => api.routes)
+  const decoders = new Map([[USER_ACTIVITY_LOGS, activityDecoder(config, types, tools)]])
+  const insight = createInsight(config, { bus, database, outbox, parking, registry, decoders, coreId }, tools)
   const { analytics, notifications } = insight
+  const kept = { bus, database, outbox, parking, notifier: notifications, types, coreId }
+  const activity = createActivityLog(config, kept, tools)
   const tags = () => new Set(api.routes.map(({ tag }) => tag))
   const access = createAccess(config, { database, registry, notifications, coreId, tags }, tools, authentication)
   const services = { database, outbox, deviceCommands, registry, ...tools }
@@ -134,7 +141,8 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
     commands,
     tasks,
     approvals,
-    routes: [...insight.routes, ...communication.routes, ...access.routes],
+    routes: [...insight.routes, ...communication.routes, ...activity.routes, ...access.routes],
+    activities: activity.recorder,
     chat: communication.chat,
     feeds: { commands: commandFeed(commands), tasks: taskFeed(tasks), ...insight.feeds },
     authentication: access.authentication,
@@ -146,19 +154,47 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
       { name: 'bus', health: () => bus.health() },
       { name: 'webhook', health: () => insight.delivery.health() },
     ],
-    metrics: coreMetrics({ ingest, bus, gateways, insight, communication, relay, dispatcher, orchestration, access }),
+    metrics: coreMetrics({
+      ingest,
+      bus,
+      gateways,
+      insight,
+      communication,
+      activity,
+      relay,
+      dispatcher,
+      orchestration,
+      access,
+    }),
     version: VERSION,
-    clock,
-    log,
+    ...tools,
   })
 
   // After a crash a group may take half a minute to let its new member in: they wait for it side by side.
-  const consumers = sideBySide('consumers', [orchestration, ...insight.consumers, ...communication.consumers])
+  const consumers = sideBySide('consumers', [
+    orchestration,
+    ...insight.consumers,
+    ...communication.consumers,
+    ...activity.consumers,
+  ])
   const accesses = sideBySide('access', access.parts)
   const assembly = assemble({
     // The API comes early: while the bus is awaited its health says so. Consumers come last: gateways need not wait for them.
     startOrder: [
-      ...[database, accesses, registry, bus, gateways, communication.duties, api, topics, relay, commands, approvals],
+      ...[
+        database,
+        accesses,
+        registry,
+        bus,
+        gateways,
+        communication.duties,
+        activity.duties,
+        api,
+        topics,
+        relay,
+        commands,
+        approvals,
+      ],
       ...[dispatcher, insight.duties, ingest],
       ...[parking, consumers],
     ],
@@ -169,6 +205,7 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
         topics,
         api,
         consumers,
+        activity.duties,
         communication.duties,
         insight.duties,
         accesses,

@@ -49,6 +49,8 @@ export interface InsightServices {
   readonly outbox: Outbox
   readonly parking: Parking
   readonly registry: Registry
+  /** Of dead letters of other services: how each topic's are read. */
+  readonly decoders: ReadonlyMap<string, (record: ConsumedRecord) => object>
   readonly coreId: string
 }
 
@@ -105,6 +107,7 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
       [DEVICE_STATUS, readStatusEvent],
       [TASK_REQUESTED, ({ key, value }) => readRequest(key, value)],
       [ORCHESTRATOR_RESPONSES, ({ value }) => readResponse(value)],
+      ...services.decoders,
     ]),
     settings: config.deadLetters,
   })

@@ -3,6 +3,7 @@
 import { collectDefaultMetrics, Registry as MetricsRegistry } from 'prom-client'
 import { labelled, metricsOf } from '../shared/metrics.ts'
 import type { Access } from './access.ts'
+import type { ActivityLog } from './activity-log.ts'
 import type { Bus } from './bus/bus.ts'
 import type { OutboxRelay } from './bus/outbox-relay.ts'
 import type { Communication } from './communication.ts'
@@ -11,6 +12,7 @@ import type { Gateways } from './gateways/gateways.ts'
 import type { Ingest } from './ingest/server.ts'
 import type { Insight } from './insight.ts'
 import { accessMetrics } from './metrics-access.ts'
+import { activityMetrics } from './metrics-activity.ts'
 import { chatMetrics } from './metrics-chat.ts'
 import { consumerMetrics } from './metrics-consumers.ts'
 import { encodingMetrics } from './metrics-encoding.ts'
@@ -23,12 +25,13 @@ export function coreMetrics(parts: {
   readonly gateways: Pick<Gateways, 'connectedGateways'>
   readonly insight: Insight
   readonly communication: Communication
+  readonly activity: ActivityLog
   readonly relay: Pick<OutboxRelay, 'stats'>
   readonly dispatcher: Pick<CommandDispatcher, 'stats'>
   readonly orchestration: Pick<TaskOrchestration, 'stats'>
   readonly access: Access
 }): MetricsRegistry {
-  const { ingest, bus, gateways, insight, communication, relay, dispatcher, orchestration, access } = parts
+  const { ingest, bus, gateways, insight, communication, activity, relay, dispatcher, orchestration, access } = parts
   const registry = new MetricsRegistry()
   collectDefaultMetrics({ register: registry })
   const metrics = metricsOf(registry, 'busbar_')
@@ -159,9 +162,11 @@ export function coreMetrics(parts: {
     alerts: () => insight.evaluation.stats().consumer,
     delivery: () => insight.delivery.stats().consumer,
     conversations: () => communication.consumer.stats().consumer,
+    activities: () => activity.processor.stats(),
   })
   insightMetrics(metrics, insight)
   chatMetrics(metrics, communication)
+  activityMetrics(metrics, activity)
   accessMetrics(metrics, access)
   return registry
 }

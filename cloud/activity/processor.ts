@@ -37,7 +37,7 @@ export interface ActivityProcessorOptions {
   readonly database: DatabaseHandle
   readonly store: Pick<ActivityStore, 'append'>
   readonly keys: ActivityKeys
-  readonly types: ActivityTypes
+  readonly types: Pick<ActivityTypes, 'has'>
   /** activity */
   readonly settings: {
     readonly metadataBytesMax: number

@@ -1,6 +1,6 @@
 /** The activity log: its entries, the chains that show what was changed in it, and what is known of each user's habits. */
 
-import type { SchemaModule } from 'kysely'
+import { type SchemaModule, sql } from 'kysely'
 import type { Migration } from '../migrate.ts'
 
 export const activity: Migration = {
@@ -80,7 +80,7 @@ async function createHabits(schema: SchemaModule): Promise<void> {
     .createIndex('activity_windows_due')
     .on('activity_windows')
     .column('window_end_ms')
-    .where('published_at_ms', 'is', null)
+    .where(sql.ref('published_at_ms'), 'is', null)
     .execute()
   await schema
     .createTable('activity_addresses')

@@ -4,6 +4,7 @@
  */
 
 import type { TObject } from '@sinclair/typebox'
+import { UserActivityAnalyticsSchema, UserActivitySchema } from '../cloud/activity/activity.ts'
 import {
   ChatMessageRecordSchema,
   MessageStatusRecordSchema,
@@ -22,6 +23,8 @@ import {
   ORCHESTRATOR_RESPONSES,
   TASK_REQUESTED,
   TYPING_EVENTS,
+  USER_ACTIVITY_ANALYTICS,
+  USER_ACTIVITY_LOGS,
 } from '../cloud/bus/catalogue.ts'
 import { CommandCreatedSchema } from '../cloud/commands/commands.ts'
 import { avroRecord } from './avro-schema.ts'
@@ -63,6 +66,8 @@ const VALUES: readonly PublishedValue[] = [
   value(MESSAGE_STATUS_EVENTS, MessageStatusRecordSchema, 'MessageStatus', 'message_status_v1'),
   value(TYPING_EVENTS, TypingRecordSchema, 'Typing', 'typing_v1'),
   value(NOTIFICATIONS, NotificationMessageSchema, 'Notification', 'notification_v1'),
+  value(USER_ACTIVITY_LOGS, UserActivitySchema, 'UserActivity', 'user_activity_v1'),
+  value(USER_ACTIVITY_ANALYTICS, UserActivityAnalyticsSchema, 'UserActivityAnalytics', 'user_activity_analytics_v1'),
 ]
 
 const DIALECT = 'https://json-schema.org/draft/2020-12/schema'

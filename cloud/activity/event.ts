@@ -64,7 +64,7 @@ export const UserActivitySchema = Type.Object(
       description: 'More of it, such as ipAddress, userAgent and sessionId',
     }),
     eventId: EventIdSchema,
-    version: Type.String({ pattern: '^1\\.[0-9]{1,4}$', description: 'Of this form' }),
+    version: Type.String({ pattern: '^1\\.[0-9]{1,4}$', description: 'Version of this form; 1.0' }),
     ...ACTIVITY_EXTRAS,
   },
   {

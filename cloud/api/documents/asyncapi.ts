@@ -1,6 +1,7 @@
 /** The AsyncAPI 3.0 document: the live channels of the WebSocket and the topics of the bus. */
 
 import type { TSchema } from '@sinclair/typebox'
+import { UserActivityAnalyticsSchema, UserActivitySchema } from '../../activity/activity.ts'
 import {
   CHAT_MESSAGES,
   COMMAND_EVENTS,
@@ -14,8 +15,11 @@ import {
   TASK_REQUESTED,
   type TopicSpec,
   TYPING_EVENTS,
+  USER_ACTIVITY_ANALYTICS,
+  USER_ACTIVITY_LOGS,
 } from '../../bus/catalogue.ts'
 import { CommandCreatedSchema } from '../../commands/commands.ts'
+import { ACTIVITY_HEADERS_SCHEMA } from '../messages/activity-events.ts'
 import {
   CHAT_HEADERS_SCHEMA,
   ChatMessageRecordSchema,
@@ -60,6 +64,8 @@ const RECORDS: Readonly<Record<string, RecordSchemas>> = {
   [CHAT_MESSAGES]: { value: ChatMessageRecordSchema, headers: CHAT_HEADERS_SCHEMA },
   [MESSAGE_STATUS_EVENTS]: { value: MessageStatusRecordSchema, headers: CHAT_HEADERS_SCHEMA },
   [TYPING_EVENTS]: { value: TypingRecordSchema, headers: CHAT_HEADERS_SCHEMA },
+  [USER_ACTIVITY_LOGS]: { value: UserActivitySchema, headers: ACTIVITY_HEADERS_SCHEMA },
+  [USER_ACTIVITY_ANALYTICS]: { value: UserActivityAnalyticsSchema, headers: ACTIVITY_HEADERS_SCHEMA },
 }
 const CONSUMED_BY_US = new Set(Object.keys(RECORDS).map(deadLetterTopicOf))
 

@@ -11,14 +11,14 @@ import type { Logger } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
 import { aborted } from '../shared/waiting.ts'
 import type { Bus } from './bus/bus.ts'
-import { catalogue } from './bus/catalogue.ts'
+import { COMMAND_CREATED_GROUP, catalogue } from './bus/catalogue.ts'
 import type { DeadLetters } from './dead-letters/dead-letters.ts'
 
 export interface DepthsOptions {
   readonly bus: Pick<Bus, 'positions'>
   readonly deadLetters: Pick<DeadLetters, 'summary'>
-  /** Groups that cores consume in; others of the catalogue are programs of other people, who may have none. */
-  readonly groups: readonly string[]
+  /** Default: all that cores consume in. The rest are programs of others, of which there need be none. */
+  readonly groups?: readonly string[]
   /** From the end of one look to the next, milliseconds. Default 15,000. */
   readonly periodMs?: number
   readonly clock: Clock
@@ -33,6 +33,7 @@ export interface DepthsStats {
 }
 
 const PERIOD_MS = 15_000
+const FOREIGN_GROUPS: readonly string[] = [COMMAND_CREATED_GROUP]
 /** What dead letters of topics that are not in the catalogue count under: whoever writes one may name any. */
 const OTHER = 'other'
 
@@ -98,12 +99,11 @@ export class Depths implements Part {
   }
 
   private consumed(): readonly { readonly group: string; readonly topics: readonly string[] }[] {
-    return this.options.groups.map((group) => ({
-      group,
-      topics: catalogue()
-        .filter(({ groups }) => groups.includes(group))
-        .map(({ topic }) => topic),
-    }))
+    const topicsOf = (group: string) =>
+      catalogue().flatMap(({ topic, groups }) => (groups.includes(group) ? topic : []))
+    const all = new Set(catalogue().flatMap(({ groups }) => groups))
+    const { groups = [...all].filter((group) => !FOREIGN_GROUPS.includes(group)) } = this.options
+    return groups.map((group) => ({ group, topics: topicsOf(group) }))
   }
 
   private async lagOf(group: string, topics: readonly string[]): Promise<DepthsStats['lag']> {

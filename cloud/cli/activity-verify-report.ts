@@ -82,8 +82,9 @@ export function writeVerification(
 
   const read = `${formatCount(entries)} ${entries === 1 ? 'entry' : 'entries'} of ${daysOf(days.length)}`
   if (findingsTotal > 0) {
-    const found = days.filter((day) => day.findings > 0).length
-    const where = found === 0 ? '' : ` on ${daysOf(found)}`
+    // A day that is gone is in the findings alone, and one of which too much was found may be in the days alone.
+    const found = new Set([...findings, ...days.filter((each) => each.findings > 0)].map(({ day }) => day))
+    const where = ` on ${daysOf(found.size)}`
     err(
       `${paint.bad(`${formatCount(findingsTotal)} ${findingsTotal === 1 ? 'finding' : 'findings'}`)}${where}; ${read} were read\n`,
     )

@@ -20,8 +20,13 @@ interface KcatEnvelope {
 }
 
 /** Everything a topic holds, each partition in its order. */
-export async function readTopic(brokers: readonly string[], topic: string): Promise<KcatRecord[]> {
-  const child = spawn('kcat', ['-b', brokers.join(','), '-C', '-t', topic, '-o', 'beginning', '-e', '-q', '-J'])
+export async function readTopic(
+  brokers: readonly string[],
+  topic: string,
+  settings: readonly string[] = [],
+): Promise<KcatRecord[]> {
+  const from = ['-C', '-t', topic, '-o', 'beginning', '-e', '-q', '-J']
+  const child = spawn('kcat', ['-b', brokers.join(','), ...from, ...settings])
   const output: Buffer[] = []
   const errors: Buffer[] = []
   child.stdout.on('data', (chunk: Buffer) => output.push(chunk))

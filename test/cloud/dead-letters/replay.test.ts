@@ -178,7 +178,7 @@ await describeOnEveryDatabase('dead letters replayed', (databases) => {
         offset: 9n,
         key: 'c',
         value,
-        headers: { own: '1' },
+        headers: { own: '1', source: 'a-service' },
         timestampMs: DIED_AT_MS,
       },
       { source: 'communication-service-group', code: 'TOO_ODD', message: 'why', retryCount: 3, atMs: DIED_AT_MS },
@@ -197,7 +197,7 @@ await describeOnEveryDatabase('dead letters replayed', (databases) => {
     expect((await deadLetters.replay({ ids })).results).toMatchObject([{ outcome: 'REPLAYED', bytes: 1_200_000 }])
     await until(() => reader.records.length === 1)
     expect(reader.records[0]?.value.equals(value)).toBe(true)
-    expect(reader.records[0]?.headers).toEqual({ own: '1', replayOf: ids[0] })
+    expect(reader.records[0]?.headers).toEqual({ own: '1', source: 'a-service', replayOf: ids[0] })
   })
 
   it('may be published again when the core died before it noted that, once its claim has run out', async () => {

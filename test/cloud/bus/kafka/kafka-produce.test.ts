@@ -167,6 +167,56 @@ describeKafka('a topic that takes small batches only', () => {
     expect(bus.stats()).toMatchObject({ queuedRecords: 0, queuedBytes: 0, failures: { RECORD_TOO_LARGE: 2 } })
     expect(bus.health()).toEqual({ state: 'up' })
   })
+
+  const atomic = { atomic: true }
+  const of = (key: string, name: string, count: number): BusRecord[] =>
+    Array.from({ length: count }, (_, i) => ({ key, value: `${name} ${i} ${'x'.repeat(90)}` }))
+  const counted = (records: readonly ConsumedRecord[]) => {
+    return Object.fromEntries(
+      [...Map.groupBy(records, ({ value }) => String(value).split(' ')[0] as string)].map(([name, { length }]) => [
+        name,
+        length,
+      ]),
+    )
+  }
+
+  test('keeps what is published as one in one batch when it halves what is around it, or refuses all of it', async () => {
+    const { topic, bus } = await open(small)
+    const [before, whole, tooMany, after] = [
+      bus.publish(topic, of('k', 'before', 900)),
+      bus.publish(topic, of('k', 'whole', 100), atomic),
+      bus.publish(topic, of('k', 'tooMany', 400), atomic).catch((error: unknown) => error),
+      bus.publish(topic, of('k', 'after', 900)),
+    ]
+    expect(await tooMany).toMatchObject({ code: 'BATCH_TOO_LARGE', retryable: false })
+    expect(storedOf(await tooMany)).toEqual([])
+    await Promise.all([before, whole, after])
+    const records = await read(bus, topic)
+    await until(() => records.length >= 1_900)
+    expect(counted(records)).toEqual({ before: 900, whole: 100, after: 900 })
+    expect(bus.stats()).toMatchObject({ publishedRecords: 1_900, queuedRecords: 0, queuedBytes: 0 })
+  })
+
+  test('refuses all that is published as one to several partitions for one that is too large, and no other publish', async () => {
+    const { topic, bus } = await open({ ...small, partitions: 3 })
+    const [a, b, c] = keysOf(3) as [string, string, string]
+    const spread = (name: string) => [a, b, c].flatMap((key) => of(key, name, 3))
+    // The first is on its way when the others come, which gather for one transaction.
+    const first = bus.publish(topic, spread('first'), atomic)
+    const tooLarge = [...spread('tooLarge'), { key: a, value: `tooLarge ${'x'.repeat(30_000)}` }]
+    const refused = bus.publish(topic, tooLarge, atomic).catch((error: unknown) => error)
+    const good = bus.publish(topic, spread('good'), atomic)
+    expect(await refused).toMatchObject({ code: expect.stringMatching(/^(RECORD|BATCH)_TOO_LARGE$/), retryable: false })
+    expect(storedOf(await refused)).toEqual([])
+    await Promise.all([first, good])
+    const records = await read(bus, topic)
+    await until(() => records.length >= 18)
+    await bus.publish(topic, of(a, 'last', 1))
+    await until(() => records.length >= 19)
+    expect(counted(records)).toEqual({ first: 9, good: 9, last: 1 })
+    expect(bus.stats()).toMatchObject({ publishedRecords: 19, queuedRecords: 0, queuedBytes: 0 })
+    expect(bus.health()).toEqual({ state: 'up' })
+  })
 })
 
 describeKafka('three brokers', () => {

@@ -30,6 +30,7 @@ export interface Place {
 }
 
 export const T0 = Date.UTC(2026, 0, 1)
+export const ACTIVITY = 'evt_seeded'
 export const DEAD_LETTER = 'device-telemetry-dlt.0.0'
 const TASK_SETTINGS = { devicesMax: 1_000, concurrency: 10, leaseMs: 10_000 }
 
@@ -150,6 +151,15 @@ export async function seedDeadLetter({ kysely }: DatabaseHandle): Promise<void> 
     envelope: '{"key":"INV-north","headers":{}}',
   }
   await kysely.insertInto('dead_letters').values(letter).execute()
+}
+
+/** Of somebody at no site, on no chain. */
+export async function seedActivity({ kysely }: DatabaseHandle): Promise<void> {
+  const entry = {
+    ...{ event_id: ACTIVITY, user_id: 'somebody', activity_type: 'page_view', at_ms: T0, stored_at_ms: T0 },
+    ...{ day: '2026-01-01', place: 1, hash: '0'.repeat(64), version: '1.0', metadata: '{}' },
+  }
+  await kysely.insertInto('activity_logs').values(entry).execute()
 }
 
 /** One that the user was told at site 1; resolves with its id. */

@@ -11,7 +11,15 @@ import { systemClock } from '../../shared/clock.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
 import { callerNamed, FIXED_CALLERS } from './fixed-callers.ts'
-import { type Place, seedConversation, seedDeadLetter, seedLogin, seedNotification, seedTwoSites } from './two-sites.ts'
+import {
+  type Place,
+  seedActivity,
+  seedConversation,
+  seedDeadLetter,
+  seedLogin,
+  seedNotification,
+  seedTwoSites,
+} from './two-sites.ts'
 
 export interface WalkCore {
   readonly url: string
@@ -30,6 +38,7 @@ export async function startWalkCore(credentials: readonly string[]): Promise<Wal
   await database.start()
   const places = await seedTwoSites(database)
   await seedDeadLetter(database)
+  await seedActivity(database)
   const notifications = new Map<string, string>()
   for (const { id } of credentials.map(callerNamed)) {
     notifications.set(id, await seedNotification(database, id))

@@ -2,7 +2,7 @@
 
 import type { Route } from '../../cloud/api/http/route.ts'
 import { type Caller, hasRole, type Role } from '../../cloud/identity/identity.ts'
-import { conversationOf, DEAD_LETTER, loginOf, type Place, T0 } from './two-sites.ts'
+import { ACTIVITY, conversationOf, DEAD_LETTER, loginOf, type Place, T0 } from './two-sites.ts'
 import type { WalkCore } from './walk-core.ts'
 
 const from = new Date(T0).toISOString()
@@ -34,6 +34,7 @@ export const TARGETS: Readonly<Record<string, Target>> = {
   'tasks/:id': { at: ({ taskId }) => taskId, missing: '0'.repeat(24) },
   'alerts/:id': { at: ({ alertId }) => alertId, missing: `alert-${'0'.repeat(24)}` },
   'alert-rules/:id': { at: ({ ruleId }) => ruleId, missing: `rule-${'0'.repeat(16)}` },
+  'activities/:eventId': { at: () => ACTIVITY, missing: 'evt_none', seenBy: 'auditor' },
   'dead-letters/:id': { at: () => DEAD_LETTER, missing: 'device-telemetry-dlt.0.7' },
   'users/:userId': { at: ({ userId }) => userId, missing: 'nobody-at-all', seenBy: 'auditor' },
   'logins/:id': { at: (_, { id }) => loginOf(id), missing: '0'.repeat(32) },
@@ -77,6 +78,7 @@ export const SENT: Readonly<Record<string, Sent>> = {
   changeAlertRule: { body: () => ({ name: 'Hotter' }) },
   deleteAlertRule: { fresh: async ({ siteId }, core) => ({ ruleId: await makeRule(siteId, core) }) },
   testAlertRule: { body: ({ deviceId }) => ({ deviceId, from, to }) },
+  recordActivities: { body: () => ({ activityType: 'page_view' }) },
   replayDeadLetters: { body: () => ({ ids: ['device-telemetry-dlt.0.7'] }) },
   changeNotificationPreferences: { body: () => ({ subscribed: false }) },
   createUser: { body: () => ({ id: 'user-new' }) },

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, expect, it, test } from 'vitest'
+import { activityAnalytics, activityRecord, analyticsRecord } from '../../cloud/activity/activity.ts'
 import { AvroDecoder, AvroEncoder } from '../../cloud/bus/encoding/avro-codec.ts'
 import { encodeMessage, encodeStatus } from '../../cloud/chat/chat-records.ts'
 import type { Message } from '../../cloud/chat/message.ts'
@@ -17,6 +18,7 @@ import { TOPIC_SCHEMAS } from '../../proto/generated/avro/topic-schemas.ts'
 import { projectDir } from '../support/child.ts'
 import { describePython } from '../support/python.ts'
 import { pythonEnvironment } from '../support/python-environment.ts'
+import { someActivity } from '../support/some-activity.ts'
 
 const AT_MS = Date.UTC(2026, 0, 31, 12)
 const DEVICE = { deviceId: 7, serialNumber: 'INV-1', siteId: 3, deviceType: 'SOLAR_INVERTER' }
@@ -98,6 +100,18 @@ const status = {
   ...{ timestamp: new Date(AT_MS).toISOString(), position: 4, recipientIds: ['anna', 'bert'] },
 }
 
+const activity = {
+  ...{ userId: 'user123', activityType: 'login', timestamp: '2024-01-12T10:30:00.000Z' },
+  metadata: { ipAddress: '192.168.1.1', userAgent: 'Mozilla/5.0...', sessionId: 'sess_abc123' },
+  ...{ eventId: 'evt_1234567890', version: '1.0' },
+}
+const object = { objectType: 'device', objectId: '7', siteId: 3, correlationId: 'req-1', recordedBy: 'api-key:1' }
+const window = {
+  ...{ kind: 'WINDOW' as const, eventId: 'win_1', timestamp: '2024-01-12T10:31:00.000Z', userId: 'anna' },
+  ...{ windowStart: '2024-01-12T10:30:00.000Z', windowEnd: '2024-01-12T10:31:00.000Z' },
+  ...{ count: 3, succeeded: 1, failed: 1, refused: 1 },
+}
+
 const FASTAVRO = `
 import fastavro, io, json, sys
 count = 0
@@ -144,6 +158,15 @@ const WRITTEN: Readonly<Record<string, readonly string[]>> = {
   ],
   'message-status-events': [encodeStatus(status).value],
   'typing-events': [JSON.stringify(typing)],
+  'user-activity-logs': [
+    activityRecord(activity, 'test').value,
+    activityRecord({ ...activity, metadata: { n: 4, deep: { list: [null] } }, outcome: 'REFUSED', ...object }, 'test')
+      .value,
+  ],
+  'user-activity-analytics': [
+    activityAnalytics(someActivity({ activityType: 'login', siteId: 3 })).value.toString(),
+    analyticsRecord(window).value,
+  ],
   notifications: [encodeNotification(notification), encodeNotification({ ...notification, site_id: 3 })],
 }
 

@@ -33,6 +33,7 @@ import type { CoreTools } from './core.ts'
 import type { DatabaseHandle } from './database/database.ts'
 import { DeadLetters } from './dead-letters/dead-letters.ts'
 import { IngestReplay } from './ingest/replay.ts'
+import { Depths } from './metrics-depths.ts'
 import { NotificationDelivery } from './notifications/delivery.ts'
 import { Notifications } from './notifications/notifications.ts'
 import { readRequest, readResponse } from './orchestration/task-messages.ts'
@@ -111,6 +112,7 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
     ]),
     settings: config.deadLetters,
   })
+  const depths = new Depths({ ...common, deadLetters })
 
   const routes: readonly Route[] = [
     ...telemetryRoutes({ telemetry, registry, latest: analytics, clock }),
@@ -129,6 +131,7 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
       notifications,
       delivery,
       deadLetters,
+      depths,
       silence,
       gatewayWatch,
       parking,
@@ -136,6 +139,6 @@ export function createInsight(config: CloudConfig, services: InsightServices, to
     routes,
     feeds,
     consumers: [analytics, evaluation, delivery, deadLetters] satisfies readonly Part[],
-    duties: sideBySide('duties', [notifications, history, silence, gatewayWatch, alerts]),
+    duties: sideBySide('duties', [notifications, history, silence, gatewayWatch, alerts, depths]),
   }
 }

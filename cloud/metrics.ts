@@ -15,6 +15,7 @@ import { accessMetrics } from './metrics-access.ts'
 import { activityMetrics } from './metrics-activity.ts'
 import { chatMetrics } from './metrics-chat.ts'
 import { consumerMetrics } from './metrics-consumers.ts'
+import { depthMetrics } from './metrics-depths.ts'
 import { encodingMetrics } from './metrics-encoding.ts'
 import { insightMetrics } from './metrics-insight.ts'
 import type { TaskOrchestration } from './orchestration/orchestration.ts'
@@ -164,6 +165,7 @@ export function coreMetrics(parts: {
     conversations: () => communication.consumer.stats().consumer,
     activities: () => activity.processor.stats(),
   })
+  depthMetrics(metrics, insight.depths)
   insightMetrics(metrics, insight)
   chatMetrics(metrics, communication)
   activityMetrics(metrics, activity)

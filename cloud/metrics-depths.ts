@@ -9,7 +9,6 @@ import { messageOf } from '../shared/errors.ts'
 import type { Part } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Metrics } from '../shared/metrics.ts'
-import { aborted } from '../shared/waiting.ts'
 import type { Bus } from './bus/bus.ts'
 import { COMMAND_CREATED_GROUP, catalogue } from './bus/catalogue.ts'
 import type { DeadLetters } from './dead-letters/dead-letters.ts'
@@ -43,7 +42,6 @@ export class Depths implements Part {
   private readonly complaints: ComplaintLimit
   private stopped = false
   private timer: Timer | null = null
-  private looking: Promise<void> | null = null
   private lag: DepthsStats['lag'] = []
   private deadLetters: DepthsStats['deadLetters'] = []
 
@@ -57,10 +55,10 @@ export class Depths implements Part {
     if (this.timer === null) this.schedule(0)
   }
 
-  async stop(deadline: AbortSignal): Promise<void> {
+  /** Leaves a look in hand behind: it only reads, and may be waiting for brokers that are away. */
+  async stop(): Promise<void> {
     this.stopped = true
     this.timer?.cancel()
-    await Promise.race([this.looking, aborted(deadline)])
   }
 
   /** As of the last look; nothing of what could not be looked at then. */
@@ -72,10 +70,7 @@ export class Depths implements Part {
     if (this.stopped) return
     const { clock, periodMs = PERIOD_MS } = this.options
     this.timer = clock.after(delayMs, () => {
-      this.looking = this.look().finally(() => {
-        this.looking = null
-        this.schedule(periodMs)
-      })
+      void this.look().then(() => this.schedule(periodMs))
     })
   }
 

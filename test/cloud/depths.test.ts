@@ -61,7 +61,7 @@ it('what a group has not handled and what nobody replayed is counted by topic, a
   clock.advance(15_000)
   await until(() => looks === 2)
   await until(async () => (await lines()).length === 0)
-  await depths.stop(new AbortController().signal)
+  await depths.stop()
   clock.advance(60_000)
   expect(looks).toBe(2)
 })

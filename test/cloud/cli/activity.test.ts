@@ -164,6 +164,33 @@ describe('busbar-cloud activity', () => {
     expect((await run(['days'])).stdout).toMatch(new RegExp(`^${DAY}\t2\t[0-9a-f]{64}\t[\\w-]+\t-\n$`))
   })
 
+  it('leaves no file behind when what is exported breaks off, or is not from a core', async () => {
+    const { run, dir } = await startLog()
+    const file = join(dir, 'log.ndjson')
+    writeFileSync(file, 'the one before')
+    let page: ReadableStream | string = '<html>'
+    const server = Bun.serve({
+      port: 0,
+      hostname: '127.0.0.1',
+      development: false,
+      fetch: () => new Response(page, typeof page === 'string' ? { headers: { 'content-type': 'text/html' } } : {}),
+    })
+    onTestFinished(() => server.stop(true))
+    const save = () => run(['export', '-o', file, '--url', `http://127.0.0.1:${server.port}`])
+    expect(await save()).toMatchObject({ code: 1, stderr: expect.stringMatching(/^error API_ANSWER_UNKNOWN/) })
+    const chunks = ['{"eventId":"evt_1"}\n'.repeat(10_000), null]
+    page = new ReadableStream({
+      async pull(controller) {
+        const chunk = chunks.shift()
+        if (typeof chunk === 'string') controller.enqueue(Buffer.from(chunk))
+        else controller.error(new Error('the database is away'))
+      },
+    })
+    expect(await save()).toMatchObject({ code: 1, stderr: expect.stringMatching(/^error DOWNLOAD_CUT/) })
+    expect(readFileSync(file, 'utf8')).toBe('the one before')
+    expect(existsSync(`${file}.part`)).toBe(false)
+  })
+
   it('follows what is stored, each entry once, and waits for a core that is away', async () => {
     const clock = new ManualClock(BEGAN_MS)
     const { said, terminal } = recorded()

@@ -26,11 +26,9 @@ export interface ActivityKeySettings {
  * Those in `activity.keys`, or else the master key, which is made where there is none.
  * @throws BusbarError ACTIVITY_KEYS_INVALID, MASTER_KEY_UNREADABLE, MASTER_KEY_EXPOSED, MASTER_KEY_INVALID
  */
-export function openActivityKeys(config: ActivityKeySettings, random: Random): ActivityKeys {
-  const { keys } = config.activity
-  if (keys.trim() === '') {
-    return activityKeysOf(openMasterKey(config.identity.masterKeyFile, random), 'identity.masterKeyFile')
-  }
+export function openActivityKeys({ activity, identity }: ActivityKeySettings, random: Random): ActivityKeys {
+  const { keys } = activity
+  if (keys.trim() === '') return activityKeysOf(openMasterKey(identity.masterKeyFile, random), 'identity.masterKeyFile')
   const read = readKeys(keysWritten(keys))
   if (read.fault === undefined) return activityKeysOf(new MasterKey(read.keys, random), 'activity.keys')
   throw new BusbarError(`activity.keys ${read.fault}`, {

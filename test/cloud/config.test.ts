@@ -111,6 +111,14 @@ describe('the config of the cloud', () => {
     expect(problems({ BUSBAR_CLOUD_NOTIFICATIONS_WEBHOOK_URL: 'https:///nowhere' })).toHaveLength(1)
   })
 
+  it('takes keys of the activity log that are keys, and prints none', () => {
+    const key = Buffer.alloc(32, 7).toString('base64')
+    const withKeys = (keys: string) => problems({ BUSBAR_CLOUD_ACTIVITY_KEYS: keys })
+    expect(withKeys(`${key}\n${key}`)).toEqual([])
+    expect(withKeys(`${key} c2hvcnQ=`)).toEqual(['activity.keys has something else than a key as key 2'])
+    expect(showCloudConfig(undefined, { BUSBAR_CLOUD_ACTIVITY_KEYS: key })).not.toContain(key)
+  })
+
   it('never prints the URL of the database or the password of Kafka', () => {
     const found = problems({ BUSBAR_CLOUD_DATABASE_URL: 'mysql://root:hunter2@db/x' })
     expect(found).toEqual([expect.stringContaining('database.url is (hidden), must be "sqlite:<path>", "memory:" or')])

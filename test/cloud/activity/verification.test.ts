@@ -96,6 +96,11 @@ await describeOnEveryDatabase('the verification of the activity log', (databases
     ])
   })
 
+  test('an entry that was moved to another day is missed there and too much here', async () => {
+    await run(sql`update activity_logs set day = ${SECOND}, place = 7 where ${at(FIRST, 6)}`)
+    expect(await verified()).toEqual([`ENTRY_MISSING ${FIRST}/6`, `ENTRY_ADDED ${SECOND}/7`])
+  })
+
   test('the newest entry is missed as well when the row of the day was made to fit', async () => {
     await run(sql`delete from activity_logs where ${at(THIRD, 6)}`)
     const head = written.logs.at(-2)?.hash

@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { Value } from '@sinclair/typebox/value'
 import { expect, onTestFinished, test } from 'vitest'
-import { ActivityIntake, ActivityQueries, ActivitySeal } from '../../../cloud/activity/activity.ts'
+import { ActivityIntake, ActivityQueries, ActivitySeal, type NewActivity } from '../../../cloud/activity/activity.ts'
 import type { Api } from '../../../cloud/api/api.ts'
 import { activityRoutes } from '../../../cloud/api/routes/activities.ts'
 import type { Bus, BusRecord } from '../../../cloud/bus/bus.ts'
@@ -41,6 +41,7 @@ async function start({ publish, nobodyLogsIn = false, clock = systemClock }: Opt
   await database.start()
   const published: BusRecord[] = []
   const asked: unknown[] = []
+  const recorded: NewActivity[] = []
   const intake = new ActivityIntake({
     ...common,
     bus: {
@@ -59,6 +60,11 @@ async function start({ publish, nobodyLogsIn = false, clock = systemClock }: Opt
   const core = await startApiCore(
     {
       routes,
+      activities: {
+        record: async (activity) => {
+          recorded.push(activity)
+        },
+      },
       authentication: nobodyLogsIn ? LOCAL_AUTHENTICATION : FIXED_CALLERS,
       ...(nobodyLogsIn ? { insecure: true } : {}),
     },
@@ -67,7 +73,7 @@ async function start({ publish, nobodyLogsIn = false, clock = systemClock }: Opt
   const base = `${core.url}/api/v1`
   const as = (who: string | null): Record<string, string> => (who === null ? {} : { authorization: `Bearer ${who}` })
   return {
-    ...{ core, database, intake, published, asked, base, as },
+    ...{ core, database, intake, published, asked, recorded, base, as },
     values: () => published.map(({ value }) => JSON.parse(String(value))),
     post: (who: string | null, body: unknown, headers = {}) =>
       sendJson(`${base}/activities`, 'POST', body, { ...as(who), ...headers }),
@@ -87,7 +93,7 @@ function requireDeclared({ routes }: Api, path: string, status: number, body: An
 }
 
 test('a user records what it did itself: where from is filled in, and the rest as the contract has it', async () => {
-  const { post, published, values, asked } = await start()
+  const { post, published, values, asked, recorded } = await start()
   const answer = await post(
     'viewer.1',
     { activityType: 'page_view', metadata: { page: '/x' }, siteId: 1 },
@@ -123,6 +129,8 @@ test('a user records what it did itself: where from is filled in, and the rest a
   const own = { activityType: 'page_view', userId: 'viewer.1', metadata: { ipAddress: 'mine' } }
   await post('viewer.1', own)
   expect(values()[1].metadata.ipAddress).toBe('mine')
+  // What is recorded is not recorded once more.
+  expect(recorded).toEqual([])
 })
 
 test('a program records what anybody did, and says so; nothing of where it is is filled in', async () => {
@@ -311,7 +319,7 @@ test('auditors see every entry whole; everybody else sees their own without what
 })
 
 test('an export is every entry that matches, the newest first, as NDJSON or as CSV that no spreadsheet runs', async () => {
-  const { database, base, as } = await start()
+  const { database, base, as, recorded } = await start()
   const activities = Array.from({ length: 1_100 }, (_, i) => {
     return someActivity({ eventId: `e${i}`, userId: i === 3 ? '=cmd()' : 'ann', metadata: { ipAddress: '::1', n: i } })
   })
@@ -331,4 +339,11 @@ test('an export is every entry that matches, the newest first, as NDJSON or as C
   expect(row).toContain(`,false,"{""n"":3,""ipAddress"":""::1""}"`)
   expect(await text('format=csv&userId=nobody')).toBe(`${head}\r\n`)
   expect(await text('userId=nobody')).toBe('')
+  expect(recorded).toHaveLength(4)
+  expect(recorded[1]).toMatchObject({
+    userId: 'auditor.all',
+    activityType: 'export_activities',
+    objectType: 'activity-log',
+    metadata: { format: 'csv', operation: 'exportActivities' },
+  })
 })

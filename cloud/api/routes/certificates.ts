@@ -222,7 +222,8 @@ function siteRoutes({ registry, trust }: CertificateRoutesOptions): Route[] {
         responses: { 200: { description: 'Its sites', schema: GatewaySitesSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id }, body: { siteIds } }) => {
+      async ({ params: { id }, body: { siteIds }, activity }) => {
+        activity.more({ siteIds })
         return { status: 200, body: { siteIds: await trust.certificates.giveSites(id, siteIds) } }
       },
     ),

@@ -10,6 +10,7 @@ import {
   QueryRefusedError,
   type TelemetryQueries,
 } from '../../telemetry/telemetry.ts'
+import type { ActivityNote } from '../http/activity.ts'
 import { notFound, Problem } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
 import { atDevice, atSite } from '../http/site-rules.ts'
@@ -187,8 +188,9 @@ function exportRoute({ telemetry, clock }: TelemetryRoutesOptions): Route {
         200: { description: 'The file; application/x-ndjson for NDJSON', schema: Type.String(), mediaType: 'text/csv' },
       },
       problems: ['NOT_FOUND', 'UNAVAILABLE'],
+      activity: 'export',
     },
-    async ({ query, request, caller }) => {
+    async ({ query, request, caller, activity }) => {
       const { format, resolution = 'raw' } = query
       const question = {
         ...chosenDevices(query),
@@ -198,6 +200,7 @@ function exportRoute({ telemetry, clock }: TelemetryRoutesOptions): Route {
         format,
         resolution,
       }
+      noteExport(activity, question)
       const headers = {
         'content-type': format === 'csv' ? 'text/csv; charset=utf-8; header=present' : 'application/x-ndjson',
         'content-disposition': `attachment; filename="${fileName(question)}"`,
@@ -207,6 +210,13 @@ function exportRoute({ telemetry, clock }: TelemetryRoutesOptions): Route {
       return new Response(file, { headers })
     },
   )
+}
+
+function noteExport(activity: ActivityNote, { siteId, deviceIds = [], resolution, format }: ExportQuestion): void {
+  const [deviceId] = deviceIds
+  if (siteId !== undefined) activity.about('site', siteId, siteId)
+  else activity.about('device', deviceIds.length === 1 && deviceId !== undefined ? deviceId : null)
+  activity.more({ resolution, format })
 }
 
 /** Such as telemetry-device-7-raw-20260101T000000Z-20260108T000000Z.csv. */

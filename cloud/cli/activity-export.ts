@@ -36,12 +36,17 @@ export async function exportActivities(
   return EXIT_OK
 }
 
+/** Ends when nobody reads any more: who pipes into `head` has enough. */
 async function toStandardOutput(chunks: AsyncIterable<Uint8Array>, { out }: Terminal): Promise<void> {
   const decoder = new TextDecoder()
+  const gone = new AbortController()
+  const { signal } = gone
+  process.stdout.once('error', () => gone.abort())
   for await (const chunk of chunks) {
     out(decoder.decode(chunk, { stream: true }))
     // A reader that is slower than the core must not fill the memory.
-    if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain')
+    if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain', { signal }).catch(() => undefined)
+    if (signal.aborted) return
   }
 }
 

@@ -92,7 +92,7 @@ export function writeVerification(
       `${paint.faint('next:')} keep the database and its backups as they are; a backup from before shows what was changed\n`,
     )
   } else if (unable.length === 0) {
-    out(`${paint.good('ok')}: ${read} are as they were written\n`)
+    out(`${paint.good('ok')}: ${read} ${entries === 1 ? 'is as it was' : 'are as they were'} written\n`)
     if (against === undefined && days.length > 0)
       err(
         `${paint.faint('next:')} keep a report (--json) where the database is not; --against it shows what was cut off since\n`,

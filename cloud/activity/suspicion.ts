@@ -227,8 +227,9 @@ async function admit(
   return rows.length > 0
 }
 
-function isLogin({ activityType, outcome }: CheckedActivity): boolean {
-  return activityType === 'login' && (outcome === null || outcome === 'SUCCESS')
+/** Of a login that its user tells of nothing is learnt: whoever has a stolen one would make it look usual so. */
+function isLogin({ activityType, outcome, userId, recordedBy }: CheckedActivity): boolean {
+  return activityType === 'login' && (outcome === null || outcome === 'SUCCESS') && recordedBy !== userId
 }
 
 function isFailedLogin({ activityType, outcome }: CheckedActivity): boolean {

@@ -107,6 +107,7 @@ await describeOnEveryDatabase('suspicious activities', (databases) => {
     expect(await login(0, '10.0.0.1')).toBe('')
     expect(await login(0, '10.0.0.2', { outcome: 'FAILURE' })).toBe('')
     expect(await after(0, 'page_view', { metadata: { ipAddress: '10.0.0.3' } })).toBe('')
+    expect(await login(0, '10.0.0.2', { recordedBy: 'ann' })).toBe('')
     expect(await login(0, '10.0.0.2')).toBe('NEW_ADDRESS root')
     expect(await login(0, '10.0.0.2')).toBe('')
     expect(await login(0, '2001:db8:1:2::1')).toBe('NEW_ADDRESS root')

@@ -4,6 +4,7 @@ import { createHmac } from 'node:crypto'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import { type DerivedKey, MasterKey, openMasterKey, readKeys } from '../identity/identity.ts'
+import { type DayRow, isGenuine } from './chain.ts'
 
 /** One a key that is there, the first for what is new. */
 export type KeyRing = readonly [DerivedKey, ...DerivedKey[]]
@@ -63,14 +64,41 @@ export function addressHashes(keys: ActivityKeys, userId: string, address: strin
   return [of(first), ...others.map(of)]
 }
 
-/** @throws BusbarError ACTIVITY_KEY_MISSING: retryable, since what needs it waits until somebody put it back. */
-export function keyWithId(keys: ActivityKeys, ring: 'sealing' | 'chain', id: string, what: string): DerivedKey {
-  const key = keys[ring].find((each) => each.id === id)
-  if (key !== undefined) return key
-  throw new BusbarError(`the key ${id}, which ${what} was made with, is not in ${keys.setting}`, {
+/** The key that a day's chain was made with. */
+export interface Signer {
+  readonly key: DerivedKey
+  /** False when somebody has changed the row of the day. */
+  readonly genuine: boolean
+}
+
+/** The key of the row's id; or, where somebody has changed that id alone, the one that made it. Null when it is not there. */
+export function signerOf(row: DayRow, { chain }: ActivityKeys): Signer | null {
+  const named = chain.find(({ id }) => id === row.key_id)
+  if (named !== undefined && isGenuine(named.secret, row)) return { key: named, genuine: true }
+  const key = chain.find(({ id, secret }) => isGenuine(secret, { ...row, key_id: id })) ?? named
+  return key === undefined ? null : { key, genuine: false }
+}
+
+/** As `signerOf`, for who cannot go on without. @throws BusbarError ACTIVITY_KEY_MISSING */
+export function requireSigner(row: DayRow, keys: ActivityKeys): Signer {
+  const signer = signerOf(row, keys)
+  if (signer === null) throw keyMissing(row.key_id, keys, `the chain of ${row.day}`)
+  return signer
+}
+
+/** @throws BusbarError ACTIVITY_KEY_MISSING */
+export function sealingKey(id: string, keys: ActivityKeys, eventId: string): DerivedKey {
+  const key = keys.sealing.find((each) => each.id === id)
+  if (key === undefined) throw keyMissing(id, keys, `what is sealed of the entry ${eventId}`)
+  return key
+}
+
+/** Retryable: what needs it waits until somebody has put it back. */
+function keyMissing(id: string, { setting }: ActivityKeys, what: string): BusbarError {
+  return new BusbarError(`the key ${id}, which ${what} was made with, is not in ${setting}`, {
     code: 'ACTIVITY_KEY_MISSING',
     retryable: true,
-    hint: `Put the key that was used before back into ${keys.setting}, behind the one for what is new.`,
+    hint: `Put the key that was used before back into ${setting}, behind the one for what is new.`,
   })
 }
 

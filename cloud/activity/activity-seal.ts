@@ -8,7 +8,7 @@ import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import type { DerivedKey } from '../identity/identity.ts'
-import { type ActivityKeys, keyWithId } from './activity-keys.ts'
+import { type ActivityKeys, sealingKey } from './activity-keys.ts'
 
 type Members = Readonly<Record<string, unknown>>
 
@@ -49,7 +49,7 @@ export class ActivitySeal {
     const body = Buffer.from(bodyText, 'base64url')
     const tagAt = body.length - TAG_BYTES
     if (form !== FORM || nonce.length !== NONCE_BYTES || tagAt < 0) throw damaged(eventId)
-    const key = this.dayKey(keyWithId(this.keys, 'sealing', keyId, `what is sealed of the entry ${eventId}`), day)
+    const key = this.dayKey(sealingKey(keyId, this.keys, eventId), day)
     try {
       const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES })
         .setAAD(Buffer.from(eventId))

@@ -6,19 +6,10 @@ import { DAY_MS } from '../../shared/durations.ts'
 import type { Random } from '../../shared/random.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { ActivityDaysTable, Database, Dialect } from '../database/schema.ts'
-import { type ActivityKeys, keyWithId } from './activity-keys.ts'
+import { type ActivityKeys, requireSigner } from './activity-keys.ts'
 import { ACTIVITY_COLUMNS, type ActivityRow, dayOf, rowOf, splitMetadata, type UnplacedRow } from './activity-rows.ts'
 import { ActivitySeal } from './activity-seal.ts'
-import {
-  CHAIN_BEGIN,
-  type DayRow,
-  dayMac,
-  entryDigest,
-  entryHash,
-  isGenuine,
-  type UnsignedDay,
-  WRONG_MAC,
-} from './chain.ts'
+import { CHAIN_BEGIN, type DayRow, dayMac, entryDigest, entryHash, type UnsignedDay, WRONG_MAC } from './chain.ts'
 import type { ActivityEntry, CheckedActivity } from './event.ts'
 
 export interface ActivityStoreOptions {
@@ -97,11 +88,12 @@ export class ActivityStore {
     newest: DayRow | undefined,
     transaction: Transaction<Database>,
   ): Promise<readonly ActivityEntry[]> {
+    const { keys } = this.options
     const begun = this.dayOn(today, newest)
     const { day } = begun
-    const { secret } = keyWithId(this.options.keys, 'chain', begun.key_id, `the chain of ${day}`)
     // What somebody has changed stays known as such, however much comes after it.
-    const isFalse = newest?.day === day && !isGenuine(secret, newest)
+    const { key, genuine } = newest?.day === day ? requireSigner(newest, keys) : { key: keys.chain[0], genuine: true }
+    const { id: key_id, secret } = key
     let { head_hash: hash } = begun
     let place = Math.max(begun.entries, await lastPlaceOf(day, transaction))
     const rows: ActivityRow[] = []
@@ -112,8 +104,8 @@ export class ActivityStore {
       entries.push({ ...activity, storedAtMs: row.stored_at_ms, day, place, hash, sealed: false })
     }
     await insert(rows, transaction, this.options.dialect)
-    const state = { ...begun, entries: place, head_hash: hash }
-    await putDay({ ...state, mac: isFalse ? WRONG_MAC : dayMac(secret, state) }, transaction)
+    const state = { ...begun, key_id, entries: place, head_hash: hash }
+    await putDay({ ...state, mac: genuine ? dayMac(secret, state) : WRONG_MAC }, transaction)
     return entries
   }
 

@@ -10,9 +10,9 @@ import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { Duty } from '../database/duty.ts'
-import { type ActivityKeys, keyWithId } from './activity-keys.ts'
+import { type ActivityKeys, requireSigner } from './activity-keys.ts'
 import { lockChain, putDay } from './activity-store.ts'
-import { type DayRow, dayMac, isGenuine, WRONG_MAC } from './chain.ts'
+import { type DayRow, dayMac, WRONG_MAC } from './chain.ts'
 import { type Activities, SYSTEM } from './event.ts'
 import { checkDays } from './verify-days.ts'
 
@@ -138,11 +138,11 @@ export class ActivityUpkeep implements Part {
       await lockChain(transaction, database.dialect)
       const row = await transaction.selectFrom('activity_days').selectAll().where('day', '=', day).executeTakeFirst()
       if (row === undefined) return
-      const old = keyWithId(keys, 'chain', row.key_id, `the chain of ${day}`)
+      const { genuine } = requireSigner(row, keys)
       const [{ id, secret }] = keys.chain
       const marked = { ...row, key_id: id, purged_at_ms: row.purged_at_ms ?? Math.round(clock.wallMs()) }
       // What somebody has changed stays known as such.
-      const mac = isGenuine(old.secret, row) ? dayMac(secret, marked) : WRONG_MAC
+      const mac = genuine ? dayMac(secret, marked) : WRONG_MAC
       await putDay({ ...marked, mac }, transaction)
     })
   }

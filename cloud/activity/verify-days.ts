@@ -1,7 +1,7 @@
 /** Whether the rows of the days are as they were written, and follow each other. Pure. */
 
-import type { ActivityKeys } from './activity-keys.ts'
-import { CHAIN_BEGIN, type DayRow, isGenuine } from './chain.ts'
+import { type ActivityKeys, type Signer, signerOf } from './activity-keys.ts'
+import { CHAIN_BEGIN, type DayRow } from './chain.ts'
 import type { Finding } from './verification-report.ts'
 
 export interface CheckedDay {
@@ -24,29 +24,28 @@ export function checkDays(
   keys: ActivityKeys,
   tell: (finding: Finding) => void,
 ): CheckedDay[] {
-  let previous = before === null ? null : { row: before, ...keyOf(before, keys) }
+  const sign = (row: DayRow) => ({ row, signer: signerOf(row, keys) })
+  let previous = before === null ? null : sign(before)
   return rows.map((row): CheckedDay => {
-    const signed = keyOf(row, keys)
+    const { signer } = sign(row)
     const follows = previous?.row.head_hash ?? CHAIN_BEGIN
-    const isFalse = signed.key !== null && !signed.genuine
-    if (isFalse) tell(changed(row))
-    const previousIsFalse = previous !== null && previous.key !== null && !previous.genuine
-    if (row.previous_hash !== follows && !isFalse && !previousIsFalse) tell(missing(row, previous?.row ?? null))
-    previous = { row, ...signed }
-    const unable =
-      signed.key === null ? `the key ${row.key_id}, which its chain was made with, is not in ${keys.setting}` : null
-    return { row, begins: [...new Set([row.previous_hash, follows])], ...signed, unable }
+    if (isFalse(signer)) tell(changed(row))
+    else if (row.previous_hash !== follows && !isFalse(previous?.signer)) tell(missing(row, previous?.row ?? null))
+    previous = { row, signer }
+    const unable = `the key ${row.key_id}, which its chain was made with, is not in ${keys.setting}`
+    return {
+      row,
+      begins: [...new Set([row.previous_hash, follows])],
+      key: signer?.key.secret ?? null,
+      genuine: signer?.genuine ?? false,
+      unable: signer === null ? unable : null,
+    }
   })
 }
 
-/** The key of the row's id; or, where somebody has changed that id alone, the one that the row was made with. */
-function keyOf(row: DayRow, keys: ActivityKeys): { readonly key: Uint8Array | null; readonly genuine: boolean } {
-  const named = keys.chain.find(({ id }) => id === row.key_id)
-  if (named !== undefined) {
-    if (isGenuine(named.secret, row)) return { key: named.secret, genuine: true }
-  }
-  const other = keys.chain.find(({ id, secret }) => isGenuine(secret, { ...row, key_id: id }))
-  return { key: other?.secret ?? named?.secret ?? null, genuine: false }
+/** Whether somebody is known to have changed a day; without its key nobody can know. */
+function isFalse(signer: Signer | null | undefined): boolean {
+  return signer !== null && signer !== undefined && !signer.genuine
 }
 
 function changed(row: DayRow): Finding {

@@ -147,6 +147,13 @@ await describeOnEveryDatabase('the verification of the activity log', (databases
     expect(await verified()).toContain(`ENTRY_CHANGED ${THIRD}/7`)
   })
 
+  test('a log whose newest day was changed goes on, and stays known as changed', async () => {
+    await run(sql`update activity_days set key_id = 'other' where day = ${THIRD}`)
+    const behind = activityCore(database, { wallMs: () => 0 })
+    for (const id of ['evt_1', 'evt_2']) await behind.append([checkedActivity(id)])
+    expect(await verified()).toEqual([`DAY_CHANGED ${THIRD}`])
+  })
+
   test('an entry hashed anew without the key is found', async () => {
     const row = { ...written.logs[17], user_id: 'mallory' } as ActivityRow
     const key = Buffer.alloc(32)

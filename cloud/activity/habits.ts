@@ -62,19 +62,18 @@ export class Habits {
       return [{ login, hashes: addressHashes(keys, login.userId, networkOf(ipAddress)) }]
     })
     if (addressed.length === 0) return []
+    const wanted = new Map(
+      addressed.flatMap(({ login, hashes }) => hashes.map((hash) => [hash, { user_id: login.userId, hash }])),
+    )
+    const given = givenRows(dialect, { user_id: 'text', hash: 'text' }, [...wanted.values()])
+    const { rows: known } = await sql<{ address_hash: string; last_seen_ms: number }>`
+      select address_hash, last_seen_ms from ${given} join activity_addresses
+      on activity_addresses.user_id = given.user_id and address_hash = given.hash`.execute(transaction)
     const users = [...new Set(addressed.map(({ login }) => login.userId))]
-    const hashes = [...new Set(addressed.flatMap((each) => each.hashes))]
-    const ofUsers = sql<boolean>`user_id in ${givenTexts(dialect, users)}`
-    const known = await transaction
-      .selectFrom('activity_addresses')
-      .select(['user_id', 'address_hash', 'last_seen_ms'])
-      .where(ofUsers)
-      .where(sql<boolean>`address_hash in ${givenTexts(dialect, hashes)}`)
-      .execute()
     const newest = await transaction
       .selectFrom('activity_addresses')
       .select(({ fn }) => ['user_id', fn.max('last_seen_ms').as('last_seen_ms')])
-      .where(ofUsers)
+      .where(sql<boolean>`user_id in ${givenTexts(dialect, users)}`)
       .groupBy('user_id')
       .execute()
     const seenAtMs = new Map(known.map((row) => [row.address_hash, row.last_seen_ms]))
@@ -141,10 +140,11 @@ export class Habits {
   }
 }
 
-/** Forgets addresses and hours that were not used for so long. */
-export async function purgeHabits(nowMs: number, addressDays: number, database: DatabaseHandle): Promise<void> {
+/** Forgets addresses that were not used for so long, and what was told before that. */
+export async function purgeHabits(nowMs: number, addressDays: number, { kysely }: DatabaseHandle): Promise<void> {
   const beforeMs = nowMs - addressDays * DAY_MS
-  await database.kysely.deleteFrom('activity_addresses').where('last_seen_ms', '<', beforeMs).execute()
+  await kysely.deleteFrom('activity_addresses').where('last_seen_ms', '<', beforeMs).execute()
+  await kysely.deleteFrom('activity_suspicions').where('told_at_ms', '<', beforeMs).execute()
 }
 
 function hourKey(userId: string, hour: number): string {

@@ -118,4 +118,24 @@ await describeOnEveryDatabase('the processor of activities', (databases) => {
     expect(published).toEqual([])
     expect(processor.stats()).toMatchObject({ stored: 1, analyticsRefused: 1, handled: 1 })
   })
+
+  it('stores, counts and tells once what two cores have at once', async () => {
+    const url = await databases.freshUrl()
+    const suspicion = { commands: 20 }
+    const cores = await Promise.all(
+      [1, 2].map(async () => processorOver(await databases.open({ url }), clockAt({ ms: NOW }), { suspicion })),
+    )
+    const batches = [0, 1, 2, 3].map((batch) =>
+      Array.from({ length: 20 }, (_, n) => value('ann', batch * 10 + n, { activityType: 'command' })),
+    )
+    await Promise.all(cores.flatMap(({ deliver }) => batches.map((batch) => deliver(...batch))))
+    const { kysely } = await databases.open({ url })
+    const places = await kysely.selectFrom('activity_logs').select(['event_id', 'place']).orderBy('place').execute()
+    expect(places.map(({ place }) => place)).toEqual(Array.from({ length: 50 }, (_, n) => n + 1))
+    const windows = await kysely.selectFrom('activity_windows').selectAll().execute()
+    expect(windows).toMatchObject([{ user_id: 'ann', succeeded: 50, failed: 0, refused: 0 }])
+    const stats = cores.map(({ processor }) => processor.stats())
+    expect(stats.reduce((sum, { suspicions }) => sum + suspicions.COMMAND_BURST, 0)).toBe(1)
+    expect(stats.reduce((sum, { stored }) => sum + stored, 0)).toBe(50)
+  })
 })

@@ -15,7 +15,7 @@ import { Outbox } from '../../cloud/bus/outbox.ts'
 import type { DatabaseHandle } from '../../cloud/database/database.ts'
 import { Notifications } from '../../cloud/notifications/notifications.ts'
 import { type Clock, systemClock } from '../../shared/clock.ts'
-import { silentLogger } from '../../shared/log.ts'
+import { type Logger, silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
 import { NOTIFICATION_SETTINGS } from './notification-core.ts'
 import { parkingOver } from './parking.ts'
@@ -35,6 +35,7 @@ export interface ProcessorOptions {
   readonly keys?: ActivityKeys
   readonly suspicion?: Partial<typeof SUSPICION>
   readonly windowMs?: number
+  readonly log?: Logger
   /** What the processor stores with. */
   readonly wrapStore?: (store: ActivityStore) => Pick<ActivityStore, 'append'>
   /** Instead of taking them. */
@@ -73,9 +74,16 @@ let cores = 0
 export async function processorOver(
   database: DatabaseHandle,
   clock: Clock,
-  { keys = someKeys(), suspicion, windowMs = 60_000, wrapStore = (store) => store, onPublish }: ProcessorOptions = {},
+  {
+    keys = someKeys(),
+    suspicion,
+    windowMs = 60_000,
+    wrapStore = (store) => store,
+    onPublish,
+    log = silentLogger,
+  }: ProcessorOptions = {},
 ): Promise<ProcessorUnderTest> {
-  const common = { database, clock, random: systemRandom, log: silentLogger, coreId: `activity-core-${++cores}` }
+  const common = { database, clock, random: systemRandom, log, coreId: `activity-core-${++cores}` }
   const published: Published[] = []
   let handler: BatchHandler = async () => undefined
   const bus = {

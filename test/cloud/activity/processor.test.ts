@@ -1,3 +1,5 @@
+import { Writable } from 'node:stream'
+import pino from 'pino'
 import { expect, it } from 'vitest'
 import { USER_ACTIVITY_ANALYTICS } from '../../../cloud/bus/catalogue.ts'
 import { BusbarError } from '../../../shared/errors.ts'
@@ -74,6 +76,23 @@ await describeOnEveryDatabase('the processor of activities', (databases) => {
     expect(await stored()).toEqual(['evt_bob_1', 'evt_ann_2'])
     const letter = JSON.parse(String(published[0]?.value))
     expect(letter).toMatchObject({ eventId: 'evt_ann_1', error: { code: 'HANDLER_FAILED', retryCount: 5 } })
+  })
+
+  it('names the event and its request in the log where it gives one up', async () => {
+    const lines: Record<string, unknown>[] = []
+    const write = (line: Buffer, _: string, done: () => void) => {
+      lines.push(JSON.parse(line.toString()))
+      done()
+    }
+    const { deliver } = await start({ log: pino({ level: 'warn' }, new Writable({ write })) })
+    const poison = { ...value('ann', 1), correlationId: 'req_1', metadata: 'hunter2' }
+    await deliver(poison, 'no JSON')
+    const given = lines.filter(({ msg }) => msg === 'record dead-lettered')
+    expect(given).toMatchObject([
+      { offset: '0', code: 'VALIDATION_ERROR', eventId: 'evt_ann_1', correlationId: 'req_1' },
+      { offset: '1', code: 'VALIDATION_ERROR', message: 'the value is not JSON' },
+    ])
+    expect(JSON.stringify(lines)).not.toContain('hunter2')
   })
 
   it('tells dashboards of what matters for security, without its metadata', async () => {

@@ -1,7 +1,7 @@
 /** Settings of the activity log: what is kept of who did what, how it is sealed, and what counts as suspicious. */
 
 import { bytes, count, flag, KiB, list, milliseconds, secretText, section, text } from '../shared/config/keys.ts'
-import { ACTIVITY_TYPE_PATTERN } from './activity/activity.ts'
+import { ACTIVITY_TYPE_PATTERN } from './activity/activity-types.ts'
 
 export const activity = section('Who did what.', {
   types: list(

@@ -4,9 +4,10 @@ import { TOPIC_SCHEMAS } from '../proto/generated/avro/topic-schemas.ts'
 import type { CrossProblem } from '../shared/config/load.ts'
 import { BusbarError } from '../shared/errors.ts'
 import { isLoopback } from '../shared/loopback.ts'
-import { activityKeysFault } from './activity/activity.ts'
+import { keysWritten } from './activity/written-keys.ts'
 import type { CloudConfig } from './config.ts'
 import { databaseUrlFault } from './database/url.ts'
+import { readKeys } from './identity/master-key.ts'
 import { readRolesByGroup } from './identity/oidc-claims.ts'
 import { isTimeZone } from './notifications/quiet-hours.ts'
 
@@ -50,8 +51,9 @@ export function crossProblems(config: CloudConfig): CrossProblem[] {
       )), 'identity.oidc.issuer', 'must begin with https://; http:// is for loopback, with identity.oidc.insecure = true')
   const wrongRoles = whyWrongRoles(oidc.roles)
   require(wrongRoles === null, 'identity.oidc.roles', wrongRoles ?? '')
-  const keysFault = activityKeysFault(config.activity.keys)
-  require(keysFault === null, 'activity.keys', keysFault ?? '')
+  const activityKeys = keysWritten(config.activity.keys)
+  const keysFault = activityKeys.length === 0 ? undefined : readKeys(activityKeys).fault
+  require(keysFault === undefined, 'activity.keys', keysFault ?? '')
   const zoneKnown = isTimeZone(config.activity.suspicion.timeZone)
   require(zoneKnown, 'activity.suspicion.timeZone', 'must be the IANA name of a time zone, such as Europe/Zurich or UTC')
   return problems

@@ -5,6 +5,7 @@ import { BusbarError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import { type DerivedKey, MasterKey, openMasterKey, readKeys } from '../identity/identity.ts'
 import { type DayRow, isGenuine } from './chain.ts'
+import { keysWritten } from './written-keys.ts'
 
 /** One a key that is there, the first for what is new. */
 export type KeyRing = readonly [DerivedKey, ...DerivedKey[]]
@@ -46,11 +47,6 @@ export function activityKeysOf(masterKey: Pick<MasterKey, 'derive'>, setting: st
     chain: masterKey.derive('activity-chain'),
     address: masterKey.derive('activity-address'),
   }
-}
-
-/** What is wrong with the setting, in words that follow its name; null when nothing is. */
-export function activityKeysFault(keys: string): string | null {
-  return keys.trim() === '' ? null : (readKeys(keysWritten(keys)).fault ?? null)
 }
 
 /**
@@ -100,8 +96,4 @@ function keyMissing(id: string, { setting }: ActivityKeys, what: string): Busbar
     retryable: true,
     hint: `Put the key that was used before back into ${setting}, behind the one for what is new.`,
   })
-}
-
-function keysWritten(text: string): string[] {
-  return text.split(/\s+/).filter((each) => each !== '')
 }

@@ -1,7 +1,7 @@
 /** The activity log: the public face of this folder. */
 
 export { ACTIVITY_EXPORT_FORMATS, type ActivityExportFormat } from './activity-export.ts'
-export { type ActivityKeys, activityKeysFault, activityKeysOf, openActivityKeys } from './activity-keys.ts'
+export { type ActivityKeys, activityKeysOf, openActivityKeys } from './activity-keys.ts'
 export {
   type ActivityDay,
   ActivityQueries,

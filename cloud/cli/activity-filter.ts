@@ -1,7 +1,7 @@
 /** Which entries of the activity log are meant. */
 
 import { type Command, Option } from 'commander'
-import { OUTCOMES } from '../activity/activity.ts'
+import { OUTCOMES } from '../activity/event.ts'
 import type { Query } from './api-client.ts'
 import { collected, instantOf, positiveInteger, type When, when } from './values.ts'
 

@@ -73,7 +73,7 @@ export interface GroupPosition {
   readonly partition: number
   /** Of the first record that is not known to be handled by the group, whichever core has the partition. */
   readonly nextOffset: bigint
-  /** Of the record that will be published next. */
+  /** Of the record that will be published next; on Kafka of the first of a transaction that is not over, if there is one. */
   readonly endOffset: bigint
 }
 

@@ -18,6 +18,12 @@ const ADVICE: readonly Advice[] = [
       'Check that the brokers run, and that this user may READ the group: `busbar-cloud topics acls` prints what it needs',
   },
   {
+    // Of a transaction; kafkajs's own words for groups are above.
+    failure: /^the coordinator is not available|\(the coordinator is not available/i,
+    nextStep:
+      'Check that the brokers have __transaction_state: transaction.state.log.replication.factor must not be above their number',
+  },
+  {
     failure: /sasl|authentication|credential/i,
     nextStep: 'Check kafka.sasl: the mechanism, the username and the password that the brokers have for it',
   },

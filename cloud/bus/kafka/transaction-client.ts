@@ -17,7 +17,7 @@ import type { BrokerClient, ProducerIdentity } from './broker-client.ts'
  * A transaction whose producer is silent for so long is aborted by the brokers. Until then it holds back whoever reads
  * only what is committed, so it is short.
  */
-export const TRANSACTION_TIMEOUT_MS = 10_000
+const TRANSACTION_TIMEOUT_MS = 10_000
 const LANE = 0
 /** Of a partition that was not looked at because of another one. */
 const OPERATION_NOT_ATTEMPTED = 55

@@ -109,13 +109,14 @@ describe('publishing', () => {
     expect(published.map(({ value }) => value)).toEqual(['any text', framed])
   })
 
-  it('refuses records that do not fit, and stores those beside them', async () => {
+  it('refuses records that do not fit, and stores those beside them unless they are published as one', async () => {
     const { bus, published } = await setUp(startFakeRegistry())
     const misfit = { key: 'k', value: '{"conversationId":"c","secret":1}' }
     const refusal = { code: 'RECORD_REFUSED', retryable: false, message: expect.stringContaining('with key k') }
     await expect(bus.publish(TOPIC, [misfit])).rejects.toMatchObject(refusal)
-    expect(published).toEqual([])
     const records = [{ key: 'a', value: typing('a') }, misfit, { key: 'b', value: typing('b') }]
+    await expect(bus.publish(TOPIC, records, { atomic: true })).rejects.toMatchObject(refusal)
+    expect(published).toEqual([])
     const error = await bus.publish(TOPIC, records).catch((thrown: unknown) => thrown)
     expect(error).toMatchObject(refusal)
     expect(storedOf(error)).toEqual([0, 2])

@@ -3,7 +3,7 @@
  * one transaction runs what comes meanwhile gathers for the next one. While the database is away it gathers in memory.
  */
 
-import { type Clock, sleep } from '../../shared/clock.ts'
+import { type Clock, sleep, type Timer } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -60,6 +60,8 @@ export const RECORDER_SOURCE = 'activity-recorder'
 
 /** Entries of one transaction. */
 const BATCH_MAX = 500
+/** What is recorded meanwhile is published together: nobody waits for it, and on SQLite each step has to wait its turn. */
+const PUBLISH_DELAY_MS = 100
 const BACKOFF = { baseMs: 100, capMs: 5_000 }
 
 export class ActivityRecorder implements Activities, Part {
@@ -69,6 +71,7 @@ export class ActivityRecorder implements Activities, Part {
   /** Those of the transaction that runs are the first of them. */
   private pending: Waiting[] = []
   private writing: Promise<void> | null = null
+  private nudging: Timer | null = null
   private away = false
   private closed = false
   private readonly letGo = new AbortController()
@@ -86,6 +89,8 @@ export class ActivityRecorder implements Activities, Part {
     while (this.writing !== null && !deadline.aborted) await Promise.race([this.writing, aborted(deadline)])
     this.closed = true
     this.letGo.abort()
+    this.nudging?.cancel()
+    this.options.outbox.nudge()
     for (const { event, done } of this.pending.splice(0)) {
       this.lose(event, 'the program stops')
       done()
@@ -153,7 +158,7 @@ export class ActivityRecorder implements Activities, Part {
    * @returns why nothing can be stored at present; null when all of them are done with.
    */
   private async store(batch: readonly Waiting[]): Promise<unknown> {
-    const { database, outbox } = this.options
+    const { database, outbox, clock } = this.options
     const records = batch.map(({ record }) => record)
     try {
       await database.transaction((transaction) => outbox.append(records, transaction))
@@ -165,7 +170,10 @@ export class ActivityRecorder implements Activities, Part {
       this.finish(batch)
       return null
     }
-    outbox.nudge()
+    this.nudging ??= clock.after(PUBLISH_DELAY_MS, () => {
+      this.nudging = null
+      outbox.nudge()
+    })
     this.counts.recorded += batch.length
     this.finish(batch)
     return null

@@ -16,6 +16,7 @@ import { followActivities } from './activity-follow.ts'
 import { addRecordCommand } from './activity-record.ts'
 import { type DayView, writeDays, writeEntries, writeEntry, writeTypes } from './activity-report.ts'
 import { addVerifyCommand } from './activity-verify.ts'
+import type { ApiClient } from './api-client.ts'
 import {
   type ApiFlags,
   type ApiTools,
@@ -25,6 +26,7 @@ import {
   limitOption,
   writeJson,
 } from './api-options.ts'
+import { ME_PATH } from './chat-api.ts'
 
 export interface ActivityTools extends ApiTools {
   readonly random: Random
@@ -41,10 +43,13 @@ export function addActivityCommands(line: CommandLine, tools: ActivityTools): vo
   const activity = line.program.command('activity').description('who did what: the activity log')
 
   addFilterOptions(addApiOptions(activity.command('list').description('list entries, the newest first')))
+    .addOption(new Option('--mine', 'only your own, which you may see without being an auditor').conflicts('user'))
     .addOption(limitOption())
     .action(
-      action(async (flags: ApiFlags & ListFlags & FilterFlags) => {
-        const page = await tools.api(flags).list<ActivityView>(PATH, filterOf(flags, clock.wallMs()), flags.limit)
+      action(async (flags: ApiFlags & ListFlags & FilterFlags & { readonly mine?: boolean }) => {
+        const api = tools.api(flags)
+        const path = flags.mine ? await ownPath(api) : PATH
+        const page = await api.list<ActivityView>(path, filterOf(flags, clock.wallMs()), flags.limit)
         if (flags.json) writeJson(terminal, page.items)
         else {
           writeEntries(page.items, terminal)
@@ -110,4 +115,9 @@ export function addActivityCommands(line: CommandLine, tools: ActivityTools): vo
       }),
     )
   addVerifyCommand(activity, line, tools)
+}
+
+async function ownPath(api: ApiClient): Promise<string> {
+  const { id } = await api.get<{ readonly id: string }>(ME_PATH)
+  return `/api/v1/users/${encodeURIComponent(id)}/activities`
 }

@@ -143,6 +143,25 @@ describe('busbar-cloud activity', () => {
     expect(nowhere).toMatchObject({ code: 1, stderr: expect.stringMatching(/^error FILE_UNWRITABLE/) })
   })
 
+  it('asks for the own entries of whoever may not see those of others', async () => {
+    const { run } = await startLog()
+    const asked: string[] = []
+    const server = Bun.serve({
+      port: 0,
+      hostname: '127.0.0.1',
+      fetch({ url }) {
+        const { pathname, search } = new URL(url)
+        asked.push(pathname + search)
+        return Response.json(pathname.endsWith('/me') ? { id: 'ann b' } : { items: [], nextCursor: null })
+      },
+    })
+    onTestFinished(() => server.stop(true))
+    const url = ['--url', `http://127.0.0.1:${server.port}`]
+    expect(await run(['list', '--mine', '--type', 'login', ...url])).toMatchObject({ code: 0 })
+    expect(asked).toEqual(['/api/v1/auth/me', '/api/v1/users/ann%20b/activities?activityType=login&limit=50'])
+    expect(await run(['list', '--mine', '--user', 'bob', ...url])).toMatchObject({ code: 64 })
+  })
+
   it('records under who one is, and says what the types and the days are', async () => {
     const { append, run, published } = await startApi()
     const made = await run(['record', 'panel_opened', '--object', 'panel/3', '--metadata', 'doors=2', '--at', '1m'])

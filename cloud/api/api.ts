@@ -14,7 +14,7 @@ import type { Activities } from '../activity/activity.ts'
 import type { Approvals } from '../approvals/approvals.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { DatabaseHandle } from '../database/database.ts'
-import type { Authentication, Caller } from '../identity/identity.ts'
+import type { Authentication } from '../identity/identity.ts'
 import type { Tasks } from '../orchestration/orchestration.ts'
 import type { Registry } from '../registry/registry.ts'
 import { chatSocketMetrics } from './chat-metrics.ts'
@@ -36,7 +36,7 @@ import { documentRoutes } from './routes/documents.ts'
 import { gatewayRoutes } from './routes/gateways.ts'
 import { type Dependency, healthRoutes } from './routes/health.ts'
 import { type LatestValues, latestRoutes } from './routes/latest.ts'
-import { liveRoute } from './routes/live.ts'
+import { liveRoute, type NewSocket } from './routes/live.ts'
 import { siteRoutes } from './routes/sites.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { bunHandlers, type SocketData } from './socket/bun-handlers.ts'
@@ -193,6 +193,7 @@ export class Api implements Part {
       commands,
       tasks,
       approvals,
+      activities,
       routes = [],
       dependencies,
       metrics,
@@ -212,7 +213,8 @@ export class Api implements Part {
       liveRoute({
         full: () => this.hub.full,
         fullFor: (caller) => this.hub.fullFor(caller),
-        upgrade: (request, caller, requestId) => this.upgrade(request, caller, requestId),
+        upgrade: (request, opened) => this.upgrade(request, opened),
+        activities,
       }),
       ...healthRoutes({ dependencies, metrics, clock, version, timeoutMs: limits.healthTimeoutMs }),
     ]
@@ -270,12 +272,12 @@ export class Api implements Part {
     return plainAddress(this.app?.server?.requestIP(request)?.address ?? '')
   }
 
-  private upgrade(request: Request, caller: Caller, requestId: string): boolean {
+  private upgrade(request: Request, { requestId, ...who }: NewSocket): boolean {
     const server = this.app?.server as Server<SocketData> | null | undefined
     const protocol = liveProtocolOf(request.headers)
     const headers = new Headers([[REQUEST_ID, requestId]])
     if (protocol !== null) headers.set('sec-websocket-protocol', protocol)
-    return server?.upgrade(request, { data: { caller, client: null }, headers }) ?? false
+    return server?.upgrade(request, { data: { ...who, client: null }, headers }) ?? false
   }
 
   private listenOptions(hostname: string, port: number): Parameters<Elysia['listen']>[0] {

@@ -93,17 +93,14 @@ export function entryOf(answered: AnsweredRequest): NewActivity | null {
   const ownType = isMisplaced ? null : (route?.activityType ?? null)
   if (ownType === null && outcome !== 'REFUSED') return null
   const params = route?.soundParams(answered.params) ?? null
-  const sessionId = note.sessionId ?? caller?.credentialId ?? null
-  const userAgent = request.headers.get('user-agent')
   // What does not look like a path of ours may be anything that somebody pasted.
   const shownPath = params === null ? route?.path : path.slice(0, PATH_CHARS_MAX)
   return {
     userId: note.userId ?? (caller?.id || ANONYMOUS),
     activityType: ownType ?? 'access_refused',
     metadata: {
-      ...(address === '' ? {} : { ipAddress: address }),
-      ...(userAgent === null ? {} : { userAgent: userAgent.slice(0, USER_AGENT_CHARS_MAX) }),
-      ...(sessionId === null ? {} : { sessionId }),
+      ...clientOf({ address, userAgent: request.headers.get('user-agent') }),
+      ...sessionOf(note.sessionId ?? caller?.credentialId ?? null),
       method: request.method,
       ...(shownPath === undefined ? {} : { path: shownPath }),
       status,
@@ -116,6 +113,36 @@ export function entryOf(answered: AnsweredRequest): NewActivity | null {
     ...objectOf(route?.path ?? null, params, note),
     correlationId: requestId,
   }
+}
+
+/** The entry of a frame on a WebSocket that asked for what the caller may not. */
+export function deniedFrame(
+  opened: Pick<AnsweredRequest, 'address' | 'requestId'> & {
+    readonly caller: Caller
+    readonly userAgent: string | null
+  },
+  code: string,
+): NewActivity {
+  const { caller, requestId } = opened
+  return {
+    userId: caller.id || ANONYMOUS,
+    activityType: 'access_refused',
+    metadata: { ...clientOf(opened), ...sessionOf(caller.credentialId), operation: 'openLive', code },
+    outcome: 'REFUSED',
+    objectType: 'websocket',
+    correlationId: requestId,
+  }
+}
+
+function clientOf({ address, userAgent }: { readonly address: string; readonly userAgent: string | null }) {
+  return {
+    ...(address === '' ? {} : { ipAddress: address }),
+    ...(userAgent === null ? {} : { userAgent: userAgent.slice(0, USER_AGENT_CHARS_MAX) }),
+  }
+}
+
+function sessionOf(sessionId: string | null): { readonly sessionId?: string } {
+  return sessionId === null ? {} : { sessionId }
 }
 
 function outcomeOf(status: number): Outcome {

@@ -129,7 +129,7 @@ export function createRouter(options: RouterOptions): Elysia {
   }
   app.onError(async ({ error, code, request }) => {
     const response = await answer(request, null, {}, (_, { path }) => {
-      if (code !== 'NOT_FOUND') throw error
+      if (code !== 'NOT_FOUND') throw error instanceof Error ? error : new Error(messageOf(error))
       const known = methods.find(({ pattern }) => pattern.test(path))
       const preflight = known === undefined ? null : preflightAnswer(request, origins, known.methods)
       if (preflight === null) throw unmatched(request, path, known)

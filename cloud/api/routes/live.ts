@@ -1,17 +1,30 @@
 /** The way from a request to a WebSocket. */
 
+import type { Activities } from '../../activity/activity.ts'
 import type { Caller } from '../../identity/identity.ts'
 import { WEBSOCKET_PATH } from '../documents/asyncapi.ts'
+import { deniedFrame } from '../http/activity.ts'
 import { Problem } from '../http/problem.ts'
 import { defineRoute, type Route } from '../http/route.ts'
+
+/** Whose a WebSocket is to be. */
+export interface NewSocket {
+  readonly caller: Caller
+  /** Of the request that it came of, for the answer. */
+  readonly requestId: string
+  /** To be told the code of each frame that asks for what the caller may not. */
+  readonly onDenied: (code: string) => void
+}
 
 export interface LiveRouteOptions {
   /** True when another client is one too many. */
   readonly full: () => boolean
   /** True when another client is one too many for this caller. */
   readonly fullFor: (caller: Caller) => boolean
-  /** Makes the request a WebSocket of the caller, with its id in the answer; false when it is no proper handshake. */
-  readonly upgrade: (request: Request, caller: Caller, requestId: string) => boolean
+  /** Makes the request a WebSocket; false when it is no proper handshake. */
+  readonly upgrade: (request: Request, socket: NewSocket) => boolean
+  /** Where it is recorded what a socket asked for and may not; without it that is not. */
+  readonly activities: Activities | undefined
 }
 
 export function liveRoute(options: LiveRouteOptions): Route {
@@ -32,7 +45,7 @@ export function liveRoute(options: LiveRouteOptions): Route {
       activity: 'websocket_connect',
       problems: ['ORIGIN_REFUSED', 'UPGRADE_REQUIRED', 'TOO_MANY_REQUESTS', 'UNAVAILABLE'],
     },
-    ({ request, caller, requestId }) => {
+    ({ request, caller, client, requestId }) => {
       if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') throw upgradeRequired()
       if (options.full()) {
         throw new Problem('UNAVAILABLE', 'As many WebSocket clients as are allowed are connected.', {
@@ -48,7 +61,9 @@ export function liveRoute(options: LiveRouteOptions): Route {
           headers: { 'retry-after': '5' },
         })
       }
-      if (!options.upgrade(request, caller, requestId)) throw upgradeRequired()
+      const opened = { caller, address: client.address, userAgent: request.headers.get('user-agent'), requestId }
+      const onDenied = (code: string): void => void options.activities?.record(deniedFrame(opened, code))
+      if (!options.upgrade(request, { caller, requestId, onDenied })) throw upgradeRequired()
       return undefined
     },
   )

@@ -8,6 +8,8 @@ import type { LiveClient } from './live-client.ts'
 
 export interface SocketData {
   readonly caller: Caller
+  /** Told the code of each frame that asks for what the caller may not. */
+  readonly onDenied: (code: string) => void
   client: LiveClient | null
 }
 
@@ -23,7 +25,7 @@ export function bunHandlers(hub: Hub, limits: ApiLimits) {
     idleTimeout: limits.clientIdleSeconds,
     sendPings: true,
     open(socket: ServerWebSocket<SocketData>) {
-      socket.data.client = hub.open(socket, socket.data.caller)
+      socket.data.client = hub.open(socket, socket.data.caller, socket.data.onDenied)
     },
     message(socket: ServerWebSocket<SocketData>, text: string | Buffer) {
       if (socket.data.client !== null) void hub.message(socket.data.client, text)

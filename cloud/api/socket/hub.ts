@@ -52,6 +52,8 @@ export interface HubOptions {
 
 /** How often clients that are behind are looked at. */
 const REVIEW_MS = 1000
+/** Codes of what a caller may not, for lack of a right. */
+const DENIALS: ReadonlySet<string> = new Set(['FORBIDDEN', 'ROLE_MISSING', 'SCOPE_MISSING'])
 
 export class Hub {
   private readonly options: HubOptions
@@ -140,12 +142,16 @@ export class Hub {
     return this.chat?.stats() ?? null
   }
 
-  open(socket: LiveSocket, caller: Caller): LiveClient {
+  /** @param onDenied told the code of each frame that asks for what the caller may not. */
+  open(socket: LiveSocket, caller: Caller, onDenied: (code: string) => void): LiveClient {
     const { limits, clock, chat } = this.options
     const refusals = new RefusalLimit(chat?.settings.refusalsMax ?? Number.POSITIVE_INFINITY)
     const client = new LiveClient({
       ...{ socket, caller, nowMs: clock.monotonicMs(), limits, events: this.clientEvents },
-      mayRefuse: () => refusals.admits(clock.monotonicMs()),
+      mayRefuse: (code) => {
+        if (DENIALS.has(code)) onDenied(code)
+        return refusals.admits(clock.monotonicMs())
+      },
     })
     this.clients.add(client)
     this.callers.add(client)

@@ -65,7 +65,7 @@ export class LiveClient {
   private readonly limits: ApiLimits
   private readonly events: ClientEvents
   private readonly outflow: Outflow
-  private readonly mayRefuse: () => boolean
+  private readonly mayRefuse: (code: string) => boolean
   private outbox: string[] = []
 
   constructor(options: {
@@ -75,7 +75,7 @@ export class LiveClient {
     readonly limits: ApiLimits
     readonly events: ClientEvents
     /** Asked at each refusal; false for one too many, which ends the connection. Default never. */
-    readonly mayRefuse?: () => boolean
+    readonly mayRefuse?: (code: string) => boolean
   }) {
     this.socket = options.socket
     this.who = options.caller
@@ -128,7 +128,7 @@ export class LiveClient {
       ...(fields.length === 0 ? {} : { fields }),
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     })
-    if (this.closed || isOurs || this.mayRefuse()) return
+    if (this.closed || isOurs || this.mayRefuse(code)) return
     this.events.cut('abuse')
     this.close(POLICY_VIOLATION, 'too many frames were refused')
   }

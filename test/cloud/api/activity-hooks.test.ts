@@ -168,16 +168,25 @@ test('a WebSocket is recorded when it is opened, and when it is not', async () =
     const socket = new WebSocket(webSocketUrl, { headers: { 'user-agent': 'console', ...headers } })
     onTestFinished(() => socket.terminate())
     socket.on('error', () => undefined)
+    return socket
   }
-  connect({ authorization: `Bearer ${token}`, 'x-request-id': 'socket-1' })
-  const [opened] = await until(() => kept.entries.length > 0 && kept.take())
+  const socket = connect({ authorization: `Bearer ${token}`, 'x-request-id': 'socket-1' })
+  await until(() => socket.readyState === WebSocket.OPEN)
+  const [opened] = await until(() => (kept.entries.length > 0 ? kept.take() : null))
   expect(opened).toMatchObject({
     ...{ userId: 'ann', activityType: 'websocket_connect', outcome: 'SUCCESS', correlationId: 'socket-1' },
     metadata: { ipAddress: '127.0.0.1', userAgent: 'console', sessionId: 'login-ann', status: 101 },
   })
+  socket.send(JSON.stringify({ type: 'subscribe', id: 's1', channel: 'telemetry', filter: { siteId: 2 } }))
+  expect(await until(() => (kept.entries.length > 0 ? kept.take() : null))).toMatchObject([
+    {
+      ...{ userId: 'ann', activityType: 'access_refused', outcome: 'REFUSED', correlationId: 'socket-1' },
+      metadata: { ipAddress: '127.0.0.1', userAgent: 'console', sessionId: 'login-ann', code: 'ROLE_MISSING' },
+    },
+  ])
   connect({})
   connect({ authorization: `Bearer ${token}`, origin: 'https://evil.example' })
-  const refused = await until(() => kept.entries.length > 1 && kept.take())
+  const refused = await until(() => (kept.entries.length > 1 ? kept.take() : null))
   expect(refused.map(({ activityType, userId, outcome }) => [activityType, userId, outcome]).toSorted()).toEqual([
     ['access_refused', 'anonymous', 'REFUSED'],
     ['websocket_connect', 'anonymous', 'REFUSED'],

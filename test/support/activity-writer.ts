@@ -2,9 +2,12 @@
 
 import { activityValue } from './activity-values.ts'
 import { sendJson } from './json-request.ts'
+import { until } from './until.ts'
 
 const BATCH = 4
 const PAUSE_MS = 40
+/** Longer than anything is away. */
+const STUCK_MS = 60_000
 
 export class ActivityWriter {
   readonly userId: string
@@ -39,9 +42,13 @@ export class ActivityWriter {
   private async run(): Promise<void> {
     while (!this.finishing) {
       const activities = Array.from({ length: BATCH }, (_, i) => activityValue(this.userId, this.acknowledged + i))
-      while (!(await this.took(activities))) await pause(PAUSE_MS)
+      await until(() => this.took(activities), {
+        timeoutMs: STUCK_MS,
+        pollMs: PAUSE_MS,
+        what: `${this.userId} is heard`,
+      })
       this.acknowledged += BATCH
-      await pause(PAUSE_MS)
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
     }
   }
 
@@ -52,8 +59,4 @@ export class ActivityWriter {
     if (answer.status !== 202) throw new Error(`${answer.status} ${JSON.stringify(answer.body)}`)
     return true
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

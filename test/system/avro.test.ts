@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { connect, type MqttClient } from 'mqtt'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { TOPIC_SCHEMAS } from '../../proto/generated/avro/topic-schemas.ts'
+import { activityValue } from '../support/activity-values.ts'
 import { type AvroPeer, type PeerSchema, startAvroPeer } from '../support/avro-peer.ts'
 import { projectDir } from '../support/child.ts'
 import { type CloudProcess, startCloud } from '../support/cloud-process.ts'
@@ -22,7 +23,9 @@ import { until } from '../support/until.ts'
 
 const METER = 'MTR-001'
 const BASE = `sites/1/devices/${METER}`
-const IN_AVRO = ['device-telemetry', 'task.requested', 'orchestrator.responses', 'command.events']
+const LOGS = 'user-activity-logs'
+const ANALYTICS = 'user-activity-analytics'
+const IN_AVRO = ['device-telemetry', 'task.requested', 'orchestrator.responses', 'command.events', LOGS, ANALYTICS]
 const REQUESTED = 'task.requested'
 const SUBJECT = `${REQUESTED}-value`
 const UNKNOWN_ID = 987_654
@@ -106,7 +109,7 @@ describeKafka('topics in Avro', () => {
         await until(async () => (await getJson(`${cloud.apiUrl}/api/v1/devices`)).body.items.length === 1, {
           what: 'the device is known',
         })
-        const topics = [...IN_AVRO, `${REQUESTED}-dlt`]
+        const topics = [...IN_AVRO, `${REQUESTED}-dlt`, `${LOGS}-dlq`]
         peer = startAvroPeer({ python, brokers: kafka.brokers, registry, topics })
         published = await peer.schema(SUBJECT, SCHEMA_PATH)
         later = await withField('ticket')
@@ -191,6 +194,42 @@ describeKafka('topics in Avro', () => {
           value: { command_type: 'CALIBRATE', command_params: '[1]', device_ids: [METER], site_id: 1 },
         })
         expect((await taskIs(taskId, 'COMPLETED')).tally).toMatchObject({ SUCCEEDED: 1 })
+      })
+
+      it('who did what is stored from Avro and from JSON, and fastavro reads what the core writes of it', async () => {
+        const path = join(cloud.dir, 'user-activity.avsc')
+        await writeFile(path, TOPIC_SCHEMAS[LOGS] ?? '')
+        const schema = await peer.schema(`${LOGS}-value`, path)
+        const headers = { source: 'billing', timestamp: '2026-01-31T12:00:00Z' }
+        const [inAvro, inJson] = [activityValue('ada', 0), activityValue('ada', 1)]
+        const metadata = { ...inAvro.metadata, share: 0.5, rooms: { json: '["A",{"b":null}]' } }
+        await peer.produce(LOGS, 'ada', { ...inAvro, metadata }, schema, headers)
+        await peer.produce(LOGS, 'ada', inJson, undefined, headers)
+        const items: AnyJson[] = await until(
+          async () => {
+            const { body } = await getJson(`${cloud.apiUrl}/api/v1/activities?userId=ada`)
+            return body.items.length === 2 ? body.items : null
+          },
+          { what: 'both are stored', pollMs: 50 },
+        )
+        const metadataOf = (eventId: string): AnyJson => items.find((each) => each.eventId === eventId)?.metadata
+        expect(metadataOf(inAvro.eventId)).toEqual({ ...metadata, rooms: ['A', { b: null }] })
+        expect(metadataOf(inJson.eventId)).toEqual(inJson.metadata)
+
+        const activity = { userId: 'rob', activityType: 'login', metadata: { ipAddress: '10.1.2.3', n: 7 } }
+        const [eventId] = (await sendJson(`${cloud.apiUrl}/api/v1/activities`, 'POST', activity)).body.eventIds
+        const published = await peer.record(LOGS, ({ value }) => value.eventId === eventId)
+        expect(published).toMatchObject({ encoding: 'avro', key: 'rob', value: { ...activity, version: '1.0' } })
+        expect(published.headers).toMatchObject({ source: expect.any(String), timestamp: published.value.timestamp })
+        const seen = await peer.record(ANALYTICS, ({ value }) => value.eventId === eventId)
+        expect(seen).toMatchObject({ encoding: 'avro', key: 'rob', value: { kind: 'ACTIVITY', activityType: 'login' } })
+        expect(JSON.stringify(seen)).not.toContain('10.1.2.3')
+
+        const unknown = activityValue('ada', 2, { activityType: 'nobody_knows' })
+        await peer.produce(LOGS, 'ada', unknown, schema, headers)
+        const letter = await peer.record(`${LOGS}-dlq`, ({ value }) => value.eventId === unknown.eventId)
+        expect(letter).toMatchObject({ encoding: 'json', key: 'ada', headers: { originalSource: headers.source } })
+        expect(letter.value).toEqual({ ...unknown, error: expect.objectContaining({ code: 'VALIDATION_ERROR' }) })
       })
 
       it('what the registry does not know, and what is not as its schema says, is a dead letter as it came', async () => {

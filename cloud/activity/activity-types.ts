@@ -15,15 +15,14 @@ export const OWN_TYPES = {
   websocket_connect: 'A WebSocket was opened',
   command: 'A command was given to a device',
   task: 'A command was given to many devices',
+  export: 'Somebody took data out',
   activity_log_purged: 'A day of the activity log was removed because of its age',
 } as const satisfies Readonly<Record<string, string>>
-export type OwnActivityType = keyof typeof OWN_TYPES
 
 /** What others than the core are known to write. */
 export const KNOWN_TYPES = {
   login_failed: 'A login failed',
   page_view: 'Somebody looked at a page',
-  export: 'Somebody took data out',
   settings_changed: 'Somebody changed settings',
 } as const satisfies Readonly<Record<string, string>>
 

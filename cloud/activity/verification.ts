@@ -20,8 +20,8 @@ import {
 import { type CheckedDay, checkDays } from './verify-days.ts'
 import { EntryWalk } from './verify-entries.ts'
 
-export { type DayHead, type Finding, type FindingKind, readHeads } from './verification-report.ts'
-export type { VerificationReport, VerifiedDay }
+export { type DayHead, readHeads } from './verification-report.ts'
+export type { VerificationReport }
 
 export interface VerificationOptions {
   readonly database: Pick<DatabaseHandle, 'kysely'>

@@ -119,7 +119,7 @@ function exportRoute({ queries }: ActivityRoutesOptions): Route {
         'formula (beginning with = + - @ or a control character) has an apostrophe before it.',
       permission: AUDITOR,
       // Taking the log out is itself something to know of.
-      activity: 'export_activities',
+      activity: 'export',
       query: Type.Object(
         {
           format: Type.Optional(

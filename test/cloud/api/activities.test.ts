@@ -342,7 +342,7 @@ test('an export is every entry that matches, the newest first, as NDJSON or as C
   expect(recorded).toHaveLength(4)
   expect(recorded[1]).toMatchObject({
     userId: 'auditor.all',
-    activityType: 'export_activities',
+    activityType: 'export',
     objectType: 'activity-log',
     metadata: { format: 'csv', operation: 'exportActivities' },
   })

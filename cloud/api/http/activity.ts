@@ -3,7 +3,7 @@
  * into an entry by itself but the agent and the site, so that no secret can.
  */
 
-import { ANONYMOUS, activityTypeOf, KNOWN_TYPES, type NewActivity, type Outcome } from '../../activity/activity.ts'
+import { ANONYMOUS, activityTypeOf, type NewActivity, type Outcome } from '../../activity/activity.ts'
 import type { Caller } from '../../identity/identity.ts'
 import type { Reply, Route, RouteDeclaration } from './route.ts'
 
@@ -76,12 +76,10 @@ export function activityTypeOfRoute(
   return activity ?? (access === 'write' ? activityTypeOf(operationId) : null)
 }
 
-/** Each type that calls of these routes are recorded as, with what it means; without those that are known for other things too. */
+/** Each type that calls of these routes are recorded as, with what it means. */
 export function recordedTypes(routes: readonly Pick<Route, 'activityType' | 'summary'>[]): ReadonlyMap<string, string> {
   return new Map(
-    routes.flatMap(({ activityType, summary }) => {
-      return activityType === null || Object.hasOwn(KNOWN_TYPES, activityType) ? [] : [[activityType, summary]]
-    }),
+    routes.flatMap(({ activityType, summary }) => (activityType === null ? [] : [[activityType, summary]])),
   )
 }
 

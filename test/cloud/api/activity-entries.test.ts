@@ -37,7 +37,7 @@ const OBJECTS = [
     'dead-letter',
   ],
   ...['device', 'enrolment-token', 'gateway', 'login', 'member', 'message', 'notification', 'site', 'task', 'user'],
-  'websocket',
+  ...['telemetry', 'websocket'],
 ]
 /** Those that are about many, or make nothing that has a name. */
 const WITHOUT_ID = new Set(['replayDeadLetters', 'openLive', 'exportActivities', 'exportTelemetry'])

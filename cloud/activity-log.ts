@@ -60,8 +60,8 @@ export function createActivityLog(config: CloudConfig, services: ActivityService
     ...{ recorder, intake, processor, windows, upkeep, queries },
     routes: activityRoutes({ queries, intake, types }),
     consumers: [processor] satisfies readonly Part[],
-    /** To be started before the API, and stopped after it. */
-    duties: sideBySide('activity', [recorder, windows, upkeep]),
+    /** They record what they do: the recorder is to be started before them and the API, and stopped after both. */
+    duties: sideBySide('activity', [windows, upkeep]),
   }
 }
 

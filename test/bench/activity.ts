@@ -22,7 +22,13 @@ import { benchCloud } from './programs.ts'
 
 /** A partition, on the side of the consumer. */
 const RATE = 10_000
-const BATCHES = [1, 10, 100, 1_000]
+/** Events of a request, and how many requests there are. */
+const BATCHES = [
+  [1, 4_000],
+  [10, 1_500],
+  [100, 500],
+  [1_000, 100],
+] as const
 /** Requests that are under way at one time. */
 const AT_ONCE = 16
 const PUBLISH_RECORDS = 5_000
@@ -71,19 +77,24 @@ async function taken({ bench, bus, kafka, postgres }: Parts): Promise<Figure[]> 
   const load = new ActivityLoad('a1', clock.wallMs() - 3_600_000)
   const figures: Figure[] = []
   try {
-    for (const batch of BATCHES) {
+    for (const [batch, all] of BATCHES) {
       bench.say(`API to Kafka, ${batch} at a time`)
-      const requests = Math.ceil((batch === 1 ? 4_000 : 40_000) / batch / (bench.quick ? 10 : 1))
+      const requests = bench.quick ? all / 10 : all
       const url = `${cloud.apiUrl}/api/v1/activities`
       const bodies = Array.from({ length: requests }, () => JSON.stringify({ activities: load.next(batch) }))
       const api = await perSecond(bodies, batch, (body) => post(url, body))
       const groups = Array.from({ length: requests }, () => load.records(batch))
-      const alone = await perSecond(groups, batch, (records) => bus.publish(USER_ACTIVITY_LOGS, records))
+      const whole = await perSecond(groups, batch, (records) =>
+        bus.publish(USER_ACTIVITY_LOGS, records, { atomic: true }),
+      )
+      const more = Array.from({ length: requests }, () => load.records(batch))
+      const alone = await perSecond(more, batch, (records) => bus.publish(USER_ACTIVITY_LOGS, records))
       const name = `${batch === 1 ? 'one' : batch.toLocaleString('en-US')} a request`
       figures.push(
         { name: `API to Kafka, ${name}`, value: api, unit: 'events/s', note: `${AT_ONCE} requests at once` },
+        { name: `producer alone, all or nothing, ${name}`, value: whole, unit: 'events/s' },
         { name: `producer alone, ${name}`, value: alone, unit: 'events/s' },
-        { name: `ratio, ${name}`, value: api / alone, unit: '× producer' },
+        { name: `ratio, ${name}`, value: api / whole, unit: '× producer, all or nothing' },
       )
     }
     bench.say('until the core has stored them')

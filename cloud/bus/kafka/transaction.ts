@@ -113,9 +113,22 @@ export class TransactionRun {
   }
 
   private async produceAll(partitions: readonly PartitionBatches[]): Promise<FailedTransaction | null> {
-    const results = await Promise.all(partitions.map((each) => this.producePartition(each)))
+    const leaders = Map.groupBy(partitions, ({ route, partition }) => route.leaders[partition])
+    const results = await Promise.all([...leaders.values()].map((ofLeader) => this.produceInTurn(ofLeader)))
     // What no retry mends is told before what may pass.
     return results.find((result) => result?.outcome === 'unfit') ?? results.find((result) => result !== null) ?? null
+  }
+
+  /**
+   * One after the other: a broker asks the coordinator whether a partition belongs to the transaction, forgets the question
+   * when the next one about the same transaction comes, and answers NOT_ENOUGH_REPLICAS.
+   */
+  private async produceInTurn(partitions: readonly PartitionBatches[]): Promise<FailedTransaction | null> {
+    for (const each of partitions) {
+      const failed = await this.producePartition(each)
+      if (failed !== null) return failed
+    }
+    return null
   }
 
   private async producePartition({ route, partition, batches }: PartitionBatches): Promise<FailedTransaction | null> {

@@ -13,6 +13,7 @@ import { type ActivityExportFormat, entryWriter } from './activity-export.ts'
 import { entryOf } from './activity-rows.ts'
 import type { ActivitySeal } from './activity-seal.ts'
 import { type ActivityFilter, type ActivityPlace, ActivitySearch, type SearchBounds } from './activity-search.ts'
+import { isDay } from './days.ts'
 import type { ActivityEntry } from './event.ts'
 
 export interface ActivityQueriesOptions {
@@ -123,7 +124,7 @@ export class ActivityQueries {
   /** The newest first, those whose entries are gone as well. */
   async days(request: PageRequest): Promise<Page<ActivityDay>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
-    if (after !== null && !/^\d{4}-\d{2}-\d{2}$/.test(after)) throw cursorInvalid(request.cursor)
+    if (after !== null && !isDay(after)) throw cursorInvalid(request.cursor)
     let query = this.options.database.kysely.selectFrom('activity_days').selectAll().orderBy('day', 'desc')
     if (after !== null) query = query.where('day', '<', after)
     const rows = await query.limit(limit + 1).execute()

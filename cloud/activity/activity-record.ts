@@ -1,5 +1,6 @@
 /** What is put onto `user-activity-logs`, by whoever publishes it. Pure but for the ids. */
 
+import { createHash } from 'node:crypto'
 import { type Random, randomHex } from '../../shared/random.ts'
 import { USER_ACTIVITY_LOGS } from '../bus/catalogue.ts'
 import { ACTIVITY_VERSION, ANONYMOUS, type NewActivity, type UserActivity } from './event.ts'
@@ -26,6 +27,11 @@ export function activityRecord(event: UserActivity, source: string): ActivityRec
 
 export function newEventId(random: Random): string {
   return `evt_${randomHex(random, 12)}`
+}
+
+/** One that is the same whenever it is made of the same. */
+export function derivedEventId(prefix: string, ...of: readonly (string | number | null)[]): string {
+  return `${prefix}_${createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 24)}`
 }
 
 /** @param given id and time of one that has none of its own. */

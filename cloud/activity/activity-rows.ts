@@ -3,6 +3,7 @@
 import type { Selectable } from 'kysely'
 import { messageOf } from '../../shared/errors.ts'
 import type { ActivityLogsTable } from '../database/schema.ts'
+import { storableText } from '../database/stored-text.ts'
 import type { ActivitySeal } from './activity-seal.ts'
 import type { ActivityEntry, CheckedActivity, Outcome } from './event.ts'
 
@@ -34,11 +35,6 @@ export const ACTIVITY_COLUMNS = {
   sealed: 'text',
 } as const satisfies Readonly<Record<keyof ActivityRow, string>>
 
-/** The day, UTC, such as 2026-01-31. */
-export function dayOf(ms: number): string {
-  return new Date(ms).toISOString().slice(0, 10)
-}
-
 /** What anybody may see of metadata, and what is sensitive of it; null for nothing. */
 export function splitMetadata(
   metadata: Metadata,
@@ -61,7 +57,7 @@ export function rowOf(
 ): UnplacedRow {
   return {
     event_id: activity.eventId,
-    user_id: storable(activity.userId),
+    user_id: storableText(activity.userId),
     activity_type: activity.activityType,
     at_ms: activity.atMs,
     stored_at_ms: storedAtMs,
@@ -121,11 +117,7 @@ function tryOpen(
   }
 }
 
+/** What is hashed must be what is stored. */
 function orNull(text: string | null): string | null {
-  return text === null ? null : storable(text)
-}
-
-/** PostgreSQL takes neither a NUL nor half a surrogate pair; what is hashed must be what is stored. */
-function storable(text: string): string {
-  return text.replaceAll('\0', '').toWellFormed()
+  return text === null ? null : storableText(text)
 }

@@ -2,14 +2,14 @@
 
 import { type Insertable, sql, type Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
-import { DAY_MS } from '../../shared/durations.ts'
 import type { Random } from '../../shared/random.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { ActivityDaysTable, Database, Dialect } from '../database/schema.ts'
 import { type ActivityKeys, requireSigner } from './activity-keys.ts'
-import { ACTIVITY_COLUMNS, type ActivityRow, dayOf, rowOf, splitMetadata, type UnplacedRow } from './activity-rows.ts'
+import { ACTIVITY_COLUMNS, type ActivityRow, rowOf, splitMetadata, type UnplacedRow } from './activity-rows.ts'
 import { ActivitySeal } from './activity-seal.ts'
 import { CHAIN_BEGIN, type DayRow, dayMac, entryDigest, entryHash, type UnsignedDay, WRONG_MAC } from './chain.ts'
+import { dayOf, endOfDay } from './days.ts'
 import type { ActivityEntry, CheckedActivity } from './event.ts'
 
 export interface ActivityStoreOptions {
@@ -113,7 +113,7 @@ export class ActivityStore {
   private dayOn(today: string, newest: DayRow | undefined): UnsignedDay {
     // A day whose entries were removed because of their age is over, whatever the clock says.
     if (newest !== undefined && newest.day >= today && newest.purged_at_ms === null) return newest
-    const day = newest === undefined || newest.day < today ? today : dayAfter(newest.day)
+    const day = newest === undefined || newest.day < today ? today : dayOf(endOfDay(newest.day))
     const previous = newest?.head_hash ?? CHAIN_BEGIN
     const [{ id }] = this.options.keys.chain
     return { day, key_id: id, previous_hash: previous, entries: 0, head_hash: previous, purged_at_ms: null }
@@ -153,8 +153,4 @@ export async function putDay(row: Insertable<ActivityDaysTable>, transaction: Tr
     .values(row)
     .onConflict((conflict) => conflict.column('day').doUpdateSet({ key_id, entries, head_hash, purged_at_ms, mac }))
     .execute()
-}
-
-function dayAfter(day: string): string {
-  return dayOf(Date.parse(`${day}T00:00:00Z`) + DAY_MS)
 }

@@ -3,7 +3,6 @@
  * so that one schema does for them; nothing of an activity's metadata is in it. Pure.
  */
 
-import { createHash } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import type { BusRecord } from '../bus/bus.ts'
 import { USER_ACTIVITY_GROUP } from '../bus/catalogue.ts'
@@ -101,9 +100,4 @@ export function analyticsRecord(members: AnalyticsMembers): BusRecord & { readon
   const value = JSON.stringify(members, (_, member: unknown) => (member === null ? undefined : member))
   const headers = { source: USER_ACTIVITY_GROUP, timestamp: members.timestamp as string }
   return { key: members.userId ?? null, value, headers }
-}
-
-/** An eventId that is the same whenever it is made of the same. */
-export function derivedEventId(prefix: string, ...of: readonly (string | number | null)[]): string {
-  return `${prefix}_${createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 24)}`
 }

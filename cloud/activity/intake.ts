@@ -1,6 +1,5 @@
 /** Takes in what others have to record: checked, and put onto the bus whole or not at all. */
 
-import { createHash } from 'node:crypto'
 import { type Clock, sleep } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { readInstant } from '../../shared/instant.ts'
@@ -8,7 +7,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import type { Bus } from '../bus/bus.ts'
 import { USER_ACTIVITY_LOGS } from '../bus/catalogue.ts'
-import { activityRecord, newEventId } from './activity-record.ts'
+import { activityRecord, derivedEventId, newEventId } from './activity-record.ts'
 import type { ActivityTypes } from './activity-types.ts'
 import { type ActivityProblem, type ActivityRules, checkActivity } from './check-activity.ts'
 import { ACTIVITY_VERSION, type UserActivity } from './event.ts'
@@ -184,8 +183,7 @@ export class ActivityIntake {
   }
 
   private eventId(retryKey: string | null, i: number): string {
-    if (retryKey === null) return newEventId(this.options.random)
-    return `evt_${createHash('sha256').update(`${retryKey}\n${i}`).digest('hex').slice(0, 24)}`
+    return retryKey === null ? newEventId(this.options.random) : derivedEventId('evt', retryKey, i)
   }
 
   private rules(nowMs: number): ActivityRules {

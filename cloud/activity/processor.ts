@@ -11,16 +11,18 @@ import type { Clock } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
+import type { HistogramReading } from '../../shared/metrics.ts'
 import type { Random } from '../../shared/random.ts'
 import { nextTurn } from '../../shared/waiting.ts'
 import type { Bus, ConsumedRecord } from '../bus/bus.ts'
 import { USER_ACTIVITY_ANALYTICS, USER_ACTIVITY_GROUP, USER_ACTIVITY_LOGS } from '../bus/catalogue.ts'
 import { isAway } from '../bus/isolation.ts'
+import { readJson } from '../bus/json-value.ts'
 import type { Outbox } from '../bus/outbox.ts'
 import type { Parking } from '../bus/parking.ts'
 import { type ConsumedItem, RecordConsumer, type RecordConsumerStats, type Unusable } from '../bus/record-consumer.ts'
 import type { DatabaseHandle } from '../database/database.ts'
-import { storableReason } from '../database/stored-text.ts'
+import { storableText } from '../database/stored-text.ts'
 import type { Notifier } from '../notifications/notifications.ts'
 import type { ActivityKeys } from './activity-keys.ts'
 import type { ActivityStore } from './activity-store.ts'
@@ -28,7 +30,7 @@ import type { ActivityTypes } from './activity-types.ts'
 import { activityAnalytics, mattersForSecurity, PATTERNS, type SuspicionPattern } from './analytics-record.ts'
 import { type ActivityProblem, type ActivityRules, checkActivity } from './check-activity.ts'
 import type { CheckedActivity } from './event.ts'
-import { type Seconds, SecondsHistogram } from './seconds.ts'
+import { SecondsHistogram } from './seconds.ts'
 import { type SuspicionSettings, Suspicions } from './suspicion.ts'
 import { addToWindows, countedWindows } from './window-store.ts'
 
@@ -63,7 +65,7 @@ export interface ActivityProcessorStats extends RecordConsumerStats {
   /** Those that the bus refused for themselves. */
   readonly analyticsRefused: number
   /** From a batch in hand to its effects being durable. */
-  readonly seconds: Seconds
+  readonly seconds: HistogramReading
   /** Suspicious patterns that were told of. */
   readonly suspicions: Readonly<Record<SuspicionPattern, number>>
 }
@@ -174,18 +176,8 @@ export function readActivity(record: ConsumedRecord, rules: ActivityRules): Chec
   if (value === undefined) return { unusable: 'VALIDATION_ERROR', message: 'the value is not JSON' }
   const checked = checkActivity(value, rules)
   if ('problems' in checked) return { unusable: 'VALIDATION_ERROR', message: spelledOut(checked.problems) }
-  const source = storableReason(record.headers.source)?.slice(0, SOURCE_CHARS_MAX).toWellFormed() ?? null
-  return { ...checked.activity, source }
-}
-
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
-
-function readJson(value: Buffer): unknown {
-  try {
-    return JSON.parse(strictUtf8.decode(value))
-  } catch {
-    return undefined
-  }
+  const source = record.headers.source
+  return { ...checked.activity, source: source === undefined ? null : storableText(source, SOURCE_CHARS_MAX) }
 }
 
 /** Values are left out, but for the type: this ends up in logs, and what stands in the wrong place may be a secret. */

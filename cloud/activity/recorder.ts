@@ -4,15 +4,15 @@
  */
 
 import { type Clock, sleep, type Timer } from '../../shared/clock.ts'
-import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import { fullJitterMs } from '../../shared/retry.ts'
 import { aborted } from '../../shared/waiting.ts'
+import { isAway } from '../bus/isolation.ts'
 import type { Outbox } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
-import { failureKind } from '../database/failure.ts'
 import { type ActivityRecord, activityRecord, eventOf, newEventId, soundActivity } from './activity-record.ts'
 import type { Activities, NewActivity, UserActivity } from './event.ts'
 import { RefusalLimit } from './refusal-limit.ts'
@@ -204,10 +204,4 @@ export class ActivityRecorder implements Activities, Part {
     if (this.away) this.options.log.info({ activities: this.pending.length }, 'activities that waited are stored')
     this.away = false
   }
-}
-
-/** Whether the database may take the same later, without anyone changing the program. */
-function isAway(error: unknown): boolean {
-  if (error instanceof BusbarError && error.retryable) return true
-  return ['unavailable', 'contended', 'refused'].includes(failureKind(error))
 }

@@ -1,12 +1,6 @@
 /** How long something takes, counted so that Prometheus can tell quantiles from it. */
 
-/** Cumulative, as Prometheus has them. */
-export interface Seconds {
-  readonly sum: number
-  readonly count: number
-  /** By upper bound, seconds: how many took no longer. `+Inf` is `count`. */
-  readonly buckets: Readonly<Record<string, number>>
-}
+import type { HistogramReading } from '../../shared/metrics.ts'
 
 const BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] as const
 
@@ -23,7 +17,7 @@ export class SecondsHistogram {
     })
   }
 
-  read(): Seconds {
+  read(): HistogramReading {
     const buckets = Object.fromEntries(BOUNDS.map((bound, i) => [String(bound), this.within[i] as number]))
     return { sum: this.sum, count: this.count, buckets }
   }

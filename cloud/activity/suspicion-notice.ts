@@ -2,7 +2,8 @@
 
 import type { BusRecord } from '../bus/bus.ts'
 import type { Notice } from '../notifications/notifications.ts'
-import { analyticsRecord, derivedEventId, type SuspicionPattern } from './analytics-record.ts'
+import { derivedEventId } from './activity-record.ts'
+import { analyticsRecord, type SuspicionPattern } from './analytics-record.ts'
 import type { CheckedActivity } from './event.ts'
 import { localHour } from './usual-hours.ts'
 

@@ -13,6 +13,7 @@ import { Duty } from '../database/duty.ts'
 import { type ActivityKeys, requireSigner } from './activity-keys.ts'
 import { lockChain, putDay } from './activity-store.ts'
 import { type DayRow, dayMac, WRONG_MAC } from './chain.ts'
+import { endOfDay } from './days.ts'
 import { type Activities, SYSTEM } from './event.ts'
 import { checkDays } from './verify-days.ts'
 
@@ -103,8 +104,8 @@ export class ActivityUpkeep implements Part {
     const { clock, settings } = this.options
     const newest = days.at(-1)
     if (newest === undefined) return []
-    const nowMs = Math.min(clock.wallMs(), endOf(newest.day) + AHEAD_MS)
-    return days.slice(0, -1).filter(({ day }) => endOf(day) + settings.retentionDays * DAY_MS <= nowMs)
+    const nowMs = Math.min(clock.wallMs(), endOfDay(newest.day) + AHEAD_MS)
+    return days.slice(0, -1).filter(({ day }) => endOfDay(day) + settings.retentionDays * DAY_MS <= nowMs)
   }
 
   private async purge(row: DayRow, signal: AbortSignal): Promise<void> {
@@ -165,9 +166,4 @@ export class ActivityUpkeep implements Part {
       if (numDeletedRows === BigInt(ROWS_PER_DELETE)) await sleep(this.options.clock, DELETE_PAUSE_MS, signal)
     }
   }
-}
-
-/** Of a day, UTC, Unix milliseconds. */
-function endOf(day: string): number {
-  return Date.parse(`${day}T00:00:00Z`) + DAY_MS
 }

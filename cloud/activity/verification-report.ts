@@ -1,6 +1,7 @@
 /** What a verification of the activity log tells, and the heads that are noted of it for the next one. */
 
 import { BusbarError } from '../../shared/errors.ts'
+import { isDay } from './days.ts'
 
 /** How far the chain of a day had come: what to note elsewhere, so that nobody can cut off unnoticed what came before. */
 export interface DayHead {
@@ -57,6 +58,11 @@ export interface VerificationReport {
 
 export const FINDINGS_MAX = 1_000
 
+/** Of a day as a whole. */
+export function dayFinding(kind: FindingKind, day: string, message: string): Finding {
+  return { kind, day, place: null, lastPlace: null, eventId: null, message }
+}
+
 /** Counts all findings and keeps the first. */
 export class Findings {
   readonly kept: Finding[] = []
@@ -91,7 +97,7 @@ function isHead(value: unknown): value is DayHead {
   const { day, entries, headHash } = (value ?? {}) as Partial<Record<keyof DayHead, unknown>>
   return (
     typeof day === 'string' &&
-    /^\d{4}-\d\d-\d\d$/.test(day) &&
+    isDay(day) &&
     Number.isSafeInteger(entries) &&
     (entries as number) >= 0 &&
     typeof headHash === 'string' &&

@@ -12,6 +12,7 @@ import type { ActivityRow } from './activity-rows.ts'
 import type { DayRow } from './chain.ts'
 import {
   type DayHead,
+  dayFinding,
   type Finding,
   Findings,
   type VerificationReport,
@@ -123,8 +124,7 @@ class Verification {
     if (signal?.aborted) return
     walk.end(row.entries)
     if (found.length > 0 || !genuine || walk.head === null || walk.head === row.head_hash) return
-    const message = 'its head is not the hash of its last entry'
-    tell({ kind: 'DAY_CHANGED', day: row.day, place: null, lastPlace: null, eventId: null, message })
+    tell(dayFinding('DAY_CHANGED', row.day, 'its head is not the hash of its last entry'))
   }
 
   /** In the order of places; should somebody have given two entries one place, neither is passed over. */
@@ -168,7 +168,7 @@ class Verification {
       const day: string | null = await this.nextDayOfEntries(after)
       if (day !== null && this.isAsked(day) && !known.has(day) && !(await this.hasBegun(day))) {
         const message = 'there are entries of this day, and its row in activity_days is gone'
-        this.findings.add({ kind: 'DAY_CHANGED', day, place: null, lastPlace: null, eventId: null, message })
+        this.findings.add(dayFinding('DAY_CHANGED', day, message))
       }
       after = day
     }

@@ -2,7 +2,7 @@
 
 import { type ActivityKeys, type Signer, signerOf } from './activity-keys.ts'
 import { CHAIN_BEGIN, type DayRow } from './chain.ts'
-import type { Finding } from './verification-report.ts'
+import { dayFinding, type Finding } from './verification-report.ts'
 
 export interface CheckedDay {
   readonly row: DayRow
@@ -51,7 +51,7 @@ function isFalse(signer: Signer | null | undefined): boolean {
 function changed(row: DayRow): Finding {
   const said = row.purged_at_ms === null ? '' : '; that its entries went because of their age is not proved'
   const message = `the row of the day in activity_days is not what was written${said}`
-  return { kind: 'DAY_CHANGED', day: row.day, place: null, lastPlace: null, eventId: null, message }
+  return dayFinding('DAY_CHANGED', row.day, message)
 }
 
 function missing(row: DayRow, before: DayRow | null): Finding {
@@ -59,5 +59,5 @@ function missing(row: DayRow, before: DayRow | null): Finding {
     before === null
       ? 'it is not the first day: one or more before it are gone'
       : `it does not follow ${before.day}: one or more days between them are gone`
-  return { kind: 'DAY_MISSING', day: row.day, place: null, lastPlace: null, eventId: null, message }
+  return dayFinding('DAY_MISSING', row.day, message)
 }

@@ -74,7 +74,7 @@ export async function addToWindows(
       published_at_ms = null`.execute(transaction)
 }
 
-/** The oldest that ended by `endedBeforeMs` and are to be published; nobody else changes them until the transaction ends. */
+/** The oldest that ended by `endedByMs` and are to be published; nobody else changes them until the transaction ends. */
 export async function lockDueWindows(
   endedByMs: number,
   limit: number,

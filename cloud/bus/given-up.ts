@@ -6,6 +6,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { Bus, ConsumedRecord } from './bus.ts'
 import { deadLetterTopicOf } from './catalogue.ts'
 import { deadLetters } from './dead-letter.ts'
+import { readJson } from './json-value.ts'
 
 /** Dead letters of one batch that have a line of their own in the log. */
 const LINES_MAX = 20
@@ -57,17 +58,13 @@ function lineOf({ record, code, message, retryCount }: GivenUp): Record<string, 
 /** What else of the log is about the same. */
 function namedIn(value: Buffer): Record<string, string> {
   if (value.length > READ_BYTES_MAX) return {}
-  try {
-    const parsed: unknown = JSON.parse(value.toString('utf8'))
-    if (typeof parsed !== 'object' || parsed === null) return {}
-    const names = ['eventId', 'correlationId'].flatMap((name): [string, string][] => {
-      const member = (parsed as Record<string, unknown>)[name]
-      return typeof member === 'string' ? [[name, member.slice(0, NAME_CHARS_MAX)]] : []
-    })
-    return Object.fromEntries(names)
-  } catch {
-    return {}
-  }
+  const parsed = readJson(value)
+  if (typeof parsed !== 'object' || parsed === null) return {}
+  const names = ['eventId', 'correlationId'].flatMap((name): [string, string][] => {
+    const member = (parsed as Record<string, unknown>)[name]
+    return typeof member === 'string' ? [[name, member.slice(0, NAME_CHARS_MAX)]] : []
+  })
+  return Object.fromEntries(names)
 }
 
 /** Counts by code. */

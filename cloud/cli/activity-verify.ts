@@ -2,6 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { CommandLine } from '../../shared/cli/program.ts'
+import { isDay } from '../activity/days.ts'
 import { CLOUD_CONFIG_VARIABLE, loadCloudConfig } from '../config.ts'
 import type { ActivityTools } from './activity.ts'
 
@@ -55,7 +56,6 @@ export function addVerifyCommand(activity: Command, { action }: CommandLine, too
 }
 
 function day(text: string): string {
-  const atMs = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN
-  if (!Number.isNaN(atMs) && new Date(atMs).toISOString().startsWith(text)) return text
+  if (isDay(text)) return text
   throw new InvalidArgumentError('It must be a day such as 2026-01-31.')
 }

@@ -3,9 +3,14 @@
 /** What is stored of a reason, characters. */
 const REASON_CHARS_MAX = 500
 
-/** A reason as it can be stored: PostgreSQL takes neither a NUL nor half a surrogate pair, such as the cut may leave. */
+/** A text as it can be stored: PostgreSQL takes neither a NUL nor half a surrogate pair, such as a cut may leave. */
+export function storableText(text: string, charsMax = Number.POSITIVE_INFINITY): string {
+  return text.replaceAll('\0', '').slice(0, charsMax).toWellFormed()
+}
+
+/** A reason as it can be stored. */
 export function storableReason(reason: string | null | undefined): string | null {
-  return reason?.replaceAll('\0', '').slice(0, REASON_CHARS_MAX).toWellFormed() ?? null
+  return reason === null || reason === undefined ? null : storableText(reason, REASON_CHARS_MAX)
 }
 
 /** For `like … escape '!'`: whatever has `text` in it, taken as it is written. */

@@ -5,10 +5,11 @@
 
 import type { Insertable } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
-import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { messageOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import { nextTurn } from '../../shared/waiting.ts'
 import type { ConsumedBatch } from '../bus/bus.ts'
+import { isAway } from '../bus/isolation.ts'
 import type { DeadLettersTable } from '../database/schema.ts'
 import { toRow } from './dead-letter-rows.ts'
 import type { DeadLetterStore } from './dead-letter-store.ts'
@@ -97,8 +98,4 @@ function withoutContents(row: Row): Row {
   const envelope = JSON.stringify({ key: null, headers: {} })
   const bare = { original_topic: topic, key: null, source: null, set_id: null, part: 1, parts: 1, value: null }
   return { ...row, ...bare, code: CODE_UNREADABLE, message, envelope }
-}
-
-function isAway(error: unknown): boolean {
-  return error instanceof BusbarError && (error.retryable || error.code === 'DATABASE_REFUSED')
 }

@@ -4,6 +4,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { isDeeper } from '../../shared/json-depth.ts'
 import { schemaErrors } from '../../shared/schema-errors.ts'
+import { readJson } from '../bus/json-value.ts'
 import type { Unusable } from '../bus/record-consumer.ts'
 import { FINAL_STATES, type FinalState } from '../gateways/gateways.ts'
 import { type RequestedOptions, TaskOptionsSchema } from './task-options.ts'
@@ -156,16 +157,6 @@ export function readResponse(value: Buffer): TaskResponse | Unusable {
     commandId: command_id,
     outcome: STATE_OF_STATUS.get(status) as FinalState,
     payload: JSON.stringify(responsePayload),
-  }
-}
-
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
-
-function readJson(value: Buffer): unknown {
-  try {
-    return JSON.parse(strictUtf8.decode(value))
-  } catch {
-    return undefined
   }
 }
 

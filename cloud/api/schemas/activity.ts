@@ -7,6 +7,7 @@ import {
   type ActivityDay,
   ActivityTypeSchema,
   ActivityUserSchema,
+  DAY_PATTERN,
   EventIdSchema,
   OutcomeSchema,
   UserActivitySchema,
@@ -96,7 +97,7 @@ export const ACTIVITY_FILTER = {
 
 export const WHOSE_FILTER = { userId: Type.Optional({ ...ActivityUserSchema, description: 'Who did it' }) }
 
-const DaySchema = Type.String({ pattern: '^\\d{4}-\\d{2}-\\d{2}$', description: 'The day, UTC, of a chain of hashes' })
+const DaySchema = Type.String({ pattern: DAY_PATTERN, description: 'The day, UTC, of a chain of hashes' })
 
 export const ActivityEntrySchema = Type.Object(
   {

@@ -97,8 +97,11 @@ export function entryOf(answered: AnsweredRequest): NewActivity | null {
     userId: note.userId ?? (caller?.id || ANONYMOUS),
     activityType: ownType ?? 'access_refused',
     metadata: {
-      ...clientOf({ address, userAgent: request.headers.get('user-agent') }),
-      ...sessionOf(note.sessionId ?? caller?.credentialId ?? null),
+      ...senderOf({
+        address,
+        userAgent: request.headers.get('user-agent'),
+        sessionId: note.sessionId ?? caller?.credentialId ?? null,
+      }),
       method: request.method,
       ...(shownPath === undefined ? {} : { path: shownPath }),
       status,
@@ -125,22 +128,27 @@ export function deniedFrame(
   return {
     userId: caller.id || ANONYMOUS,
     activityType: 'access_refused',
-    metadata: { ...clientOf(opened), ...sessionOf(caller.credentialId), operation: 'openLive', code },
+    metadata: { ...senderOf({ ...opened, sessionId: caller.credentialId }), operation: 'openLive', code },
     outcome: 'REFUSED',
     objectType: 'websocket',
     correlationId: requestId,
   }
 }
 
-function clientOf({ address, userAgent }: { readonly address: string; readonly userAgent: string | null }) {
+/** Members of metadata that say where a request came from; what is not known of it is left out. */
+export function senderOf(sender: {
+  /** Empty when it is not known. */
+  readonly address: string
+  readonly userAgent: string | null
+  /** Id of the login or of the API key. */
+  readonly sessionId: string | null
+}): Readonly<Record<string, string>> {
+  const { address, userAgent, sessionId } = sender
   return {
     ...(address === '' ? {} : { ipAddress: address }),
     ...(userAgent === null ? {} : { userAgent: userAgent.slice(0, USER_AGENT_CHARS_MAX) }),
+    ...(sessionId === null ? {} : { sessionId }),
   }
-}
-
-function sessionOf(sessionId: string | null): { readonly sessionId?: string } {
-  return sessionId === null ? {} : { sessionId }
 }
 
 function outcomeOf(status: number): Outcome {

@@ -3,6 +3,7 @@
 import type { ActivityIntake, GivenActivity, Taking } from '../../activity/activity.ts'
 import type { Caller } from '../../identity/identity.ts'
 import { includesSite } from '../../registry/site-scope.ts'
+import { senderOf } from '../http/activity.ts'
 import { doerProblems } from '../http/doer.ts'
 import { type InvalidInput, Problem } from '../http/problem.ts'
 import { type Call, defineRoute, type Route } from '../http/route.ts'
@@ -14,7 +15,6 @@ type Intake = Pick<ActivityIntake, 'problems' | 'take' | 'noteRefused' | 'batchM
 
 /** Errors of one request that are told of. */
 const ERRORS_MAX = 20
-const USER_AGENT_CHARS_MAX = 256
 const SEEN = 'a site that you may see; GET /api/v1/sites lists them'
 
 export function recordRoute({ intake }: { readonly intake: Intake }): Route {
@@ -106,17 +106,11 @@ function attributed(given: GivenActivity, caller: Caller): GivenActivity {
 type AnyCall = Call<unknown, unknown, unknown>
 
 function takingOf({ caller, client, request, requestId }: AnyCall): Omit<Taking, 'retryKey'> {
-  const userAgent = request.headers.get('user-agent')?.slice(0, USER_AGENT_CHARS_MAX)
-  const person = {
-    ...(client.address === '' ? {} : { ipAddress: client.address }),
-    ...(userAgent === undefined ? {} : { userAgent }),
-    ...(caller.credentialId === null ? {} : { sessionId: caller.credentialId }),
-  }
-  return {
-    correlationId: requestId,
-    // The address and agent of a program say nothing of who did it.
-    ...(caller.kind === 'user' ? { metadata: person } : {}),
-  }
+  // The address and agent of a program say nothing of who did it.
+  if (caller.kind !== 'user') return { correlationId: requestId }
+  const { address } = client
+  const userAgent = request.headers.get('user-agent')
+  return { correlationId: requestId, metadata: senderOf({ address, userAgent, sessionId: caller.credentialId }) }
 }
 
 /** Of a body that has been checked: one that is nested deeply would take the stack. */

@@ -7,7 +7,7 @@ import { BusbarError } from '../../shared/errors.ts'
 import { OUTCOMES } from '../activity/event.ts'
 import type { ActivityTools } from './activity.ts'
 import { type ApiFlags, addApiOptions, writeJson } from './api-options.ts'
-import { collected, commandParams, instantOf, positiveInteger, type When, when } from './values.ts'
+import { collected, instantOf, jsonOrMembers, positiveInteger, type When, when } from './values.ts'
 
 interface RecordFlags extends ApiFlags {
   readonly user?: string
@@ -71,7 +71,7 @@ async function record(activityType: string, flags: RecordFlags, tools: ActivityT
 }
 
 function metadataOf(given: readonly string[]): Readonly<Record<string, unknown>> | undefined {
-  const metadata = commandParams(given, '--metadata')
+  const metadata = jsonOrMembers(given, '--metadata')
   if (metadata === undefined || (typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata))) {
     return metadata as Readonly<Record<string, unknown>> | undefined
   }

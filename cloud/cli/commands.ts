@@ -11,7 +11,7 @@ import { COMMAND_STATES, isFinal } from '../gateways/command-state.ts'
 import { type ApiFlags, type ApiTools, addApiOptions, type ListFlags, limitOption, writeJson } from './api-options.ts'
 import { type ApprovalBody, isApproval, tellWaiting } from './approvals.ts'
 import { nameOf, paintOutcome } from './progress.ts'
-import { collected, commandParams, durationMs, positiveInteger } from './values.ts'
+import { collected, durationMs, jsonOrMembers, positiveInteger } from './values.ts'
 
 type CommandBody = ReturnType<typeof commandBody>
 
@@ -81,7 +81,7 @@ async function send(name: string, flags: SendFlags, { api, terminal, clock }: Ap
   const request = {
     device_id: flags.device,
     name,
-    payload: commandParams(flags.params ?? []),
+    payload: jsonOrMembers(flags.params ?? []),
     site_id: flags.site,
     expires_in_ms: flags.expiresIn,
     timeout_ms: flags.timeout,

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
-import { type AbortThreshold, commandParams } from './values.ts'
+import { type AbortThreshold, jsonOrMembers } from './values.ts'
 
 export interface StartFlags {
   readonly type: string
@@ -36,7 +36,7 @@ export function taskRequest(flags: StartFlags): object {
   }
   return defined({
     command_type: flags.type,
-    command_params: commandParams(flags.params ?? []),
+    command_params: jsonOrMembers(flags.params ?? []),
     device_ids: given ? [...named, ...listed] : undefined,
     site_id: flags.site,
     device_type: flags.deviceType,

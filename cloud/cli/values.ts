@@ -69,28 +69,28 @@ export function abortThreshold(text: string, before: readonly AbortThreshold[] =
 }
 
 /**
- * Parameters of a command, or what is given likewise: one JSON value, or members as `key=value`. A value that is JSON counts as that, any other is text:
- * `force=true` is a boolean, `id=TOU-1` text, `id='"7"'` the text 7. Undefined for none.
+ * One JSON value, such as the parameters of a command, or its members as `key=value`. A value that is JSON counts as that, any
+ * other is text: `force=true` is a boolean, `id=TOU-1` text, `id='"7"'` the text 7. Undefined for none.
  * @throws BusbarError USAGE, naming the option.
  */
-export function commandParams(given: readonly string[], option = '--params'): unknown {
+export function jsonOrMembers(given: readonly string[], option = '--params'): unknown {
   if (given.length === 0) return undefined
   const [only] = given
   if (given.length === 1 && only !== undefined && !/^[^\s"'{}[\]=]+=/.test(only)) {
     const value = parsed(only)
-    if (value === undefined) throw wrongParams(only, option)
+    if (value === undefined) throw neitherOf(only, option)
     return value
   }
   const members = given.map((each): [string, unknown] => {
     const at = each.indexOf('=')
-    if (at <= 0) throw wrongParams(each, option)
+    if (at <= 0) throw neitherOf(each, option)
     const text = each.slice(at + 1)
     return [each.slice(0, at), parsed(text) ?? text]
   })
   return Object.fromEntries(members)
 }
 
-function wrongParams(text: string, option: string): BusbarError {
+function neitherOf(text: string, option: string): BusbarError {
   const hint = `give ${option} as one JSON value, or as key=value, several times if need be`
   return new BusbarError(`${option} ${text} is neither JSON nor key=value`, { code: 'USAGE', hint })
 }

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { taskRequest } from '../../../cloud/cli/task-request.ts'
-import { abortThreshold, commandParams, durationMs } from '../../../cloud/cli/values.ts'
+import { abortThreshold, durationMs, jsonOrMembers } from '../../../cloud/cli/values.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 
 describe('values on the command line', () => {
@@ -14,12 +14,12 @@ describe('values on the command line', () => {
   })
 
   it('are parameters as JSON or as key=value', () => {
-    expect(commandParams([])).toBeUndefined()
-    expect(commandParams(['{"tou_profile_id":"T=1"}'])).toEqual({ tou_profile_id: 'T=1' })
-    expect(commandParams(['null'])).toBeNull()
-    expect(commandParams(['tou_profile_id=TOU-2025-TEST'])).toEqual({ tou_profile_id: 'TOU-2025-TEST' })
+    expect(jsonOrMembers([])).toBeUndefined()
+    expect(jsonOrMembers(['{"tou_profile_id":"T=1"}'])).toEqual({ tou_profile_id: 'T=1' })
+    expect(jsonOrMembers(['null'])).toBeNull()
+    expect(jsonOrMembers(['tou_profile_id=TOU-2025-TEST'])).toEqual({ tou_profile_id: 'TOU-2025-TEST' })
     const several = ['force=true', 'n=5', 'text="5"', 'url=http://x/?a=b', 'registers=["1-0:1.8.0*255"]', 'empty=']
-    expect(commandParams(several)).toEqual({
+    expect(jsonOrMembers(several)).toEqual({
       force: true,
       n: 5,
       text: '5',
@@ -28,7 +28,7 @@ describe('values on the command line', () => {
       empty: '',
     })
     for (const wrong of [['hello'], ['a=1', 'hello'], ['a=1', '=2']]) {
-      expect(() => commandParams(wrong)).toThrow(/neither JSON nor key=value/)
+      expect(() => jsonOrMembers(wrong)).toThrow(/neither JSON nor key=value/)
     }
   })
 

@@ -15,12 +15,16 @@ import { fullJitterMs } from '../../shared/retry.ts'
 import { aborted } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Bus } from './bus.ts'
+import { USER_ACTIVITY_LOGS } from './catalogue.ts'
 import type { Outbox } from './outbox.ts'
 import { type PublishOutcome, publishRows } from './outbox-publish.ts'
 import type { OutboxRow } from './outbox-rows.ts'
 import { type OutboxCounts, OutboxStore, type RefusedRow } from './outbox-store.ts'
 import { FAILURES_PER_LOG, OUTBOX_BACKOFF, OutboxTroubles } from './outbox-troubles.ts'
 import { OutboxUpkeep } from './outbox-upkeep.ts'
+
+/** Topics whose rows go once they are published: what is in them is sealed where it is stored, and would be plain here. */
+const NOT_KEPT: ReadonlySet<string> = new Set([USER_ACTIVITY_LOGS])
 
 export interface OutboxRelayOptions {
   readonly outbox: Outbox
@@ -225,7 +229,8 @@ export class OutboxRelay implements Part {
     for (let attempt = 0; !this.lettingGo.signal.aborted; attempt++) {
       try {
         const { stored, unsent } = outcome
-        await this.store.settle({ stored, refused, unsent }, outbox, clock.wallMs(), keptMs > 0)
+        const keep = keptMs > 0 && !NOT_KEPT.has(topic)
+        await this.store.settle({ stored, refused, unsent }, outbox, clock.wallMs(), keep)
         this.noteDatabase(null)
         this.published += stored.length
         if (refused.length > 0) this.upkeep.count()

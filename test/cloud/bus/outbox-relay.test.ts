@@ -2,7 +2,12 @@ import { Writable } from 'node:stream'
 import pino from 'pino'
 import { expect, test } from 'vitest'
 import type { Bus, BusRecord } from '../../../cloud/bus/bus.ts'
-import { COMMAND_EVENTS, ORCHESTRATOR_RESPONSES, TASK_REQUESTED } from '../../../cloud/bus/catalogue.ts'
+import {
+  COMMAND_EVENTS,
+  ORCHESTRATOR_RESPONSES,
+  TASK_REQUESTED,
+  USER_ACTIVITY_LOGS,
+} from '../../../cloud/bus/catalogue.ts'
 import type { DatabaseHandle } from '../../../cloud/database/database.ts'
 import { BusbarError } from '../../../shared/errors.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
@@ -251,16 +256,19 @@ await describeOnEveryDatabase('the outbox relay', (databases) => {
     expect(relay.stats().failing).toBe(null)
   })
 
-  test('keeps nothing of what was sent when told so', async () => {
+  test.for([
+    ['when told so', COMMAND_EVENTS, 0],
+    ['of who did what, which is sealed where it is kept', USER_ACTIVITY_LOGS, 60_000],
+  ] as const)('keeps nothing of what was sent %s', async ([, topic, keptMs]) => {
     const [database, bus] = [await databases.open(), await embeddedBus()]
-    const { outbox, relay, append } = relayOver(database, bus, { keptMs: 0 })
+    const { outbox, relay, append } = relayOver(database, bus, { keptMs })
     const told: string[] = []
     outbox.onPublished('test', async (ids) => void told.push(...ids))
     await relay.start()
-    await append(numbered(COMMAND_EVENTS, 10, 3))
-    await until(() => relay.stats().published === 10)
+    await append(numbered(topic, 3, 3))
+    await until(() => relay.stats().published === 3)
     expect(await rowsOf(database)).toEqual([])
-    expect(told).toEqual(Array.from({ length: 10 }, (_, i) => String(i)))
+    expect(told).toEqual(['0', '1', '2'])
   })
 
   test('stops after what is being published, and may be called twice', async () => {

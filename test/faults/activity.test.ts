@@ -242,6 +242,7 @@ describeKafka('the activity log', () => {
       const row = JSON.stringify(await stored.row(entry.eventId))
       expect(row).toContain('/api/v1/alert-rules')
       expect(row).not.toContain('check/1.0')
+      await until(async () => (await stored.outboxRowsWith('check/1.0')) === 0, { what: 'nothing of it is left plain' })
       const [published] = (await readTopic(kafka.brokers, LOGS)).filter(({ payload }) =>
         payload.includes(entry.eventId),
       )

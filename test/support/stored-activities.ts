@@ -16,6 +16,8 @@ export interface StoredActivities {
   reaches(count: number, timeoutMs?: number): Promise<number>
   /** Names of the requests that entries of this type come from. */
   requestsOf(activityType: string): Promise<readonly (string | null)[]>
+  /** What is to be published, or was, and has this text in it. */
+  outboxRowsWith(text: string): Promise<number>
   row(eventId: string): Promise<Readonly<Record<string, unknown>> | undefined>
   close(): Promise<void>
 }
@@ -79,6 +81,10 @@ export async function storedActivities(url: string): Promise<StoredActivities> {
         .where('outcome', '=', 'SUCCESS')
         .execute()
       return rows.map(({ correlation_id }) => correlation_id)
+    },
+    async outboxRowsWith(text) {
+      const rows = await kysely.selectFrom('outbox').select('id').where('value', 'like', `%${text}%`).execute()
+      return rows.length
     },
     row: (eventId) => kysely.selectFrom('activity_logs').selectAll().where('event_id', '=', eventId).executeTakeFirst(),
     close: () => database.stop(),

@@ -65,9 +65,7 @@ export class Transactions {
   publish(publish: TransactedPublish): Promise<number> {
     return new Promise((resolve, reject) => {
       this.waiting.push({ ...publish, resolve, reject })
-      this.carrying ??= this.carryAll().finally(() => {
-        this.carrying = null
-      })
+      this.carrying ??= this.carryAll()
     })
   }
 
@@ -76,8 +74,13 @@ export class Transactions {
     while (this.carrying !== null) await this.carrying
   }
 
+  /** Never rejects. */
   private async carryAll(): Promise<void> {
+    // What is published in this turn goes along.
+    await Promise.resolve()
     for (let group = this.take(); group.length > 0; group = this.take()) await this.carry(group)
+    // At once: what is published a moment later begins anew, where it would wait for the next otherwise.
+    this.carrying = null
   }
 
   private take(): Waiting[] {

@@ -15,10 +15,10 @@ import { optionsBody, readOptions } from '../../cloud/orchestration/task-options
 import { statusRecordValue } from '../../cloud/registry/status-record.ts'
 import { publishedFiles } from '../../packaging/published-schemas.ts'
 import { TOPIC_SCHEMAS } from '../../proto/generated/avro/topic-schemas.ts'
+import { someActivity } from '../support/activity-log.ts'
 import { projectDir } from '../support/child.ts'
 import { describePython } from '../support/python.ts'
 import { pythonEnvironment } from '../support/python-environment.ts'
-import { someActivity } from '../support/some-activity.ts'
 
 const AT_MS = Date.UTC(2026, 0, 31, 12)
 const DEVICE = { deviceId: 7, serialNumber: 'INV-1', siteId: 3, deviceType: 'SOLAR_INVERTER' }

@@ -1,8 +1,9 @@
-/** An activity log to be written and verified: keys, entries, and cores that append. */
+/** An activity log to be written, asked and verified: keys, the catalogue, entries, and cores that append. */
 
 import {
   type ActivityKeys,
   ActivityStore,
+  ActivityTypes,
   activityKeysOf,
   type CheckedActivity,
   type VerificationOptions,
@@ -17,8 +18,11 @@ import { systemRandom } from '../../shared/random.ts'
 export const OLD_KEY = Buffer.alloc(32, 7)
 export const NEW_KEY = Buffer.alloc(32, 8)
 
+/** The catalogue without operations of the API, and one type that the config names. */
+export const TYPES = new ActivityTypes(new Map(), ['switching_order_signed'])
+
 /** The first for what is new, as in the setting. */
-export function activityKeys(...keys: readonly Uint8Array[]): ActivityKeys {
+export function activityKeys(...keys: readonly [Uint8Array, ...Uint8Array[]]): ActivityKeys {
   return activityKeysOf(new MasterKey(keys, systemRandom), 'activity.keys')
 }
 
@@ -39,6 +43,22 @@ export function checkedActivity(eventId: string, more: Partial<CheckedActivity> 
     source: 'busbar-cloud',
     ...more,
   }
+}
+
+let made = 0
+
+/** A page that ann looked at, a second after the one before, unless `members` say otherwise. */
+export function someActivity(members: Partial<CheckedActivity> = {}): CheckedActivity {
+  const none = { objectType: null, objectId: null, siteId: null, correlationId: null, recordedBy: null }
+  return checkedActivity(`evt_${String(++made).padStart(24, '0')}`, {
+    userId: 'ann',
+    activityType: 'page_view',
+    atMs: Date.UTC(2026, 0, 31, 12) + made * 1_000,
+    metadata: { ipAddress: '10.0.0.7', userAgent: 'curl/8', page: '/sites' },
+    source: 'test',
+    ...none,
+    ...members,
+  })
 }
 
 export interface ActivityCore {

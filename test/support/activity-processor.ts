@@ -6,7 +6,6 @@ import {
   ActivityProcessor,
   ActivityStore,
   type ActivityStoreOptions,
-  ActivityTypes,
   ActivityWindows,
 } from '../../cloud/activity/activity.ts'
 import type { BatchHandler, BusRecord, ConsumedRecord } from '../../cloud/bus/bus.ts'
@@ -17,9 +16,9 @@ import { Notifications } from '../../cloud/notifications/notifications.ts'
 import { type Clock, systemClock } from '../../shared/clock.ts'
 import { type Logger, silentLogger } from '../../shared/log.ts'
 import { systemRandom } from '../../shared/random.ts'
+import { activityKeys, OLD_KEY, TYPES } from './activity-log.ts'
 import { NOTIFICATION_SETTINGS } from './notification-core.ts'
 import { parkingOver } from './parking.ts'
-import { someKeys } from './some-activity.ts'
 
 const NEVER = { failedLogins: 0, commands: 0, newAddress: false, unusualHours: false }
 export const SUSPICION = {
@@ -75,7 +74,7 @@ export async function processorOver(
   database: DatabaseHandle,
   clock: Clock,
   {
-    keys = someKeys(),
+    keys = activityKeys(OLD_KEY),
     suspicion,
     windowMs = 60_000,
     wrapStore = (store) => store,
@@ -111,8 +110,7 @@ export async function processorOver(
   const processor = new ActivityProcessor({
     ...common,
     store: wrapStore(new ActivityStore(stored)),
-    types: new ActivityTypes(new Map(), ['switching_order_signed']),
-    ...{ bus, keys, settings, parking, notifier, outbox },
+    ...{ types: TYPES, bus, keys, settings, parking, notifier, outbox },
   })
   await processor.start()
   onTestFinished(() => processor.stop())

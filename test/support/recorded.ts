@@ -50,11 +50,11 @@ export function recorderOver(
     settings: { ...RECORDER_SETTINGS, ...options.settings },
     log: Object.assign(Object.create(silentLogger), log) as Logger,
   })
-  return { recorder, logged, stored: () => storedActivities(database) }
+  return { recorder, logged, stored: () => outboxActivities(database) }
 }
 
 /** Those that the outbox has, in their order. */
-export async function storedActivities({ kysely }: DatabaseHandle): Promise<UserActivity[]> {
+export async function outboxActivities({ kysely }: DatabaseHandle): Promise<UserActivity[]> {
   const rows = kysely.selectFrom('outbox').select('value').where('topic', '=', 'user-activity-logs').orderBy('id')
   return (await rows.execute()).map(({ value }) => JSON.parse(value) as UserActivity)
 }

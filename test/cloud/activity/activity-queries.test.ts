@@ -7,18 +7,19 @@ import {
   ActivitySeal,
   type CheckedActivity,
 } from '../../../cloud/activity/activity.ts'
+import { systemClock } from '../../../shared/clock.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
+import { activityCore, activityKeys, NEW_KEY, OLD_KEY, someActivity } from '../../support/activity-log.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
-import { someActivity, someKeys, storeActivities } from '../../support/some-activity.ts'
 
 const T0 = Date.UTC(2026, 0, 31, 12)
-const keys = someKeys()
+const keys = activityKeys(OLD_KEY)
 
 await describeOnEveryDatabase('questions about the activity log', (databases) => {
   async function start(activities: readonly CheckedActivity[], options: Partial<ActivityQueriesOptions> = {}) {
     const database = await databases.open()
-    await storeActivities(database, keys, activities)
+    await activityCore(database, systemClock, keys).append(activities)
     const seal = new ActivitySeal(keys, systemRandom)
     const queries = new ActivityQueries({ database, seal, log: silentLogger, ...options })
     /** Ids of all pages, and how many entries each page had. */
@@ -98,7 +99,7 @@ await describeOnEveryDatabase('questions about the activity log', (databases) =>
     })
     expect(await queries.get('e1', { opened: false })).toMatchObject({ metadata: { page: '/sites' }, sealed: true })
     expect(await queries.get('e2', at)).toBeNull()
-    const seal = new ActivitySeal(someKeys(8), systemRandom)
+    const seal = new ActivitySeal(activityKeys(NEW_KEY), systemRandom)
     const without = new ActivityQueries({ database, seal, log: silentLogger })
     expect((await without.list(at)).items).toMatchObject([{ metadata: { page: '/sites' }, sealed: true }])
   })

@@ -15,7 +15,7 @@ import { awayDatabase } from '../../support/away-database.ts'
 import { bunPath, startChild } from '../../support/child.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
-import { recorderOver, storedActivities } from '../../support/recorded.ts'
+import { outboxActivities, recorderOver } from '../../support/recorded.ts'
 import { until } from '../../support/until.ts'
 
 const activity = (objectId: number | string, more: Partial<NewActivity> = {}): NewActivity => {
@@ -99,7 +99,7 @@ await describeOnEveryDatabase('what is recorded', (databases) => {
     await until(() => answered.length > 200 || core.exit !== null, { what: 'the core records' })
     await core.kill('SIGKILL')
     expect(answered.length, core.output()).toBeGreaterThan(200)
-    const stored = ids(await storedActivities(await databases.open({ url })))
+    const stored = ids(await outboxActivities(await databases.open({ url })))
     expect(stored).toEqual(expect.arrayContaining(answered))
     expect(stored).toEqual(numbers(stored.length).map(String))
   })

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest'
 import type { DatabaseHandle } from '../../../cloud/database/database.ts'
+import { activityKeys, NEW_KEY, OLD_KEY } from '../../support/activity-log.ts'
 import { clockAt, type ProcessorOptions, processorOver } from '../../support/activity-processor.ts'
 import { activityValue } from '../../support/activity-values.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
-import { someKeys } from '../../support/some-activity.ts'
 
 const NOON = Date.UTC(2026, 0, 31, 12)
 const SECOND = 1_000
@@ -120,10 +120,10 @@ await describeOnEveryDatabase('suspicious activities', (databases) => {
   })
 
   it('know an address again after the keys were changed', async () => {
-    const { login, database, at } = await start({ newAddress: true }, { keys: someKeys(1) })
+    const { login, database, at } = await start({ newAddress: true }, { keys: activityKeys(OLD_KEY) })
     await login(0, '10.0.0.1')
     const rotated = await processorOver(database, clockAt(at), {
-      keys: someKeys(2, 1),
+      keys: activityKeys(NEW_KEY, OLD_KEY),
       suspicion: { newAddress: true },
     })
     const timestamp = new Date(NOON).toISOString()

@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { Value } from '@sinclair/typebox/value'
 import { expect, onTestFinished, test } from 'vitest'
-import { ActivityIntake, ActivityQueries, ActivitySeal, type NewActivity } from '../../../cloud/activity/activity.ts'
+import { ActivityIntake, ActivityQueries, ActivitySeal } from '../../../cloud/activity/activity.ts'
 import type { Api } from '../../../cloud/api/api.ts'
 import { activityRoutes } from '../../../cloud/api/routes/activities.ts'
 import type { Bus, BusRecord } from '../../../cloud/bus/bus.ts'
@@ -14,17 +14,18 @@ import { systemClock } from '../../../shared/clock.ts'
 import { BusbarError } from '../../../shared/errors.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import { systemRandom } from '../../../shared/random.ts'
+import { activityCore, activityKeys, OLD_KEY, someActivity, TYPES } from '../../support/activity-log.ts'
 import { startApiCore } from '../../support/api-core.ts'
 import { FIXED_CALLERS } from '../../support/fixed-callers.ts'
 import { type AnyJson, getJson, sendJson } from '../../support/json-request.ts'
 import { ManualClock } from '../../support/manual-clock.ts'
-import { someActivity, someKeys, storeActivities, TYPES } from '../../support/some-activity.ts'
+import { KeptActivities } from '../../support/recorded.ts'
 import { tempDir } from '../../support/temp-dir.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
 
 const SETTINGS = { batchMax: 5, metadataBytesMax: 1_024, futureToleranceMs: 60_000 }
-const keys = someKeys()
+const keys = activityKeys(OLD_KEY)
 
 interface Options {
   /** Instead of the bus of the API. */
@@ -41,7 +42,7 @@ async function start({ publish, nobodyLogsIn = false, clock = systemClock }: Opt
   await database.start()
   const published: BusRecord[] = []
   const asked: unknown[] = []
-  const recorded: NewActivity[] = []
+  const activities = new KeptActivities()
   const intake = new ActivityIntake({
     ...common,
     bus: {
@@ -60,11 +61,7 @@ async function start({ publish, nobodyLogsIn = false, clock = systemClock }: Opt
   const core = await startApiCore(
     {
       routes,
-      activities: {
-        record: async (activity) => {
-          recorded.push(activity)
-        },
-      },
+      activities,
       authentication: nobodyLogsIn ? LOCAL_AUTHENTICATION : FIXED_CALLERS,
       ...(nobodyLogsIn ? { insecure: true } : {}),
     },
@@ -73,7 +70,7 @@ async function start({ publish, nobodyLogsIn = false, clock = systemClock }: Opt
   const base = `${core.url}/api/v1`
   const as = (who: string | null): Record<string, string> => (who === null ? {} : { authorization: `Bearer ${who}` })
   return {
-    ...{ core, database, intake, published, asked, recorded, base, as },
+    ...{ core, database, intake, published, asked, recorded: activities.entries, base, as },
     values: () => published.map(({ value }) => JSON.parse(String(value))),
     post: (who: string | null, body: unknown, headers = {}) =>
       sendJson(`${base}/activities`, 'POST', body, { ...as(who), ...headers }),
@@ -261,7 +258,7 @@ test('the answer comes when the bus has them, in order for each user', async () 
 
 test('auditors see every entry whole; everybody else sees their own without what is sealed', async () => {
   const { database, get } = await start()
-  await storeActivities(database, keys, [
+  await activityCore(database, systemClock, keys).append([
     someActivity({ eventId: 'e1', userId: 'viewer.1', objectId: '7', objectType: 'device' }),
     someActivity({ eventId: 'e2', activityType: 'login', outcome: 'REFUSED', metadata: { ipAddress: '::1' } }),
   ])
@@ -323,7 +320,7 @@ test('an export is every entry that matches, the newest first, as NDJSON or as C
   const activities = Array.from({ length: 1_100 }, (_, i) => {
     return someActivity({ eventId: `e${i}`, userId: i === 3 ? '=cmd()' : 'ann', metadata: { ipAddress: '::1', n: i } })
   })
-  await storeActivities(database, keys, activities)
+  await activityCore(database, systemClock, keys).append(activities)
   const text = async (query: string) =>
     await (await fetch(`${base}/activities/export?${query}`, { headers: as('auditor.all') })).text()
   const lines = (await text('')).trimEnd().split('\n')

@@ -49,7 +49,7 @@ export interface IntakeStats {
   readonly refused: number
   /** Requests that the bus did not take, or not in time. */
   readonly failed: number
-  /** Requests that wait for the bus now. */
+  /** Requests whose activities wait for the bus now, those that were answered meanwhile included. */
   readonly waiting: number
 }
 
@@ -57,7 +57,7 @@ export interface IntakeStats {
 const SOURCE = 'activity-api'
 /** A bus that takes longer is told of as away; shorter than what keeps a connection open that says nothing. */
 const PUBLISH_WAIT_MS = 10_000
-/** Requests that may wait for the bus; another one is told to come again. */
+/** Requests whose activities may wait for the bus, which holds them in memory; another one is told to come again. */
 const WAITING_MAX = 200
 
 export class ActivityIntake {
@@ -120,15 +120,12 @@ export class ActivityIntake {
     const events = given.map((each, i) => this.complete(each, i, taking, nowMs))
     const eventIds = events.map(({ eventId }) => eventId)
     const about = { correlationId: taking.correlationId, eventId: eventIds[0], activities: events.length }
-    this.waiting++
     try {
       await this.publish(events)
     } catch (error) {
       this.counts.failed++
       log.warn({ ...about, error: messageOf(error) }, 'the bus did not take activities that were sent')
       throw error
-    } finally {
-      this.waiting--
     }
     this.counts.batches++
     this.counts.taken += events.length
@@ -152,14 +149,18 @@ export class ActivityIntake {
       return { key, value, headers }
     })
     const over = new AbortController()
-    const published = bus.publish(USER_ACTIVITY_LOGS, records, { atomic: true }).then(() => true)
+    this.waiting++
+    const published = bus
+      .publish(USER_ACTIVITY_LOGS, records, { atomic: true })
+      .then(() => true)
+      .finally(() => void this.waiting--)
     const inTime = sleep(clock, PUBLISH_WAIT_MS, over.signal).then(() => false)
     try {
       if (await Promise.race([published, inTime])) return
     } finally {
       over.abort()
     }
-    // Whatever becomes of it, the answer has been given.
+    // Whatever becomes of it, the answer has been given. The bus still holds it in memory, so it counts as waiting.
     published.catch(() => undefined)
     throw new BusbarError(`the bus has not taken the activities within ${PUBLISH_WAIT_MS / 1000} seconds`, {
       code: 'BUS_UNAVAILABLE',

@@ -15,10 +15,8 @@ import type { DeadLetters } from './dead-letters/dead-letters.ts'
 export interface DepthsOptions {
   readonly bus: Pick<Bus, 'positions'>
   readonly deadLetters: Pick<DeadLetters, 'summary'>
-  /** Default: all that cores consume in. The rest are programs of others, of which there need be none. */
+  /** Default: all that cores consume in. */
   readonly groups?: readonly string[]
-  /** From the end of one look to the next, milliseconds. Default 15,000. */
-  readonly periodMs?: number
   readonly clock: Clock
   readonly log: Logger
 }
@@ -30,7 +28,9 @@ export interface DepthsStats {
   readonly deadLetters: readonly { readonly topic: string; readonly records: number }[]
 }
 
+/** From the end of one look to the next. */
 const PERIOD_MS = 15_000
+/** Of programs of others, of which there need be none. */
 const FOREIGN_GROUPS: readonly string[] = [COMMAND_CREATED_GROUP]
 /** What dead letters of topics that are not in the catalogue count under: whoever writes one may name any. */
 const OTHER = 'other'
@@ -67,9 +67,8 @@ export class Depths implements Part {
 
   private schedule(delayMs: number): void {
     if (this.stopped) return
-    const { clock, periodMs = PERIOD_MS } = this.options
-    this.timer = clock.after(delayMs, () => {
-      void this.look().then(() => this.schedule(periodMs))
+    this.timer = this.options.clock.after(delayMs, () => {
+      void this.look().then(() => this.schedule(PERIOD_MS))
     })
   }
 

@@ -7,7 +7,7 @@ export const ACTIVITY_TYPE_PATTERN = '^[a-z][a-z0-9_.:-]{0,63}$'
  * What the core writes besides the operations of its API, each with what it means. The type of an operation that changes
  * something is its operationId in snake case, such as `create_command`, unless the route names one of these.
  */
-export const OWN_TYPES = {
+const OWN_TYPES = {
   login: 'Somebody logged in, or tried to: see outcome',
   logout: 'Somebody ended a login',
   login_refreshed: 'A login was prolonged',
@@ -20,7 +20,7 @@ export const OWN_TYPES = {
 } as const satisfies Readonly<Record<string, string>>
 
 /** What others than the core are known to write. */
-export const KNOWN_TYPES = {
+const KNOWN_TYPES = {
   login_failed: 'A login failed',
   page_view: 'Somebody looked at a page',
   settings_changed: 'Somebody changed settings',

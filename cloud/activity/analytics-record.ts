@@ -8,7 +8,7 @@ import type { BusRecord } from '../bus/bus.ts'
 import { USER_ACTIVITY_GROUP } from '../bus/catalogue.ts'
 import { ACTIVITY_EXTRAS, ActivityTypeSchema, type CheckedActivity, EventIdSchema, OutcomeSchema } from './event.ts'
 
-export const ANALYTICS_KINDS = ['ACTIVITY', 'WINDOW', 'SUSPICION'] as const
+const ANALYTICS_KINDS = ['ACTIVITY', 'WINDOW', 'SUSPICION'] as const
 export const PATTERNS = ['FAILED_LOGINS', 'COMMAND_BURST', 'NEW_ADDRESS', 'UNUSUAL_HOUR'] as const
 export type SuspicionPattern = (typeof PATTERNS)[number]
 

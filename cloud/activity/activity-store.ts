@@ -2,6 +2,7 @@
 
 import { type Insertable, sql, type Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
+import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { ActivityDaysTable, Database, Dialect } from '../database/schema.ts'
@@ -19,8 +20,11 @@ export interface ActivityStoreOptions {
   readonly sensitiveFields: readonly string[]
   readonly clock: Pick<Clock, 'wallMs'>
   readonly random: Random
+  readonly log?: Pick<Logger, 'warn'>
 }
 
+/** Ids that a line of the log names. */
+const IDS_NAMED_MAX = 20
 /** Key of the advisory lock under which the chain grows and days are purged; any constant of our own would do. */
 const CHAIN_LOCK = 0x61637476
 
@@ -30,6 +34,9 @@ interface Prepared {
   readonly row: UnplacedRow
   readonly digest: string
 }
+
+/** What stays the same of an event that comes again; its time may be that of when it was sent again. */
+type Known = Pick<CheckedActivity, 'userId' | 'activityType'>
 
 export class ActivityStore {
   private readonly options: ActivityStoreOptions
@@ -56,11 +63,19 @@ export class ActivityStore {
     const nowMs = Math.round(this.options.clock.wallMs())
     const today = dayOf(nowMs)
     const prepared = new Map<string, Prepared>()
+    const taken: string[] = []
     for (const activity of activities) {
-      if (!prepared.has(activity.eventId)) prepared.set(activity.eventId, this.prepare(activity, today, nowMs))
+      const before = prepared.get(activity.eventId)
+      if (before === undefined) prepared.set(activity.eventId, this.prepare(activity, today, nowMs))
+      else if (!isSame(before.activity, activity)) taken.push(activity.eventId)
     }
     await lockChain(transaction, this.options.dialect)
-    for (const eventId of await this.storedOf([...prepared.keys()], transaction)) prepared.delete(eventId)
+    for (const stored of await this.storedOf([...prepared.keys()], transaction)) {
+      const { activity } = prepared.get(stored.eventId) as Prepared
+      if (!isSame(activity, stored)) taken.push(stored.eventId)
+      prepared.delete(stored.eventId)
+    }
+    if (taken.length > 0) this.complain(taken)
     if (prepared.size === 0) return []
     const newest = await newestDay(transaction)
     return await this.link([...prepared.values()], today, newest, transaction)
@@ -73,13 +88,23 @@ export class ActivityStore {
     return { activity, row, digest: entryDigest(row) }
   }
 
-  private async storedOf(eventIds: readonly string[], transaction: Transaction<Database>): Promise<string[]> {
-    const rows = await transaction
+  /** Whoever gives an event the id of another one keeps that out, which should not go unseen. */
+  private complain(taken: readonly string[]): void {
+    this.options.log?.warn(
+      { activities: taken.length, eventIds: taken.slice(0, IDS_NAMED_MAX) },
+      'activities that have the id of another one are not stored',
+    )
+  }
+
+  private async storedOf(
+    eventIds: readonly string[],
+    transaction: Transaction<Database>,
+  ): Promise<readonly (Known & Pick<CheckedActivity, 'eventId'>)[]> {
+    return await transaction
       .selectFrom('activity_logs')
-      .select('event_id')
+      .select(['event_id as eventId', 'user_id as userId', 'activity_type as activityType'])
       .where(sql<boolean>`event_id in ${givenTexts(this.options.dialect, eventIds)}`)
       .execute()
-    return rows.map(({ event_id }) => event_id)
   }
 
   private async link(
@@ -118,6 +143,10 @@ export class ActivityStore {
     const [{ id }] = this.options.keys.chain
     return { day, key_id: id, previous_hash: previous, entries: 0, head_hash: previous, purged_at_ms: null }
   }
+}
+
+function isSame(one: Known, other: Known): boolean {
+  return one.userId === other.userId && one.activityType === other.activityType
 }
 
 /** Until the end of the transaction nobody else changes the chain. On SQLite the transaction itself is the lock. */

@@ -57,6 +57,12 @@ export function entryHash(key: Uint8Array, previous: string, day: string, place:
   return createHmac('sha256', key).update(`entry\n${previous}\n${day}\n${place}\n${digest}`).digest('hex')
 }
 
+/** Id of the event that a day was purged: the same from every core, and nobody else's to record before. */
+export function purgeEventId(key: Uint8Array, day: string): string {
+  const mark = createHmac('sha256', key).update(`purge\n${day}`).digest('hex')
+  return `evt_purged_${day.replaceAll('-', '')}_${mark.slice(0, 24)}`
+}
+
 /** What vouches for the state of a day. */
 export function dayMac(key: Uint8Array, row: UnsignedDay): string {
   const parts = [row.day, row.key_id, row.previous_hash, row.entries, row.head_hash, row.purged_at_ms ?? '-']

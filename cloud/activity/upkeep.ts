@@ -12,7 +12,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { Duty } from '../database/duty.ts'
 import { type ActivityKeys, requireSigner } from './activity-keys.ts'
 import { lockChain, putDay } from './activity-store.ts'
-import { type DayRow, dayMac, WRONG_MAC } from './chain.ts'
+import { type DayRow, dayMac, purgeEventId, WRONG_MAC } from './chain.ts'
 import { endOfDay } from './days.ts'
 import { type Activities, SYSTEM } from './event.ts'
 import { checkDays } from './verify-days.ts'
@@ -121,11 +121,13 @@ export class ActivityUpkeep implements Part {
   }
 
   /** Before it is done, and under an id of its day: one that comes twice is stored once. */
-  private async record({ day, entries, head_hash: headHash }: DayRow): Promise<void> {
+  private async record(row: DayRow): Promise<void> {
+    const { day, entries, head_hash: headHash } = row
+    const { secret } = requireSigner(row, this.options.keys).key
     await this.options.activities.record({
       userId: SYSTEM,
       activityType: 'activity_log_purged',
-      eventId: `evt_purged_${day.replaceAll('-', '')}`,
+      eventId: purgeEventId(secret, day),
       outcome: 'SUCCESS',
       objectType: 'activity-day',
       objectId: day,

@@ -163,23 +163,21 @@ class Verification {
   }
 
   private async findUnknownDays(known: ReadonlySet<string>): Promise<void> {
-    let after: string | null = ''
-    while (after !== null && !this.options.signal?.aborted) {
-      const day: string | null = await this.nextDayOfEntries(after)
-      if (day !== null && this.isAsked(day) && !known.has(day) && !(await this.hasBegun(day))) {
+    // Whatever somebody has put there as a day: no text is one as well.
+    let day = await this.nextDayOfEntries(null)
+    while (day !== null && !this.options.signal?.aborted) {
+      if (this.isAsked(day) && !known.has(day) && !(await this.hasBegun(day))) {
         const message = 'there are entries of this day, and its row in activity_days is gone'
         this.findings.add(dayFinding('DAY_CHANGED', day, message))
       }
-      after = day
+      day = await this.nextDayOfEntries(day)
     }
   }
 
-  private async nextDayOfEntries(after: string): Promise<string | null> {
-    const { first } = await this.kysely
-      .selectFrom('activity_logs')
-      .select(({ fn }) => fn.min('day').as('first'))
-      .where('day', '>', after)
-      .executeTakeFirstOrThrow()
+  private async nextDayOfEntries(after: string | null): Promise<string | null> {
+    let query = this.kysely.selectFrom('activity_logs').select(({ fn }) => fn.min('day').as('first'))
+    if (after !== null) query = query.where('day', '>', after)
+    const { first } = await query.executeTakeFirstOrThrow()
     return first as string | null
   }
 
@@ -222,9 +220,15 @@ class Verification {
       entries: row.entries,
       headHash: row.head_hash,
       keyId: row.key_id,
-      purgedAt: row.purged_at_ms === null ? null : new Date(row.purged_at_ms).toISOString(),
+      purgedAt: row.purged_at_ms === null ? null : instantText(row.purged_at_ms),
       findings: this.findings.byDay.get(row.day) ?? 0,
       unable,
     }
   }
+}
+
+/** Of what somebody has changed it may be no time at all, which is told like any other. */
+function instantText(ms: number): string {
+  const date = new Date(ms)
+  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString()
 }

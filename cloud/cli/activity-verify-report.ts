@@ -69,7 +69,7 @@ export function writeVerification(
   const { out, err, paint } = terminal
   const { days, entries, findings, findingsTotal } = report
   const rows = findings.map(({ kind, day, place, lastPlace, eventId, message }) => [
-    day,
+    visible(day),
     place === null ? '-' : lastPlace === null || lastPlace === place ? String(place) : `${place}-${lastPlace}`,
     paint.bad(kind),
     eventId === null ? '-' : visible(eventId),
@@ -78,7 +78,8 @@ export function writeVerification(
   if (rows.length > 0) writeTable(terminal, ['DAY', 'PLACE', 'FINDING', 'EVENT', 'WHAT'], rows)
   if (findings.length < findingsTotal) err(`and ${formatCount(findingsTotal - findings.length)} more\n`)
   const unable = days.filter((day) => day.unable !== null)
-  for (const { day, unable: why } of unable) err(`${paint.caution('not verified:')} ${day}: ${visible(why ?? '')}\n`)
+  for (const { day, unable: why } of unable)
+    err(`${paint.caution('not verified:')} ${visible(day)}: ${visible(why ?? '')}\n`)
 
   const read = `${formatCount(entries)} ${entries === 1 ? 'entry' : 'entries'} of ${daysOf(days.length)}`
   if (findingsTotal > 0) {

@@ -95,6 +95,20 @@ await describeOnEveryDatabase('the processor of activities', (databases) => {
     expect(JSON.stringify(lines)).not.toContain('hunter2')
   })
 
+  it('says so when an event is not stored because another one has its id', async () => {
+    const lines: Record<string, unknown>[] = []
+    const write = (line: Buffer, _: string, done: () => void) => {
+      lines.push(JSON.parse(line.toString()))
+      done()
+    }
+    const { deliver, stored } = await start({ log: pino({ level: 'warn' }, new Writable({ write })) })
+    const first = value('mallory', 1, { eventId: 'invoice-1' })
+    await deliver(first, first)
+    await deliver(first, value('ann', 1, { eventId: 'invoice-1' }))
+    expect(await stored()).toEqual(['invoice-1'])
+    expect(lines).toMatchObject([{ activities: 1, eventIds: ['invoice-1'] }])
+  })
+
   it('tells dashboards of what matters for security, without its metadata', async () => {
     const { deliver, published } = await start()
     const refused = { ...value('ann', 3), outcome: 'REFUSED', objectType: 'site', objectId: '7', siteId: 7 }

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { ActivityUpkeep } from '../../../cloud/activity/activity.ts'
+import { purgeEventId } from '../../../cloud/activity/chain.ts'
 import type { DatabaseHandle } from '../../../cloud/database/database.ts'
 import { type Logger, silentLogger } from '../../../shared/log.ts'
 import {

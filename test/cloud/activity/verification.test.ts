@@ -136,7 +136,9 @@ await describeOnEveryDatabase('the verification of the activity log', (databases
     await put({ event_id: 'evt_zero', place: 0 })
     await put({ event_id: 'evt_newest', day: THIRD, place: 7 })
     await put({ event_id: 'evt_unknown', day: '2025-12-31', place: 1 })
+    await put({ event_id: 'evt_nowhere', day: '', place: 1 })
     expect((await verified()).sort()).toEqual([
+      'DAY_CHANGED ',
       'DAY_CHANGED 2025-12-31',
       `ENTRY_ADDED ${FIRST}/0`,
       `ENTRY_ADDED ${FIRST}/7`,
@@ -202,7 +204,10 @@ await describeOnEveryDatabase('the verification of the activity log', (databases
       await run(sql`update activity_days set ${sql.ref(column)} = ${before} where day = ${SECOND}`)
     }
     await run(sql`delete from activity_logs where day = ${SECOND}`)
-    await run(sql`update activity_days set purged_at_ms = 1 where day = ${SECOND}`)
-    expect(await verified()).toEqual([`DAY_CHANGED ${SECOND}`])
+    // Also at a time that no calendar has, which is no reason to tell nothing.
+    for (const ms of [1, 9_000_000_000_000_000]) {
+      await run(sql`update activity_days set purged_at_ms = ${ms} where day = ${SECOND}`)
+      expect(await verified()).toEqual([`DAY_CHANGED ${SECOND}`])
+    }
   })
 })

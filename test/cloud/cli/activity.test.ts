@@ -294,6 +294,14 @@ describe('busbar-cloud activity verify', () => {
       findings: [{ kind: 'ENTRY_CHANGED', place: 2 }],
     })
 
+    // What somebody has put into the database steers no terminal: it could show that all is well.
+    await database.kysely
+      .updateTable('activity_logs')
+      .set({ day: '\u001b[2Kok' } as never)
+      .where('event_id', '=', 'evt_3')
+      .execute()
+    expect((await run(['verify'])).stdout).toContain('\n␛[2Kok\t-\tDAY_CHANGED\t')
+
     const days = JSON.parse(readFileSync(report, 'utf8')).days as { readonly headHash: string }[]
     writeFileSync(report, JSON.stringify(days.map((day) => ({ ...day, entries: 5 }))))
     expect((await run(['verify', '--against', report, '--from', '2026-02-01'])).stdout).toContain('\tHEAD_MISSING\t')

@@ -2,6 +2,7 @@
 
 import type { TSchema } from '@sinclair/typebox'
 import { type TypeCheck, ValueErrorType } from '@sinclair/typebox/compiler'
+import { isDeeper } from './json-depth.ts'
 
 export interface SchemaError {
   /** JSON Pointer (RFC 6901) to the value, "" for the whole. */
@@ -83,6 +84,8 @@ export function allowed(schema: TSchema): string {
 /** `value`, or as much of its JSON as an answer should repeat. */
 export function shortened(value: unknown): unknown {
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return value
+  // What is nested deeper takes the stack to be written, and would be cut anyway.
+  if (isDeeper(value, VALUE_CHARS_MAX)) return '…'
   const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value))
   return text.length <= VALUE_CHARS_MAX ? value : `${text.slice(0, VALUE_CHARS_MAX)}…`
 }

@@ -24,3 +24,9 @@ it('gives back what was wrong, but nothing of a body that takes a secret', () =>
     '/login/password',
   ])
 })
+
+it('says what is wrong with what is nested as deep as JSON may be', () => {
+  const deep = JSON.parse(`${'['.repeat(200_000)}${']'.repeat(200_000)}`)
+  const errors = schemaErrors(TypeCompiler.Compile(Type.Object({ name: Type.String() })), { name: deep })
+  expect(errors).toMatchObject([{ pointer: '/name', value: '…' }])
+})

@@ -74,6 +74,8 @@ export interface ActivityProcessorStats extends RecordConsumerStats {
 const GATHER_MS = 50
 /** The chain is locked once a batch, and its day written once: of more at once each costs less. */
 const BATCH_RECORDS_MAX = 5_000
+/** The clocks of cores, and of one core after a correction, differ by less: what one has taken in no other gives up as of the future. */
+const CLOCKS_APART_MS = 60_000
 /** Characters of a header that are kept. */
 const SOURCE_CHARS_MAX = 128
 /** Problems named in a dead letter. */
@@ -174,7 +176,7 @@ export class ActivityProcessor implements Part {
 export function readActivity(record: ConsumedRecord, rules: ActivityRules): CheckedActivity | Unusable {
   const value = readJson(record.value)
   if (value === undefined) return { unusable: 'VALIDATION_ERROR', message: 'the value is not JSON' }
-  const checked = checkActivity(value, rules)
+  const checked = checkActivity(value, { ...rules, futureToleranceMs: rules.futureToleranceMs + CLOCKS_APART_MS })
   if ('problems' in checked) return { unusable: 'VALIDATION_ERROR', message: spelledOut(checked.problems) }
   const source = record.headers.source
   return { ...checked.activity, source: source === undefined ? null : storableText(source, SOURCE_CHARS_MAX) }

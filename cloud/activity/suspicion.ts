@@ -54,6 +54,10 @@ interface CountRule {
 
 /** What was done longer ago than this is no news, such as what is imported; it is learnt from. */
 const NEWS_MS = DAY_MS
+/** What was told of so much later was told by a clock that has been set back since, and silences nothing. */
+const TOLD_AHEAD_MS = NEWS_MS + DAY_MS
+/** Of what comes together each part of a rule's time is looked at by itself, so many of them: a lull behind a burst does not hide it. */
+const LOOKS_A_TIME = 10
 /** An unusual login is told once in this time; those that follow are of the same night. */
 const ODDITY_PAUSE_MS = 6 * HOUR_MS
 
@@ -109,8 +113,9 @@ export class Suspicions {
     transaction: Transaction<Database>,
   ): Promise<readonly Suspicion[]> {
     const { pattern, limit, withinMs } = rule
-    const candidates = this.lastOfWindows(
+    const candidates = lastOfEach(
       stored.filter((activity) => limit > 0 && isNews(activity, nowMs) && rule.counts(activity)),
+      Math.min(this.options.windowMs, Math.ceil(withinMs / LOOKS_A_TIME)),
     )
     if (candidates.length === 0) return []
     const windows = await this.windowsOf(rule, candidates, transaction)
@@ -132,17 +137,6 @@ export class Suspicions {
       found.push({ pattern, activity, count: limit, withinMs })
     }
     return found
-  }
-
-  /** The last of each user and window, in the order of time. */
-  private lastOfWindows(activities: readonly CheckedActivity[]): readonly CheckedActivity[] {
-    const last = new Map<string, CheckedActivity>()
-    for (const activity of activities) {
-      const key = `${windowStart(activity.atMs, this.options.windowMs)} ${activity.userId}`
-      const before = last.get(key)
-      if (before === undefined || before.atMs <= activity.atMs) last.set(key, activity)
-    }
-    return [...last.values()].sort((a, b) => a.atMs - b.atMs)
   }
 
   private async windowsOf(
@@ -211,6 +205,17 @@ export class Suspicions {
   }
 }
 
+/** The last of each user and stretch of time, in the order of time. */
+function lastOfEach(activities: readonly CheckedActivity[], stretchMs: number): readonly CheckedActivity[] {
+  const last = new Map<string, CheckedActivity>()
+  for (const activity of activities) {
+    const key = `${windowStart(activity.atMs, stretchMs)} ${activity.userId}`
+    const before = last.get(key)
+    if (before === undefined || before.atMs <= activity.atMs) last.set(key, activity)
+  }
+  return [...last.values()].sort((a, b) => a.atMs - b.atMs)
+}
+
 /** True for one that is told of now: the last of the user and pattern was longer ago than `pauseMs`. */
 async function admit(
   userId: string,
@@ -223,6 +228,7 @@ async function admit(
     insert into activity_suspicions (user_id, pattern, told_at_ms) values (${userId}, ${pattern}, ${atMs})
     on conflict (user_id, pattern) do update set told_at_ms = excluded.told_at_ms
     where activity_suspicions.told_at_ms <= excluded.told_at_ms - ${pauseMs}
+      or activity_suspicions.told_at_ms > excluded.told_at_ms + ${TOLD_AHEAD_MS}
     returning user_id`.execute(transaction)
   return rows.length > 0
 }

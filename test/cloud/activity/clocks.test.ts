@@ -1,0 +1,48 @@
+/** What the activity log does when clocks differ, or were wrong for a while. */
+
+import { expect, it } from 'vitest'
+import { clockAt, processorOver } from '../../support/activity-processor.ts'
+import { activityValue } from '../../support/activity-values.ts'
+import { describeOnEveryDatabase } from '../../support/databases.ts'
+
+const NOON = Date.UTC(2026, 0, 31, 12)
+const MINUTE = 60_000
+const YEAR = 366 * 86_400_000
+
+await describeOnEveryDatabase('the activity log', (databases) => {
+  const start = async (options: Parameters<typeof processorOver>[2] = {}) => {
+    const at = { ms: NOON }
+    const core = await processorOver(await databases.open(), clockAt(at), options)
+    let n = 0
+    const made = (atMs: number, activityType = 'page_view') =>
+      activityValue('ann', ++n, { activityType, timestamp: new Date(atMs).toISOString() })
+    const patterns = async () => (await core.takeOutbox()).flatMap(({ pattern }) => pattern ?? [])
+    return { ...core, at, made, patterns }
+  }
+
+  it('stores what a core took in whose clock is a little ahead', async () => {
+    const { deliver, made, processor } = await start()
+    // The processor under test takes five minutes.
+    await deliver(made(NOON + 5 * MINUTE + 1_000))
+    await deliver(made(NOON + 7 * MINUTE))
+    expect(processor.stats()).toMatchObject({ stored: 1, deadLettered: { VALIDATION_ERROR: 1 } })
+  })
+
+  it('tells of suspicious patterns after a clock was far ahead and told of one', async () => {
+    const { deliver, made, at, patterns } = await start({ suspicion: { failedLogins: 1 } })
+    at.ms = NOON + YEAR
+    await deliver(made(at.ms, 'login_failed'))
+    expect(await patterns()).toEqual(['FAILED_LOGINS'])
+    at.ms = NOON
+    await deliver(made(at.ms, 'login_failed'))
+    await deliver(made(at.ms, 'login_failed'))
+    expect(await patterns()).toEqual(['FAILED_LOGINS'])
+  })
+
+  it('finds a burst in a batch that goes on after it, such as after an outage', async () => {
+    const { deliver, made, patterns } = await start({ suspicion: { commands: 3, commandsMs: 10_000 } })
+    const seconds = [0, 1, 2, 30, 50]
+    await deliver(...seconds.map((second) => made(NOON + second * 1_000, 'command')))
+    expect(await patterns()).toEqual(['COMMAND_BURST'])
+  })
+})

@@ -9,6 +9,7 @@ import { USER_ACTIVITY_ANALYTICS } from '../bus/catalogue.ts'
 import type { Outbox } from '../bus/outbox.ts'
 import { givenTexts } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
+import { overseers } from '../identity/identity.ts'
 import type { Notifier } from '../notifications/notifications.ts'
 import type { ActivityKeys } from './activity-keys.ts'
 import type { SuspicionPattern } from './analytics-record.ts'
@@ -182,17 +183,9 @@ export class Suspicions {
 
   private async tell(found: readonly Suspicion[], transaction: Transaction<Database>): Promise<void> {
     const { notifier, outbox, settings } = this.options
-    const rows = await transaction
-      .selectFrom('users')
-      .innerJoin('user_grants', 'user_grants.user_id', 'users.id')
-      .select('users.id')
-      .distinct()
-      .where('users.status', '=', 'active')
-      .where('user_grants.role', 'in', ['admin', 'auditor'])
-      .where('user_grants.site_id', '=', 0)
-      .execute()
+    const userIds = await overseers(['admin', 'auditor'], transaction)
     // Where there are no users nobody logs in, and whoever wants to be told says so.
-    const recipients = { userIds: rows.map(({ id }) => id), subscribers: rows.length === 0 }
+    const recipients = { userIds, subscribers: userIds.length === 0 }
     await notifier.notify(
       found.map((suspicion) => ({ ...noticeOf(suspicion, settings.timeZone), recipients })),
       transaction,

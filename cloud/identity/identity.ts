@@ -10,6 +10,7 @@ export type { Login } from './login-store.ts'
 export type { LoginTokens } from './logins.ts'
 export { type DerivedKey, MasterKey, openMasterKey, readKeys } from './master-key.ts'
 export { OidcLogins, type OidcSettings } from './oidc.ts'
+export { overseers } from './overseers.ts'
 export {
   type Asker,
   PEOPLE_SEARCH_CHARS_MAX,

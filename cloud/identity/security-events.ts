@@ -15,6 +15,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { isRetryable } from '../database/failure.ts'
 import { storableReason } from '../database/stored-text.ts'
 import type { Notice, Notifier, Severity } from '../notifications/notifications.ts'
+import { overseers } from './overseers.ts'
 
 /** The title of what administrators are told, and how much it matters; null for what anybody can cause at will. */
 const KINDS = {
@@ -149,17 +150,10 @@ export class SecurityEvents implements Part {
     const { database, notifier, clock, random, log } = this.options
     const store = () =>
       database.transaction(async (transaction) => {
-        const rows = await transaction
-          .selectFrom('users')
-          .innerJoin('user_grants', 'user_grants.user_id', 'users.id')
-          .select('users.id')
-          .where('users.status', '=', 'active')
-          .where('user_grants.role', '=', 'admin')
-          .where('user_grants.site_id', '=', 0)
-          .execute()
+        const userIds = await overseers(['admin'], transaction)
         // Subscribers of a site are no administrators: what an attacker did is none of their business.
-        const recipients = { userIds: rows.map(({ id }) => id), subscribers: false }
-        if (rows.length > 0) await notifier.notify([{ ...notice, recipients }], transaction)
+        const recipients = { userIds, subscribers: false }
+        if (userIds.length > 0) await notifier.notify([{ ...notice, recipients }], transaction)
       })
     try {
       await retry(store, { clock, random, backoff: BACKOFF, signal: this.stopping.signal, isRetryable })

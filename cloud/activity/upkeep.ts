@@ -33,6 +33,12 @@ const ROWS_PER_DELETE = 1_000
 const DELETE_PAUSE_MS = 10
 /** How far the clock may be ahead of the newest entry: one that was set a year ahead must not delete a year. */
 const AHEAD_MS = 2 * DAY_MS
+/**
+ * Entries of such a clock make it no truer: what lies behind so long a gap counts as the time once there are so many days of
+ * it. Somebody has seen it by then; and where nothing was recorded for long, the old days go that much later.
+ */
+const GAP_MS = 30 * DAY_MS
+const DAYS_BEHIND_GAP = 7
 
 export class ActivityUpkeep implements Part {
   readonly name = 'activity upkeep'
@@ -102,7 +108,7 @@ export class ActivityUpkeep implements Part {
 
   private tooOld(days: readonly DayRow[]): readonly DayRow[] {
     const { clock, settings } = this.options
-    const newest = days.at(-1)
+    const newest = newestInTime(days)
     if (newest === undefined) return []
     const nowMs = Math.min(clock.wallMs(), endOfDay(newest.day) + AHEAD_MS)
     return days.slice(0, -1).filter(({ day }) => endOfDay(day) + settings.retentionDays * DAY_MS <= nowMs)
@@ -168,4 +174,13 @@ export class ActivityUpkeep implements Part {
       if (numDeletedRows === BigInt(ROWS_PER_DELETE)) await sleep(this.options.clock, DELETE_PAUSE_MS, signal)
     }
   }
+}
+
+/** The newest day of which it is known that its time has come. */
+function newestInTime(days: readonly DayRow[]): DayRow | undefined {
+  const ends = days.map(({ day }) => endOfDay(day))
+  const isGap = (end: number, i: number) =>
+    i > 0 && i > days.length - 1 - DAYS_BEHIND_GAP && end - (ends[i - 1] ?? end) > GAP_MS
+  const gap = ends.findIndex(isGap)
+  return days.at(gap < 0 ? -1 : gap - 1)
 }

@@ -1,13 +1,18 @@
 /** What the activity log does when clocks differ, or were wrong for a while. */
 
 import { expect, it } from 'vitest'
+import { ActivityUpkeep } from '../../../cloud/activity/activity.ts'
+import { silentLogger } from '../../../shared/log.ts'
+import { activityCore, checkedActivity } from '../../support/activity-log.ts'
 import { clockAt, processorOver } from '../../support/activity-processor.ts'
 import { activityValue } from '../../support/activity-values.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
+import { ManualClock } from '../../support/manual-clock.ts'
 
 const NOON = Date.UTC(2026, 0, 31, 12)
 const MINUTE = 60_000
-const YEAR = 366 * 86_400_000
+const DAY = 86_400_000
+const YEAR = 366 * DAY
 
 await describeOnEveryDatabase('the activity log', (databases) => {
   const start = async (options: Parameters<typeof processorOver>[2] = {}) => {
@@ -44,5 +49,32 @@ await describeOnEveryDatabase('the activity log', (databases) => {
     const seconds = [0, 1, 2, 30, 50]
     await deliver(...seconds.map((second) => made(NOON + second * 1_000, 'command')))
     expect(await patterns()).toEqual(['COMMAND_BURST'])
+  })
+
+  it('is not removed by a clock that is a year ahead, although there are entries of that year by then', async () => {
+    const database = await databases.open()
+    const clock = new ManualClock(NOON)
+    const core = activityCore(database, clock)
+    const upkeep = new ActivityUpkeep({
+      ...{ database, clock, keys: core.keys, coreId: 'core-1', log: silentLogger },
+      settings: { retentionDays: 5 },
+      activities: { record: async () => undefined },
+    })
+    let written = 0
+    const daysLeft = async (days: number) => {
+      for (let day = 0; day < days; day++) {
+        await core.append([checkedActivity(`evt_${++written}`)])
+        clock.advance(DAY)
+      }
+      await upkeep.run(new AbortController().signal)
+      const rows = await database.kysely.selectFrom('activity_logs').select('day').orderBy('day').execute()
+      return rows.map(({ day }) => day)
+    }
+    const before = ['2026-01-31', '2026-02-01', '2026-02-02']
+    expect(await daysLeft(3)).toEqual(before)
+    clock.stepWall(YEAR)
+    expect(await daysLeft(6)).toEqual(expect.arrayContaining(before))
+    // A year that was silent goes in the end.
+    expect(await daysLeft(2)).not.toEqual(expect.arrayContaining(before.slice(0, 1)))
   })
 })

@@ -3,6 +3,7 @@
 import { type Clock, sleep } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { readInstant } from '../../shared/instant.ts'
+import { isObject } from '../../shared/json-object.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
 import type { Bus } from '../bus/bus.ts'
@@ -85,7 +86,7 @@ export class ActivityIntake {
     if (given.length > batchMax) problems.push({ pointer: '', remedy: `at most ${batchMax} activities at once` })
     const seen = new Map<string, number>()
     for (const [i, each] of given.slice(0, batchMax).entries()) {
-      if (typeof each !== 'object' || each === null || Array.isArray(each)) continue
+      if (!isObject(each)) continue
       const event = this.complete(each as GivenActivity, i, { ...taking, retryKey: null }, nowMs)
       const check = checkActivity(event, this.rules(nowMs))
       if ('problems' in check) {
@@ -172,11 +173,10 @@ export class ActivityIntake {
   private complete(given: GivenActivity, i: number, taking: Taking, nowMs: number): UserActivity {
     const { timestamp, metadata, eventId, version, ...others } = given
     const readMs = typeof timestamp === 'string' ? readInstant(timestamp) : nowMs
-    const isObject = typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata)
     return {
       ...others,
       timestamp: timestamp !== undefined && readMs === null ? timestamp : new Date(readMs ?? nowMs).toISOString(),
-      metadata: metadata === undefined || isObject ? { ...taking.metadata, ...metadata } : metadata,
+      metadata: metadata === undefined || isObject(metadata) ? { ...taking.metadata, ...metadata } : metadata,
       eventId: eventId ?? this.eventId(taking.retryKey, i),
       version: version ?? ACTIVITY_VERSION,
       correlationId: others.correlationId ?? taking.correlationId,

@@ -6,6 +6,7 @@ import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import { formatBytes } from '../../shared/cli/format.ts'
 import type { Terminal } from '../../shared/cli/terminal.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { ACTIVITIES_PATH } from './activity-filter.ts'
 import type { ApiClient, Query } from './api-client.ts'
 
 /** Between two drawings of how much there is. */
@@ -25,7 +26,7 @@ export async function exportActivities(
   filter: Query,
   { api, terminal, nowMs }: { readonly api: ApiClient; readonly terminal: Terminal; readonly nowMs: () => number },
 ): Promise<number> {
-  const chunks = api.download('/api/v1/activities/export', { ...filter, format })
+  const chunks = api.download(`${ACTIVITIES_PATH}/export`, { ...filter, format })
   if (output === undefined) {
     await toStandardOutput(chunks, terminal)
     return EXIT_OK

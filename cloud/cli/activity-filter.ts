@@ -1,9 +1,11 @@
-/** Which entries of the activity log are meant. */
+/** Which entries of the activity log are meant, and where they are asked for. */
 
 import { type Command, Option } from 'commander'
 import { OUTCOMES } from '../activity/event.ts'
 import type { Query } from './api-client.ts'
 import { collected, instantOf, positiveInteger, type When, when } from './values.ts'
+
+export const ACTIVITIES_PATH = '/api/v1/activities'
 
 export interface FilterFlags {
   readonly user?: string

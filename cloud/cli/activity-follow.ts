@@ -5,6 +5,7 @@ import type { Terminal } from '../../shared/cli/terminal.ts'
 import { type Clock, sleep } from '../../shared/clock.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { ActivityView } from '../activity/activity-view.ts'
+import { ACTIVITIES_PATH } from './activity-filter.ts'
 import { writeLine } from './activity-report.ts'
 import type { ApiClient, Query } from './api-client.ts'
 
@@ -35,7 +36,7 @@ export async function followActivities(options: FollowOptions): Promise<number> 
   while (!signal.aborted) {
     const from = new Date(Math.max(beganMs, clock.wallMs() - BACK_MS)).toISOString()
     try {
-      const { items, nextCursor } = await api.list<ActivityView>('/api/v1/activities', { ...filter, from }, ENTRIES_MAX)
+      const { items, nextCursor } = await api.list<ActivityView>(ACTIVITIES_PATH, { ...filter, from }, ENTRIES_MAX)
       const fresh = items.filter(({ eventId }) => !seen.has(eventId))
       // Only what a look may find again is remembered.
       seen = new Set(items.map(({ eventId }) => eventId))

@@ -4,8 +4,10 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { EXIT_OK } from '../../shared/cli/exit-status.ts'
 import type { CommandLine } from '../../shared/cli/program.ts'
 import { BusbarError } from '../../shared/errors.ts'
+import { isObject } from '../../shared/json-object.ts'
 import { OUTCOMES } from '../activity/event.ts'
 import type { ActivityTools } from './activity.ts'
+import { ACTIVITIES_PATH } from './activity-filter.ts'
 import { type ApiFlags, addApiOptions, writeJson } from './api-options.ts'
 import { collected, instantOf, jsonOrMembers, positiveInteger, type When, when } from './values.ts'
 
@@ -64,7 +66,7 @@ async function record(activityType: string, flags: RecordFlags, tools: ActivityT
   }
   const answer = await tools
     .api(flags)
-    .post<{ readonly eventIds: readonly string[] }>('/api/v1/activities', given, flags.idempotencyKey)
+    .post<{ readonly eventIds: readonly string[] }>(ACTIVITIES_PATH, given, flags.idempotencyKey)
   if (flags.json) writeJson(terminal, answer)
   else for (const eventId of answer.eventIds) terminal.out(`${eventId}\n`)
   return EXIT_OK
@@ -72,9 +74,7 @@ async function record(activityType: string, flags: RecordFlags, tools: ActivityT
 
 function metadataOf(given: readonly string[]): Readonly<Record<string, unknown>> | undefined {
   const metadata = jsonOrMembers(given, '--metadata')
-  if (metadata === undefined || (typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata))) {
-    return metadata as Readonly<Record<string, unknown>> | undefined
-  }
+  if (metadata === undefined || isObject(metadata)) return metadata
   throw new BusbarError(`--metadata ${given.join(' ')} is no object`, {
     code: 'USAGE',
     hint: 'give --metadata as one JSON object, or as key=value, several times if need be',

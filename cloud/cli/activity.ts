@@ -11,7 +11,7 @@ import { ACTIVITY_EXPORT_FORMATS } from '../activity/activity-export.ts'
 import type { ActivityView } from '../activity/activity-view.ts'
 import type { CloudConfig } from '../config.ts'
 import { type ExportFlags, exportActivities } from './activity-export.ts'
-import { addFilterOptions, type FilterFlags, filterOf } from './activity-filter.ts'
+import { ACTIVITIES_PATH, addFilterOptions, type FilterFlags, filterOf } from './activity-filter.ts'
 import { followActivities } from './activity-follow.ts'
 import { addRecordCommand } from './activity-record.ts'
 import { type DayView, writeDays, writeEntries, writeEntry, writeTypes } from './activity-report.ts'
@@ -35,8 +35,6 @@ export interface ActivityTools extends ApiTools {
   readonly log: (config: CloudConfig) => Logger
 }
 
-const PATH = '/api/v1/activities'
-
 export function addActivityCommands(line: CommandLine, tools: ActivityTools): void {
   const { action } = line
   const { terminal, clock } = tools
@@ -48,7 +46,7 @@ export function addActivityCommands(line: CommandLine, tools: ActivityTools): vo
     .action(
       action(async (flags: ApiFlags & ListFlags & FilterFlags & { readonly mine?: boolean }) => {
         const api = tools.api(flags)
-        const path = flags.mine ? await ownPath(api) : PATH
+        const path = flags.mine ? await ownPath(api) : ACTIVITIES_PATH
         const page = await api.list<ActivityView>(path, filterOf(flags, clock.wallMs()), flags.limit)
         if (flags.json) writeJson(terminal, page.items)
         else {
@@ -79,7 +77,7 @@ export function addActivityCommands(line: CommandLine, tools: ActivityTools): vo
   )
   addApiOptions(activity.command('show <event>').description('show one entry, with its place in the chain')).action(
     action(async (eventId: string, flags: ApiFlags) => {
-      const entry = await tools.api(flags).get<ActivityView>(`${PATH}/${encodeURIComponent(eventId)}`)
+      const entry = await tools.api(flags).get<ActivityView>(`${ACTIVITIES_PATH}/${encodeURIComponent(eventId)}`)
       if (flags.json) writeJson(terminal, entry)
       else writeEntry(entry, terminal)
       return EXIT_OK

@@ -4,6 +4,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
+import { isObject } from '../../shared/json-object.ts'
 import type { ConsumedRecord } from '../bus/bus.ts'
 import { storableReason } from '../database/stored-text.ts'
 
@@ -150,10 +151,6 @@ function objectOf(value: Buffer): Readonly<Record<string, unknown>> | null {
   } catch {
     return null
   }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isCount(value: unknown): value is number {

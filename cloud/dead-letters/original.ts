@@ -2,6 +2,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import { membersOf } from '../../shared/json-members.ts'
+import { isObject } from '../../shared/json-object.ts'
 
 /** Why something cannot be done with a dead letter; `code` is stable. */
 export interface Refusal {
@@ -67,7 +68,7 @@ function textOf(letter: Buffer): string | null {
 function parsedObject(text: string): Readonly<Record<string, unknown>> | null {
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as never) : null
+    return isObject(value) ? value : null
   } catch {
     return null
   }

@@ -1,5 +1,6 @@
 /** The values of `device-telemetry` and `device-status`, read and checked: for every consumer of those topics. */
 
+import { isObject } from '../../shared/json-object.ts'
 import { SERIAL_NUMBER_PATTERN } from '../../shared/mqtt-topics.ts'
 import type { ConsumedRecord } from '../bus/bus.ts'
 import { DEVICE_STATUSES, type DeviceStatus } from './device.ts'
@@ -133,10 +134,6 @@ function unusable(message: string): UnusableEvent {
 
 function isId(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= ID_MAX
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isStatus(value: unknown): value is DeviceStatus {

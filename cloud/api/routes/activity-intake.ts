@@ -1,5 +1,6 @@
 /** Activities that others than the core record over REST. */
 
+import { isObject } from '../../../shared/json-object.ts'
 import type { ActivityIntake, GivenActivity, Taking } from '../../activity/activity.ts'
 import type { Caller } from '../../identity/identity.ts'
 import { includesSite } from '../../registry/site-scope.ts'
@@ -125,8 +126,4 @@ function explain(error: unknown): never {
   if (code !== 'BATCH_TOO_LARGE' && code !== 'RECORD_TOO_LARGE') throw error
   const { message, hint } = error as { readonly message: string; readonly hint?: string }
   throw new Problem('BODY_TOO_LARGE', message, { code, hint, cause: error })
-}
-
-function isObject(value: unknown): value is Members {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

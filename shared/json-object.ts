@@ -1,0 +1,6 @@
+/** Objects among values that came as JSON. */
+
+/** Neither null nor an array. */
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

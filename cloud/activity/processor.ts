@@ -141,8 +141,9 @@ export class ActivityProcessor implements Part {
       const stored = await store.append(activities, transaction)
       // A turn for everyone else in between: on SQLite a statement is no wait but work of ours.
       await nextTurn()
-      await addToWindows(countedWindows(stored, settings.windowMs), database.dialect, transaction)
-      return { stored, found: await this.suspicions.find(stored, Math.round(clock.wallMs()), transaction) }
+      const nowMs = Math.round(clock.wallMs())
+      await addToWindows(countedWindows(stored, settings.windowMs), nowMs, database.dialect, transaction)
+      return { stored, found: await this.suspicions.find(stored, nowMs, transaction) }
     })
     this.counts.stored += stored.length
     this.counts.repeated += activities.length - stored.length

@@ -30,6 +30,7 @@ const COLUMNS = {
   failed: 'integer',
   refused: 'integer',
 } as const
+const STORED_COLUMNS = { ...COLUMNS, settled_at_ms: 'bigint' } as const
 
 /** Pure: what they come to, one a window. */
 export function countedWindows(activities: readonly CheckedActivity[], windowMs: number): readonly WindowRow[] {
@@ -55,28 +56,31 @@ export function windowStart(atMs: number, windowMs: number): number {
   return Math.floor(atMs / windowMs) * windowMs
 }
 
-/** Adds them; each is to be published again then. */
+/** Adds them; each is to be published again, once it is over and nothing more has come for a while. */
 export async function addToWindows(
   windows: readonly WindowRow[],
+  nowMs: number,
   dialect: Dialect,
   transaction: Transaction<Database>,
 ): Promise<void> {
   if (windows.length === 0) return
-  const columns = sql.join(Object.keys(COLUMNS).map((column) => sql.ref(column)))
+  const columns = sql.join(Object.keys(STORED_COLUMNS).map((column) => sql.ref(column)))
+  const rows = windows.map((window) => ({ ...window, settled_at_ms: Math.max(window.window_end_ms, nowMs) }))
   // SQLite wants a condition between a select and what happens on conflict.
   await sql`
-    insert into activity_windows (${columns}) select ${columns} from ${givenRows(dialect, COLUMNS, [...windows])}
+    insert into activity_windows (${columns}) select ${columns} from ${givenRows(dialect, STORED_COLUMNS, rows)}
     where true
     on conflict (user_id, activity_type, window_start_ms) do update set
       succeeded = activity_windows.succeeded + excluded.succeeded,
       failed = activity_windows.failed + excluded.failed,
       refused = activity_windows.refused + excluded.refused,
+      settled_at_ms = excluded.settled_at_ms,
       published_at_ms = null`.execute(transaction)
 }
 
-/** The oldest that ended by `endedByMs` and are to be published; nobody else changes them until the transaction ends. */
+/** The oldest that were over and unchanged by `settledByMs` and are to be published; nobody else changes them until the transaction ends. */
 export async function lockDueWindows(
-  endedByMs: number,
+  settledByMs: number,
   limit: number,
   dialect: Dialect,
   transaction: Transaction<Database>,
@@ -85,8 +89,8 @@ export async function lockDueWindows(
     .selectFrom('activity_windows')
     .select(Object.keys(COLUMNS) as (keyof typeof COLUMNS)[])
     .where('published_at_ms', 'is', null)
-    .where('window_end_ms', '<=', endedByMs)
-    .orderBy('window_end_ms')
+    .where('settled_at_ms', '<=', settledByMs)
+    .orderBy('settled_at_ms')
     .limit(limit)
   return await (dialect === 'postgres' ? due.forUpdate().skipLocked() : due).execute()
 }

@@ -29,7 +29,7 @@ export interface ActivityWindowsOptions {
   readonly coreId: string
   /** How often it looks for windows that are over, milliseconds. Default 2,000. */
   readonly periodMs?: number
-  /** How long after its end a window is published, for what comes late, milliseconds. Default 5,000. */
+  /** How long after its end, and after its last change, a window is published, milliseconds. Default 5,000. */
   readonly lateMs?: number
   readonly clock: Clock
   readonly log: Logger

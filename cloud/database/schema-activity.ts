@@ -58,6 +58,8 @@ export interface ActivityWindowsTable {
   succeeded: number
   failed: number
   refused: number
+  /** When it was over and last changed: while much comes late, what is changing still is not published again and again. */
+  settled_at_ms: number
   /** Null when it has changed since, or was never published. */
   published_at_ms: number | null
 }

@@ -72,6 +72,7 @@ async function createHabits(schema: SchemaModule): Promise<void> {
     .addColumn('succeeded', 'bigint', (column) => column.notNull())
     .addColumn('failed', 'bigint', (column) => column.notNull())
     .addColumn('refused', 'bigint', (column) => column.notNull())
+    .addColumn('settled_at_ms', 'bigint', (column) => column.notNull())
     .addColumn('published_at_ms', 'bigint')
     .addPrimaryKeyConstraint('activity_windows_key', ['user_id', 'activity_type', 'window_start_ms'])
     .execute()
@@ -79,7 +80,7 @@ async function createHabits(schema: SchemaModule): Promise<void> {
   await schema
     .createIndex('activity_windows_due')
     .on('activity_windows')
-    .column('window_end_ms')
+    .column('settled_at_ms')
     .where(sql.ref('published_at_ms'), 'is', null)
     .execute()
   await schema

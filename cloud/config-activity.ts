@@ -51,7 +51,7 @@ export const activity = section('Who did what.', {
     600,
     [1, 1_000_000],
     'entries',
-    'Entries of refused requests in a minute, at each core; more are counted, and the next entry says how many',
+    'Entries of refused requests in a minute, at each core, a tenth of them of one login or address; more are counted, and the next entry says how many',
   ),
   windowMs: milliseconds(
     60_000,

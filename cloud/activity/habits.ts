@@ -10,6 +10,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { Database, Dialect } from '../database/schema.ts'
 import { type ActivityKeys, addressHashes } from './activity-keys.ts'
+import { dayOf } from './days.ts'
 import type { CheckedActivity } from './event.ts'
 import { ANY_HOUR, isUnusualHour, type LocalHour, localHour } from './usual-hours.ts'
 
@@ -140,9 +141,19 @@ export class Habits {
   }
 }
 
-/** Forgets addresses that were not used for so long, and what was told before that. */
+/** Forgets addresses that were not used for so long, whoever was not there for so long, and what was told before that. */
 export async function purgeHabits(nowMs: number, addressDays: number, { kysely }: DatabaseHandle): Promise<void> {
   const beforeMs = nowMs - addressDays * DAY_MS
+  await kysely
+    .deleteFrom('activity_hours')
+    .where('user_id', 'in', (query) =>
+      query
+        .selectFrom('activity_hours')
+        .select('user_id')
+        .where('hour', '=', ANY_HOUR)
+        .where('last_day', '<', dayOf(beforeMs)),
+    )
+    .execute()
   await kysely.deleteFrom('activity_addresses').where('last_seen_ms', '<', beforeMs).execute()
   await kysely.deleteFrom('activity_suspicions').where('told_at_ms', '<', beforeMs).execute()
 }

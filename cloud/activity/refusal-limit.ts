@@ -1,10 +1,11 @@
 /**
- * Bounds the entries of what was refused, so that nobody can fill the database by asking for what they may not. What is left out is
- * counted into the next entry of its kind. Those who show a login have a share of their own: strangers cannot use it up.
+ * Bounds the entries of what was refused, so that nobody can fill the database by asking for what they may not, nor hide among so
+ * many what others are refused. What is left out is counted into the next entry of its kind. Those who show a login have a share of
+ * their own, and so have the logins of strangers: whoever tries passwords cannot be drowned by whoever asks for anything else.
  */
 
 import { TokenBucket } from '../../shared/token-bucket.ts'
-import type { NewActivity } from './event.ts'
+import { ANONYMOUS, type NewActivity } from './event.ts'
 
 interface Share {
   readonly bucket: TokenBucket
@@ -12,26 +13,35 @@ interface Share {
   left: number
 }
 
+/** One login, or one address of strangers, may use that part of a share. */
+const PARTS = 10
+/** Logins and addresses whose use is remembered. */
+const SOURCES_MAX = 1_000
+
 export class RefusalLimit {
-  private readonly shares: { readonly known: Share; readonly strangers: Share }
+  private readonly perMinute: number
+  private readonly shares: Readonly<Record<'known' | 'strangers' | 'logins', Share>>
+  /** The one that was seen last comes last. */
+  private readonly sources = new Map<string, TokenBucket>()
   private suppressed = 0
 
   constructor(perMinute: number, nowMs: number) {
-    const share = (): Share => ({
-      bucket: new TokenBucket({ perSecond: perMinute / 60, burst: perMinute }, nowMs),
-      left: 0,
-    })
-    this.shares = { known: share(), strangers: share() }
+    const share = (): Share => ({ bucket: bucketOf(perMinute, nowMs), left: 0 })
+    this.perMinute = perMinute
+    this.shares = { known: share(), strangers: share(), logins: share() }
   }
 
   /** How many were left out before this one; null when it is left out itself. */
   admit(activity: NewActivity, nowMs: number): number | null {
-    const { outcome, metadata } = activity
+    const { userId, activityType, outcome, metadata } = activity
     // By what was shown, not by whom it names: whether a name that was tried is a user's must not be seen from how long this takes.
     const isKnown = metadata?.sessionId !== undefined
-    if (outcome !== 'REFUSED' && (outcome !== 'FAILURE' || isKnown)) return 0
-    const share = isKnown ? this.shares.known : this.shares.strangers
-    if (share.bucket.take(1, nowMs) > 0) {
+    const isStrange = !isKnown && (outcome === 'FAILURE' || userId === ANONYMOUS)
+    if (outcome !== 'REFUSED' && !isStrange) return 0
+    const share = this.shares[isKnown ? 'known' : activityType === 'login' ? 'logins' : 'strangers']
+    const source = metadata?.sessionId ?? metadata?.ipAddress
+    const isTooMany = typeof source === 'string' && this.sourceOf(source, nowMs).take(1, nowMs) > 0
+    if (isTooMany || share.bucket.take(1, nowMs) > 0) {
       share.left++
       this.suppressed++
       return null
@@ -45,4 +55,16 @@ export class RefusalLimit {
   stats(): { readonly suppressed: number } {
     return { suppressed: this.suppressed }
   }
+
+  private sourceOf(source: string, nowMs: number): TokenBucket {
+    const bucket = this.sources.get(source) ?? bucketOf(this.perMinute / PARTS, nowMs)
+    this.sources.delete(source)
+    this.sources.set(source, bucket)
+    if (this.sources.size > SOURCES_MAX) this.sources.delete(this.sources.keys().next().value as string)
+    return bucket
+  }
+}
+
+function bucketOf(perMinute: number, nowMs: number): TokenBucket {
+  return new TokenBucket({ perSecond: perMinute / 60, burst: Math.max(1, perMinute) }, nowMs)
 }

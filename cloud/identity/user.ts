@@ -43,7 +43,7 @@ const ADDRESS_CHARACTER = '[^\\s@<>(),;:"\\\\\\x00-\\x1f\\x7f]'
 /** One address, roughly: nothing is ever sent there without somebody reading it first. */
 export const EMAIL_PATTERN = new RegExp(`^${ADDRESS_CHARACTER}{1,64}@${ADDRESS_CHARACTER}{1,189}$`)
 /** Names under which the programs themselves record what they do. */
-const RESERVED = /^(api-key:.*|local|cloud|system|busbar|gateway:.*)$/i
+const RESERVED = /^(api-key:.*|local|cloud|system|busbar|anonymous|gateway:.*)$/i
 
 /** @throws InvalidRegistrationError */
 export function checkUserId(id: string): void {

@@ -129,19 +129,37 @@ await describeOnEveryDatabase('what is recorded', (databases) => {
       return recorder.record(activity(from, { activityType: 'access_refused', outcome: 'REFUSED', metadata, ...more }))
     }
     for (let i = 0; i < 4; i++) await refused('stranger')
+    // Who asks for anything hides no login that failed.
     await refused('stranger', { activityType: 'login', outcome: 'FAILURE' })
     await refused('user')
     // Whoever is logged in may fail, and do, as often as they like.
     for (let i = 0; i < 3; i++) await refused('user', { outcome: 'FAILURE' })
     for (let i = 0; i < 3; i++) await recorder.record(activity('done'))
-    expect(recorder.stats()).toMatchObject({ recorded: 9, suppressed: 3 })
+    expect(recorder.stats()).toMatchObject({ recorded: 10, suppressed: 2 })
     clock.advance(60_000)
     await refused('stranger')
     await refused('stranger')
     const told = (await stored()).flatMap(({ objectId, metadata }) =>
       objectId === 'stranger' ? [metadata.suppressed] : [],
     )
-    expect(told).toEqual([undefined, undefined, 3, undefined])
+    expect(told).toEqual([undefined, undefined, undefined, 2, undefined])
+  })
+
+  test('is bounded for each login and address that is refused, and for strangers also where nothing was refused', async () => {
+    const clock = new ManualClock()
+    const { recorder, stored } = recorderOver(await databases.open(), { clock, settings: { refusalsPerMinute: 20 } })
+    const from = async (source: object, times: number, more: Partial<NewActivity>) => {
+      for (let i = 0; i < times; i++) await recorder.record(activity(1, { metadata: { ...source }, ...more }))
+    }
+    const counted = async () => (await stored()).length
+    await from({ sessionId: 's1' }, 9, { outcome: 'REFUSED' })
+    await from({ sessionId: 's2' }, 1, { outcome: 'REFUSED' })
+    expect(await counted()).toBe(3)
+    await from({ ipAddress: '192.0.2.1' }, 9, { userId: 'anonymous', activityType: 'logout' })
+    expect(await counted()).toBe(5)
+    // Where nobody logs in everybody is known by name alone.
+    await from({ ipAddress: '192.0.2.1' }, 9, { userId: 'local' })
+    expect(await counted()).toBe(14)
   })
 })
 

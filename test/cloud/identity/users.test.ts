@@ -67,7 +67,18 @@ await describeOnEveryDatabase('users', (databases) => {
 
   test('do not get names that stand for something else', async () => {
     const { users } = one.identity
-    for (const id of ['', 'a b', 'a\u0000', "x'--", 'local', 'LOCAL', 'api-key:1234', 'system', 'x'.repeat(129)]) {
+    for (const id of [
+      '',
+      'a b',
+      'a\u0000',
+      "x'--",
+      'local',
+      'LOCAL',
+      'api-key:1234',
+      'system',
+      'Anonymous',
+      'x'.repeat(129),
+    ]) {
       await expect(users.create({ id, grants: [] }, LOCAL_CALLER), id).rejects.toMatchObject({
         code: 'REGISTRATION_INVALID',
       })

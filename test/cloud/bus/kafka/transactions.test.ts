@@ -31,7 +31,7 @@ test('a publish that comes just as the last transaction ends is carried as well'
   }
   for (let turnsLater = 0; turnsLater < 6; turnsLater++) {
     expect(await publish()).toBe('BUS_STOPPED')
-    for (let turn = 0; turn < turnsLater; turn++) await null
+    for (let turn = 0; turn < turnsLater; turn++) await Promise.resolve()
     expect(await publish()).toBe('BUS_STOPPED')
   }
 })

@@ -4,6 +4,7 @@ import { type Insertable, sql, type Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
+import { nextTurn } from '../../shared/waiting.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
 import type { ActivityDaysTable, Database, Dialect } from '../database/schema.ts'
 import { type ActivityKeys, requireSigner } from './activity-keys.ts'
@@ -27,6 +28,9 @@ export interface ActivityStoreOptions {
 const IDS_NAMED_MAX = 20
 /** Key of the advisory lock under which the chain grows and days are purged; any constant of our own would do. */
 const CHAIN_LOCK = 0x61637476
+
+/** Entries that are sealed and hashed before everything else has a turn. */
+const PREPARED_PER_TURN = 250
 
 /** Everything of an entry that can be made before the chain is locked. */
 interface Prepared {
@@ -64,7 +68,8 @@ export class ActivityStore {
     const today = dayOf(nowMs)
     const prepared = new Map<string, Prepared>()
     const taken: string[] = []
-    for (const activity of activities) {
+    for (const [i, activity] of activities.entries()) {
+      if (i > 0 && i % PREPARED_PER_TURN === 0) await nextTurn()
       const before = prepared.get(activity.eventId)
       if (before === undefined) prepared.set(activity.eventId, this.prepare(activity, today, nowMs))
       else if (!isSame(before.activity, activity)) taken.push(activity.eventId)

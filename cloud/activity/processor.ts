@@ -72,8 +72,11 @@ export interface ActivityProcessorStats extends RecordConsumerStats {
 
 /** An entry is found this much later at most, and under a light load the brokers are asked far less often. */
 const GATHER_MS = 50
-/** The chain is locked once a batch, and its day written once: of more at once each costs less. */
-const BATCH_RECORDS_MAX = 5_000
+/**
+ * The chain is locked once a batch, and its day written once: of more at once each costs less. On SQLite all of it is work of
+ * our own thread, which gateways and requests wait for meanwhile.
+ */
+const BATCH_RECORDS_MAX = { postgres: 5_000, sqlite: 1_000 } as const
 /** The clocks of cores, and of one core after a correction, differ by less: what one has taken in no other gives up as of the future. */
 const CLOCKS_APART_MS = 60_000
 /** Characters of a header that are kept. */
@@ -110,7 +113,7 @@ export class ActivityProcessor implements Part {
       decode: (record) => readActivity(record, { types, metadataBytesMax, futureToleranceMs, nowMs: clock.wallMs() }),
       handle: (items) => this.handle(items),
       gatherMs: GATHER_MS,
-      batchRecordsMax: BATCH_RECORDS_MAX,
+      batchRecordsMax: BATCH_RECORDS_MAX[database.dialect],
       ...{ parking, clock, random, log },
     })
   }

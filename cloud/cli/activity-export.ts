@@ -8,9 +8,7 @@ import type { Terminal } from '../../shared/cli/terminal.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { ACTIVITIES_PATH } from './activity-filter.ts'
 import type { ApiClient, Query } from './api-client.ts'
-
-/** Between two drawings of how much there is. */
-const DRAW_EVERY_MS = 200
+import { DrawnLine } from './drawn-line.ts'
 
 export interface ExportFlags {
   readonly format: string
@@ -31,8 +29,8 @@ export async function exportActivities(
     await toStandardOutput(chunks, terminal)
     return EXIT_OK
   }
-  const screen = new BytesScreen(terminal, nowMs)
-  const bytes = await toFile(output, chunks, screen)
+  const line = new DrawnLine(terminal, nowMs)
+  const bytes = await toFile(output, chunks, line)
   terminal.err(`${formatBytes(bytes)} in ${output}\n`)
   return EXIT_OK
 }
@@ -51,7 +49,7 @@ async function toStandardOutput(chunks: AsyncIterable<Uint8Array>, { out }: Term
   }
 }
 
-async function toFile(file: string, chunks: AsyncIterable<Uint8Array>, screen: BytesScreen): Promise<number> {
+async function toFile(file: string, chunks: AsyncIterable<Uint8Array>, line: DrawnLine): Promise<number> {
   const draft = `${file}.part`
   let bytes = 0
   try {
@@ -62,12 +60,12 @@ async function toFile(file: string, chunks: AsyncIterable<Uint8Array>, screen: B
       for await (const chunk of chunks) {
         await written(handle, chunk, draft)
         bytes += chunk.length
-        screen.show(bytes)
+        line.show(() => formatBytes(bytes))
       }
       await handle.sync()
     } finally {
       await handle.close()
-      screen.end()
+      line.end()
     }
     await rename(draft, file)
     return bytes
@@ -95,27 +93,4 @@ function unwritable(file: string, cause: unknown): BusbarError {
     hint: 'give --output a file in a directory where you may write, with room for it',
     cause,
   })
-}
-
-/** How much has come, drawn again in place; nothing in a pipe. */
-class BytesScreen {
-  private readonly terminal: Terminal
-  private readonly nowMs: () => number
-  private lastMs = Number.NEGATIVE_INFINITY
-
-  constructor(terminal: Terminal, nowMs: () => number) {
-    this.terminal = terminal
-    this.nowMs = nowMs
-  }
-
-  show(bytes: number): void {
-    const nowMs = this.nowMs()
-    if (!this.terminal.isInteractive || nowMs - this.lastMs < DRAW_EVERY_MS) return
-    this.lastMs = nowMs
-    this.terminal.out(`\r\u001b[2K${formatBytes(bytes)}`)
-  }
-
-  end(): void {
-    if (this.lastMs > Number.NEGATIVE_INFINITY) this.terminal.out('\r\u001b[2K')
-  }
 }

@@ -5,6 +5,7 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import { EXIT_CONFIG, EXIT_FAILED, EXIT_OK, EXIT_USAGE, exitStatusOf } from '../../shared/cli/exit-status.ts'
+import { formatCount } from '../../shared/cli/format.ts'
 import { describeError, type Terminal } from '../../shared/cli/terminal.ts'
 import type { Clock } from '../../shared/clock.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
@@ -13,7 +14,8 @@ import { type DayHead, openActivityKeys, readHeads, verifyActivities } from '../
 import type { CloudConfig } from '../config.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { VerifyFlags } from './activity-verify.ts'
-import { VerifyScreen, writeVerification } from './activity-verify-report.ts'
+import { writeVerification } from './activity-verify-report.ts'
+import { barOf, DrawnLine } from './drawn-line.ts'
 import { requireDatabase, requireSchema } from './present-database.ts'
 
 export interface VerifyTools {
@@ -32,7 +34,8 @@ export async function verifyActivityLog(
   { database, clock, random }: VerifyTools,
   terminal: Terminal,
 ): Promise<number> {
-  const screen = new VerifyScreen(terminal, clock, flags.json)
+  const isDrawn = terminal.isInteractive && !flags.json
+  const line = new DrawnLine(terminal, () => clock.monotonicMs(), isDrawn)
   try {
     const against = flags.against === undefined ? [] : headsIn(flags.against)
     requireDatabase(config.database, 'there is nothing to verify')
@@ -46,14 +49,20 @@ export async function verifyActivityLog(
       fromDay: flags.day ?? flags.from,
       toDay: flags.day ?? flags.to,
       against,
-      onProgress: (done, total) => screen.show(done, total),
+      onProgress: (done, total) => {
+        const counted = { done, total, what: 'entries' }
+        line.show(
+          () => barOf(counted, terminal.paint, terminal.columns),
+          () => `${formatCount(done)} of ${formatCount(total)} entries`,
+        )
+      },
     })
-    screen.end()
+    line.end()
     writeVerification(report, flags, terminal)
     if (report.findingsTotal > 0) return EXIT_FAILED
     return report.days.some(({ unable }) => unable !== null) ? EXIT_UNABLE : EXIT_OK
   } catch (error) {
-    screen.end()
+    line.end()
     const status = exitStatusOf(error)
     if (!(error instanceof BusbarError) || status === EXIT_USAGE || status === EXIT_CONFIG) throw error
     terminal.err(describeError(error, terminal.paint))

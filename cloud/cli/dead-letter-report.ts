@@ -19,8 +19,6 @@ export type ResultBody = ReplayBody['results'][number]
 /** Characters of a message in a table, and of a value in a terminal. */
 const MESSAGE_LENGTH = 60
 const VALUE_LENGTH = 4_000
-const BAR_CELLS_MAX = 50
-const COLUMNS = 80
 /** Those that were not replayed, listed one by one. */
 const PROBLEMS_MAX = 50
 
@@ -117,14 +115,6 @@ export function totalsOf(results: readonly Pick<ResultBody, 'outcome'>[], paint:
     .filter((outcome) => counts.has(outcome))
     .map((outcome) => paintOutcome(outcome, paint)(`${formatCount(counts.get(outcome) ?? 0)} ${nameOf(outcome)}`))
     .join(', ')
-}
-
-/** One line, never longer than the terminal is wide. */
-export function replayBar(done: number, total: number, paint: Paint, columns = COLUMNS): string {
-  const counts = `${formatCount(done)} of ${formatCount(total)} dead letters`
-  const cells = Math.max(10, Math.min(BAR_CELLS_MAX, columns - counts.length - 2))
-  const filled = Math.round((done / Math.max(1, total)) * cells)
-  return `${paint.good('█'.repeat(filled))}${paint.faint('·'.repeat(cells - filled))} ${counts}`
 }
 
 function paintOutcome(outcome: ResultBody['outcome'], paint: Paint): (text: string) => string {

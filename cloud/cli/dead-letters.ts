@@ -10,7 +10,6 @@ import {
   type DetailsBody,
   type ReplayBody,
   type ResultBody,
-  replayBar,
   type SummaryBody,
   totalsOf,
   writeDeadLetters,
@@ -18,6 +17,7 @@ import {
   writeResults,
   writeSummary,
 } from './dead-letter-report.ts'
+import { barOf } from './drawn-line.ts'
 import { instantOf, type When, when } from './values.ts'
 
 interface FilterFlags {
@@ -137,7 +137,8 @@ async function replay(ids: readonly string[], flags: ReplayFlags, tools: ApiTool
   for await (const { answered, total } of pages) {
     results.push(...answered)
     if (screen) {
-      terminal.out(`\r\u001b[2K${replayBar(results.length, total, terminal.paint, terminal.columns)}`)
+      const counted = { done: results.length, total, what: 'dead letters' }
+      terminal.out(`\r\u001b[2K${barOf(counted, terminal.paint, terminal.columns)}`)
       shown = true
     } else if (!json) writeResults(answered, dryRun, terminal)
     // Something that replaying takes is away: it would fail for all that are left.

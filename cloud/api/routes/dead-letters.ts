@@ -1,7 +1,14 @@
 /** Dead letters over REST: listed, looked at, replayed. */
 
 import { type Static, Type } from '@sinclair/typebox'
-import type { DeadLetterFilter, DeadLetters, ReplayRequest } from '../../dead-letters/dead-letters.ts'
+import { deadLetterTopicOf, USER_ACTIVITY_LOGS } from '../../bus/catalogue.ts'
+import type {
+  DeadLetterDetails,
+  DeadLetterFilter,
+  DeadLetters,
+  ReplayRequest,
+} from '../../dead-letters/dead-letters.ts'
+import type { Caller } from '../../identity/identity.ts'
 import { InvalidRegistrationError } from '../../registry/errors.ts'
 import type { ActivityNote } from '../http/activity.ts'
 import { notFound } from '../http/problem.ts'
@@ -70,15 +77,16 @@ export function deadLetterRoutes({ deadLetters }: { readonly deadLetters: DeadLe
         operationId: 'getDeadLetter',
         tag,
         summary: 'One dead letter with its error, its headers and what it was before',
+        description: 'What was on its way to the activity log is shown to auditors over every site alone.',
         permission: PERMISSION,
         params: Type.Object({ id: DeadLetterIdSchema }),
         responses: { 200: { description: 'The dead letter', schema: DeadLetterDetailsSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params: { id } }) => {
+      async ({ params: { id }, caller }) => {
         const details = await deadLetters.get(id)
         if (details === null) throw notFound('dead letter', id)
-        return { status: 200, body: deadLetterDetailsBody(details) }
+        return { status: 200, body: deadLetterDetailsBody(seenBy(caller, details)) }
       },
     ),
     defineRoute(
@@ -108,6 +116,13 @@ export function deadLetterRoutes({ deadLetters }: { readonly deadLetters: DeadLe
       },
     ),
   ]
+}
+
+/** Of the activity log, where addresses are sealed for others than auditors, no more than why it is here. */
+function seenBy(caller: Caller, details: DeadLetterDetails): DeadLetterDetails {
+  const { originalTopic, topic } = details.letter
+  const isActivity = originalTopic === USER_ACTIVITY_LOGS || topic === deadLetterTopicOf(USER_ACTIVITY_LOGS)
+  return !isActivity || caller.sites('auditor') === 'all' ? details : { ...details, original: null, value: null }
 }
 
 /** Ids that an entry of the activity log names. */

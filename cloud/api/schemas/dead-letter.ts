@@ -88,7 +88,7 @@ export const DeadLetterDetailsSchema = Type.Object(
           text: Type.String({ description: 'Digit for digit when it is UTF-8, otherwise a preview' }),
           base64: Type.Optional(Type.String({ description: 'When it is no JSON' })),
         },
-        { ...closed, description: 'Null when it is not kept' },
+        { ...closed, description: 'Null when it is not kept, or for others than you' },
       ),
     ),
   },

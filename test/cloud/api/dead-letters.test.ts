@@ -6,6 +6,7 @@ import { startApiCore } from '../../support/api-core.ts'
 import { describeOnEveryDatabase } from '../../support/databases.ts'
 import { deadLetterCore } from '../../support/dead-letter-core.ts'
 import { type AnyJson, getJson, sendJson } from '../../support/json-request.ts'
+import { TestLogins } from '../../support/test-logins.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
 
@@ -102,6 +103,29 @@ await describeOnEveryDatabase('dead letters over REST', (databases) => {
       base64: '/0E=',
     })
     expect(await getJson(`${path}/chat-messages-dlt.0.77`)).toMatchObject({ status: 404 })
+  })
+
+  it('shows what was on its way to the activity log to auditors over every site alone', async () => {
+    const database = await databases.open()
+    const { add, deadLetters } = await deadLetterCore(database)
+    const logins = new TestLogins()
+    const routes = deadLetterRoutes({ deadLetters })
+    const { url } = await startApiCore({ database, routes, authentication: logins })
+    const entry = letter('ann', 'VALIDATION_ERROR', '{"metadata":{"ipAddress":"192.0.2.7"}}')
+    const headers = { ...entry.headers, originalTopic: 'user-activity-logs' }
+    await add('user-activity-logs-dlq', [
+      { ...entry, headers },
+      { key: null, value: Buffer.from('192.0.2.7') },
+    ])
+    const everywhere = (role: 'engineer' | 'auditor') => ({ role, siteId: 'all' as const })
+    const shown = async (name: string, ...roles: ('engineer' | 'auditor')[]) => {
+      const authorization = `Bearer ${logins.add(name, roles.map(everywhere))}`
+      const { items } = (await getJson(`${url}/api/v1/dead-letters`, { authorization })).body
+      const bodies = items.map((each: AnyJson) => getJson(`${url}/api/v1/dead-letters/${each.id}`, { authorization }))
+      return JSON.stringify(await Promise.all(bodies)).split('192.0.2.7').length - 1
+    }
+    expect(await shown('ed', 'engineer')).toBe(0)
+    expect(await shown('audra', 'engineer', 'auditor')).toBeGreaterThan(1)
   })
 
   it('replays them once for one idempotency key, and says what became of each', async () => {

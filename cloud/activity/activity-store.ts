@@ -29,8 +29,8 @@ const IDS_NAMED_MAX = 20
 /** Key of the advisory lock under which the chain grows and days are purged; any constant of our own would do. */
 const CHAIN_LOCK = 0x61637476
 
-/** Entries that are sealed and hashed before everything else has a turn. */
-const PREPARED_PER_TURN = 250
+/** Entries that are sealed and hashed before everything else has a turn; few turns, since PostgreSQL ends a transaction that stands still. */
+const PREPARED_PER_TURN = 500
 
 /** Everything of an entry that can be made before the chain is locked. */
 interface Prepared {

@@ -9,7 +9,7 @@ await describeOnEveryDatabase('a large batch of activities', (databases) => {
     const database = await databases.open()
     const core = activityCore(database, systemClock)
     let [turns, isOver] = [0, false]
-    const append = core.append(Array.from({ length: 1_000 }, (_, i) => checkedActivity(`evt_${i}`)))
+    const append = core.append(Array.from({ length: 2_500 }, (_, i) => checkedActivity(`evt_${i}`)))
     const counting = (async () => {
       for (; !isOver; turns++) await nextTurn()
     })()

@@ -86,7 +86,7 @@ export function recordedTypes(routes: readonly Pick<Route, 'activityType' | 'sum
 /** The entry of a request; null when there is none to be. */
 export function entryOf(answered: AnsweredRequest): NewActivity | null {
   const { request, requestId, route, path, address, caller, note, status, code } = answered
-  const outcome = outcomeOf(status)
+  const outcome = outcomeOf(status, code)
   const isMisplaced = code !== null && PLACE_REFUSALS.has(code)
   const ownType = isMisplaced ? null : (route?.activityType ?? null)
   if (ownType === null && outcome !== 'REFUSED') return null
@@ -116,19 +116,21 @@ export function entryOf(answered: AnsweredRequest): NewActivity | null {
   }
 }
 
-/** The entry of a frame on a WebSocket that asked for what the caller may not. */
+/** The entry of a frame on a WebSocket that asked for what the caller may not: for a channel, or by its type. */
 export function deniedFrame(
   opened: Pick<AnsweredRequest, 'address' | 'requestId'> & {
     readonly caller: Caller
     readonly userAgent: string | null
   },
   code: string,
+  asked: string | null,
 ): NewActivity {
   const { caller, requestId } = opened
+  const ofFrame = { operation: 'openLive', code, ...(asked === null ? {} : { asked }) }
   return {
     userId: caller.id || ANONYMOUS,
     activityType: 'access_refused',
-    metadata: { ...senderOf({ ...opened, sessionId: caller.credentialId }), operation: 'openLive', code },
+    metadata: { ...senderOf({ ...opened, sessionId: caller.credentialId }), ...ofFrame },
     outcome: 'REFUSED',
     objectType: 'websocket',
     correlationId: requestId,
@@ -151,9 +153,10 @@ export function senderOf(sender: {
   }
 }
 
-function outcomeOf(status: number): Outcome {
+/** Who has to wait after wrong passwords is refused as they were: whoever asks for failed logins finds all of them. */
+function outcomeOf(status: number, code: string | null): Outcome {
   if (status < 400) return 'SUCCESS'
-  return status === 401 || status === 403 || status === 421 ? 'REFUSED' : 'FAILURE'
+  return status === 401 || status === 403 || status === 421 || code === 'LOCKED_OUT' ? 'REFUSED' : 'FAILURE'
 }
 
 /** Which members were changed; not to what. */

@@ -77,7 +77,8 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         responses: { 201: { description: 'The device', schema: DeviceSchema } },
         problems: ['CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ body }) => {
+      async ({ body, activity }) => {
+        activity.more({ serialNumber: body.serialNumber })
         const device = await registry.devices.create(deviceSettings(body)).catch((error: unknown) => {
           throw error instanceof NotRegisteredError ? noSuchSite(body.siteId) : error
         })
@@ -117,10 +118,11 @@ export function deviceRoutes({ registry }: { readonly registry: Pick<Registry, '
         responses: { 200: { description: 'The device as it is now', schema: DeviceSchema } },
         problems: ['NOT_FOUND', 'UNAVAILABLE'],
       },
-      async ({ params, body }) => ({
-        status: 200,
-        body: deviceBody(await registry.devices.update(params.id, deviceSettings(body))),
-      }),
+      async ({ params, body, activity }) => {
+        const device = await registry.devices.update(params.id, deviceSettings(body))
+        activity.more({ serialNumber: device.serialNumber })
+        return { status: 200, body: deviceBody(device) }
+      },
     ),
   ]
 }

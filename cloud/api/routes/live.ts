@@ -12,8 +12,8 @@ export interface NewSocket {
   readonly caller: Caller
   /** Of the request that it came of, for the answer. */
   readonly requestId: string
-  /** To be told the code of each frame that asks for what the caller may not. */
-  readonly onDenied: (code: string) => void
+  /** To be told of each frame that asks for what the caller may not. */
+  readonly onDenied: (code: string, asked: string | null) => void
 }
 
 export interface LiveRouteOptions {
@@ -62,7 +62,8 @@ export function liveRoute(options: LiveRouteOptions): Route {
         })
       }
       const opened = { caller, address: client.address, userAgent: request.headers.get('user-agent'), requestId }
-      const onDenied = (code: string): void => void options.activities?.record(deniedFrame(opened, code))
+      const onDenied = (code: string, asked: string | null): void =>
+        void options.activities?.record(deniedFrame(opened, code, asked))
       if (!options.upgrade(request, { caller, requestId, onDenied })) throw upgradeRequired()
       return undefined
     },

@@ -3,13 +3,13 @@
 import type { ServerWebSocket } from 'bun'
 import type { Caller } from '../../identity/identity.ts'
 import type { ApiLimits } from '../limits.ts'
-import type { Hub } from './hub.ts'
+import type { Hub, OnDenied } from './hub.ts'
 import type { LiveClient } from './live-client.ts'
 
 export interface SocketData {
   readonly caller: Caller
-  /** Told the code of each frame that asks for what the caller may not. */
-  readonly onDenied: (code: string) => void
+  /** Told of each frame that asks for what the caller may not. */
+  readonly onDenied: OnDenied
   client: LiveClient | null
 }
 

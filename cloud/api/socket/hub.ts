@@ -55,6 +55,9 @@ const REVIEW_MS = 1000
 /** Codes of what a caller may not, for lack of a right. */
 const DENIALS: ReadonlySet<string> = new Set(['FORBIDDEN', 'ROLE_MISSING', 'SCOPE_MISSING'])
 
+/** What was asked for is a channel, or the type of a frame. */
+export type OnDenied = (code: string, asked: string | null) => void
+
 export class Hub {
   private readonly options: HubOptions
   private readonly clients = new Set<LiveClient>()
@@ -142,14 +145,14 @@ export class Hub {
     return this.chat?.stats() ?? null
   }
 
-  /** @param onDenied told the code of each frame that asks for what the caller may not. */
-  open(socket: LiveSocket, caller: Caller, onDenied: (code: string) => void): LiveClient {
+  /** @param onDenied told the code of each frame that asks for what the caller may not, and what it asked for. */
+  open(socket: LiveSocket, caller: Caller, onDenied: OnDenied): LiveClient {
     const { limits, clock, chat } = this.options
     const refusals = new RefusalLimit(chat?.settings.refusalsMax ?? Number.POSITIVE_INFINITY)
     const client = new LiveClient({
       ...{ socket, caller, nowMs: clock.monotonicMs(), limits, events: this.clientEvents },
-      mayRefuse: (code) => {
-        if (DENIALS.has(code)) onDenied(code)
+      mayRefuse: (code, asked) => {
+        if (DENIALS.has(code)) onDenied(code, asked)
         return refusals.admits(clock.monotonicMs())
       },
     })

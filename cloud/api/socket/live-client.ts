@@ -50,6 +50,8 @@ export interface RefusalDetails {
   readonly retryAfterMs?: number | undefined
   /** Nothing that the client did: it does not count as abuse, however often the client tries again. */
   readonly isOurs?: boolean
+  /** What was asked for, to be recorded of who may not: a channel, or the type of a frame. */
+  readonly asked?: string
 }
 
 export class LiveClient {
@@ -65,7 +67,7 @@ export class LiveClient {
   private readonly limits: ApiLimits
   private readonly events: ClientEvents
   private readonly outflow: Outflow
-  private readonly mayRefuse: (code: string) => boolean
+  private readonly mayRefuse: (code: string, asked: string | null) => boolean
   private outbox: string[] = []
 
   constructor(options: {
@@ -75,7 +77,7 @@ export class LiveClient {
     readonly limits: ApiLimits
     readonly events: ClientEvents
     /** Asked at each refusal; false for one too many, which ends the connection. Default never. */
-    readonly mayRefuse?: (code: string) => boolean
+    readonly mayRefuse?: (code: string, asked: string | null) => boolean
   }) {
     this.socket = options.socket
     this.who = options.caller
@@ -122,13 +124,13 @@ export class LiveClient {
   }
 
   refuse(id: string | null, code: string, message: string, hint: string, details: RefusalDetails = {}): void {
-    const { fields = [], retryAfterMs, isOurs = false } = details
+    const { fields = [], retryAfterMs, isOurs = false, asked = null } = details
     this.reply({
       ...{ type: 'error', id, code, message, hint },
       ...(fields.length === 0 ? {} : { fields }),
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     })
-    if (this.closed || isOurs || this.mayRefuse(code)) return
+    if (this.closed || isOurs || this.mayRefuse(code, asked)) return
     this.events.cut('abuse')
     this.close(POLICY_VIOLATION, 'too many frames were refused')
   }

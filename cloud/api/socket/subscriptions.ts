@@ -101,7 +101,7 @@ export class Subscriptions {
       requireChannel(client.caller, { channel, filter })
     } catch (error) {
       const { code, message, hint } = refusalOf(error)
-      return client.refuse(id, code, message, hint)
+      return client.refuse(id, code, message, hint, { asked: channel })
     }
     const subscribed: Subscribed = { channel, filter, placement: null }
     client.subscriptions.set(id, subscribed)

@@ -154,6 +154,17 @@ test('a call that reads is recorded when it is refused, and otherwise not', asyn
   }
 })
 
+test('what was done to a device is found by its serial number as well', async () => {
+  for (const operationId of ['createDevice', 'changeDevice']) {
+    const route = core.routes.find((each) => each.operationId === operationId) as Route
+    const [entry] = (await ask(route, ADMIN)).entries
+    expect(entry, operationId).toMatchObject({
+      objectType: 'device',
+      metadata: { serialNumber: expect.stringMatching(/./) },
+    })
+  }
+})
+
 test('the catalogue has a type for every operation that changes something, and its own for commands, tasks and logins', () => {
   const types = recordedTypes(core.routes)
   expect([...types.keys()]).toEqual(

@@ -72,7 +72,7 @@ test('logins are recorded for whom they are of, in the login itself, and an unkn
     entry('login_refreshed', 'anonymous', 'REFUSED', { code: 'LOGIN_ENDED' }),
     entry('login', 'ann', 'REFUSED', failed),
     entry('login', 'ann', 'REFUSED', failed),
-    entry('login', 'ann', 'FAILURE', { code: 'LOCKED_OUT' }),
+    entry('login', 'ann', 'REFUSED', { code: 'LOCKED_OUT' }),
   ])
   expect(leaks.seenBytes).toBeGreaterThan(1_000)
   expect(leaks.leaks()).toEqual([])
@@ -181,7 +181,13 @@ test('a WebSocket is recorded when it is opened, and when it is not', async () =
   expect(await until(() => (kept.entries.length > 0 ? kept.take() : null))).toMatchObject([
     {
       ...{ userId: 'ann', activityType: 'access_refused', outcome: 'REFUSED', correlationId: 'socket-1' },
-      metadata: { ipAddress: '127.0.0.1', userAgent: 'console', sessionId: 'login-ann', code: 'ROLE_MISSING' },
+      metadata: {
+        ipAddress: '127.0.0.1',
+        userAgent: 'console',
+        sessionId: 'login-ann',
+        code: 'ROLE_MISSING',
+        asked: 'telemetry',
+      },
     },
   ])
   connect({})

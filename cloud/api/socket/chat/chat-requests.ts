@@ -149,7 +149,7 @@ export class ChatRequests {
       this.options.log.error({ error: messageOf(error), frame: frame.type }, 'a frame could not be answered')
     }
     this.refused.set(code, (this.refused.get(code) ?? 0) + 1)
-    client.refuse(frame.id ?? null, code, message, hint, details)
+    client.refuse(frame.id ?? null, code, message, hint, { ...details, asked: frame.type })
   }
 }
 

@@ -21,7 +21,7 @@ export interface ActivityProblem {
   readonly pointer: string
   /** What was given, shortened; absent when nothing was. */
   readonly value?: unknown
-  /** What the value may be, to follow "must be". */
+  /** What the value may be, or what to do with it. */
   readonly remedy: string
 }
 

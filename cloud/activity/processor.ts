@@ -190,7 +190,7 @@ export function readActivity(record: ConsumedRecord, rules: ActivityRules): Chec
 function spelledOut(problems: readonly ActivityProblem[]): string {
   const named = problems.slice(0, PROBLEMS_NAMED_MAX).map(({ pointer, value, remedy }) => {
     const given = pointer === '/activityType' && typeof value === 'string' ? ` ${JSON.stringify(value)}` : ''
-    return `${pointer === '' ? 'the value' : pointer}${given} must be ${remedy}`
+    return `${pointer === '' ? 'the value' : pointer}${given}: ${remedy}`
   })
   const more = problems.length - named.length
   return `${named.join('; ')}${more > 0 ? `; and ${more} more` : ''}`

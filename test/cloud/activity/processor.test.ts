@@ -48,7 +48,7 @@ await describeOnEveryDatabase('the processor of activities', (databases) => {
     const [unknown, noJson] = published
     const remedy = 'a type of the catalogue (busbar-cloud activity types), or one that activity.types names'
     expect(unknown?.value).toBe(
-      `${odd.slice(0, -1)},"error":{"code":"VALIDATION_ERROR","message":"/activityType \\"walked_the_dog\\" must be ${remedy}","timestamp":"${timestamp}","retryCount":0}}`,
+      `${odd.slice(0, -1)},"error":{"code":"VALIDATION_ERROR","message":"/activityType \\"walked_the_dog\\": ${remedy}","timestamp":"${timestamp}","retryCount":0}}`,
     )
     expect(unknown?.headers).toMatchObject({
       source: 'user-activity-processor',

@@ -22,18 +22,23 @@ export interface FilterFlags {
 
 export function addFilterOptions(command: Command): Command {
   return command
-    .option('--user <user>', 'only of this user')
+    .option('--user <user>', 'only of this user, or of a program: api-key:<id>')
     .addOption(
       new Option('--type <type>', 'only of this type, such as login; may be given several times').argParser(collected),
     )
-    .addOption(new Option('--since <time>', 'only done since then: 2h ago, or RFC 3339').argParser(when))
-    .addOption(new Option('--until <time>', 'only done before then: 2h ago, or RFC 3339').argParser(when))
-    .option('--object <id>', 'only done to this, such as a serial number')
+    .addOption(new Option('--since <time>', 'only done since then: 2h, for two hours ago, or RFC 3339').argParser(when))
+    .addOption(
+      new Option('--until <time>', 'only done before then: 2h, for two hours ago, or RFC 3339').argParser(when),
+    )
+    .option('--object <id>', 'only done to this, such as cmd-1a2b3c4d')
     .option('--object-type <type>', 'only done to such things, such as alert-rule')
     .addOption(new Option('--site <id>', 'only at this site').argParser(positiveInteger))
     .addOption(new Option('--outcome <outcome>', 'only with this outcome').choices(OUTCOMES))
     .option('--correlation <id>', 'only of the request with this id')
-    .option('--text <text>', 'only with this in the metadata; what is sealed is not searched')
+    .option(
+      '--text <text>',
+      'only with this in the metadata, such as the serial number of a device; what is sealed is not searched',
+    )
 }
 
 export function filterOf(flags: FilterFlags, nowMs: number): Query {

@@ -40,7 +40,7 @@ export function addRecordCommand(activity: Command, { action }: CommandLine, too
     .addOption(new Option('--outcome <outcome>', 'how it went').choices(OUTCOMES).default('SUCCESS'))
     .addOption(new Option('--object <type/id>', 'what it was done to, such as panel/3').argParser(givenObject))
     .addOption(new Option('--site <id>', 'where').argParser(positiveInteger))
-    .addOption(new Option('--at <time>', 'when: 2h ago, or RFC 3339; without it now').argParser(when))
+    .addOption(new Option('--at <time>', 'when: 2h, for two hours ago, or RFC 3339; without it now').argParser(when))
     .addOption(
       new Option('--metadata <json or key=value>', 'more of it; key=value may be given several times').argParser(
         collected,

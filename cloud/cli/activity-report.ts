@@ -51,7 +51,8 @@ export function writeEntry(entry: ActivityView, { out, paint }: Terminal): void 
   for (const [name, value] of Object.entries(entry.metadata)) {
     row('metadata', `${visible(name)}: ${visible(typeof value === 'string' ? value : JSON.stringify(value))}`)
   }
-  if (entry.sealed) row('sealed', 'some of the metadata is encrypted, and not shown here')
+  if (entry.sealed)
+    row('sealed', 'some of the metadata is encrypted, and shown to auditors alone, by a core that has its key')
   row('chain', `${entry.day}, place ${formatCount(entry.place)}, hash ${entry.hash}`)
 }
 

@@ -111,8 +111,12 @@ function addFilterOptions(command: Command): Command {
     .option('--code <code>', 'only those with this error, such as UNKNOWN_DEVICE')
     .option('--source <source>', 'only those that this group gave up, or ingest')
     .option('--key <key>', 'only those with this key, such as a serial number')
-    .addOption(new Option('--since <time>', 'only those dead since then: 2h ago, or RFC 3339').argParser(when))
-    .addOption(new Option('--until <time>', 'only those dead before then: 2h ago, or RFC 3339').argParser(when))
+    .addOption(
+      new Option('--since <time>', 'only those dead since then: 2h, for two hours ago, or RFC 3339').argParser(when),
+    )
+    .addOption(
+      new Option('--until <time>', 'only those dead before then: 2h, for two hours ago, or RFC 3339').argParser(when),
+    )
 }
 
 async function replay(ids: readonly string[], flags: ReplayFlags, tools: ApiTools): Promise<number> {

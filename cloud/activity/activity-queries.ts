@@ -1,9 +1,8 @@
 /** Questions about the activity log: entries page by page, one of them, all of them as a file, and the days of the chain. */
 
 import { sql } from 'kysely'
-import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { type ExportStats, Exports } from '../../shared/exports.ts'
 import type { Logger } from '../../shared/log.ts'
-import { begun, pulledStream } from '../../shared/pulled-stream.ts'
 import { nextTurn } from '../../shared/waiting.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenTexts } from '../database/given-rows.ts'
@@ -44,28 +43,18 @@ export interface ActivityDay {
   readonly purgedAtMs: number | null
 }
 
-export interface ActivityQueryStats {
-  readonly exporting: number
-  /** Since the start. */
-  readonly exports: number
-  readonly exportsFailed: number
-  readonly exportsRefused: number
-}
-
-/** Exports under way at one time; another one is told to come again. */
-const EXPORTS_MAX = 8
 /** Entries of one page of an export. */
 const EXPORT_PAGE_ROWS = 500
 
 export class ActivityQueries {
   private readonly options: ActivityQueriesOptions
   private readonly search: ActivitySearch
-  private readonly counts = { exports: 0, exportsFailed: 0, exportsRefused: 0 }
-  private exporting = 0
+  private readonly exports: Exports
 
   constructor(options: ActivityQueriesOptions) {
     this.options = options
     this.search = new ActivitySearch(options.database, options.bounds)
+    this.exports = new Exports('the activity log', options.log)
   }
 
   /**
@@ -97,28 +86,7 @@ export class ActivityQueries {
     filter: ActivityFilter & { readonly format: ActivityExportFormat },
     signal: AbortSignal,
   ): Promise<ReadableStream<Uint8Array>> {
-    if (this.exporting >= EXPORTS_MAX) {
-      this.counts.exportsRefused++
-      throw new BusbarError(`${EXPORTS_MAX} exports of the activity log are under way`, {
-        code: 'EXPORTS_BUSY',
-        retryable: true,
-        hint: 'Ask again when one of them has ended.',
-      })
-    }
-    this.exporting++
-    this.counts.exports++
-    const ended = (failure: unknown): void => {
-      this.exporting--
-      if (failure === null) return
-      this.counts.exportsFailed++
-      this.options.log.warn({ error: messageOf(failure) }, 'an export of the activity log broke off')
-    }
-    try {
-      return pulledStream(await begun(this.chunks(filter)), signal, ended)
-    } catch (error) {
-      ended(error)
-      throw error
-    }
+    return await this.exports.begin(this.chunks(filter), signal)
   }
 
   /** The newest first, those whose entries are gone as well. */
@@ -141,8 +109,8 @@ export class ActivityQueries {
     )
   }
 
-  stats(): ActivityQueryStats {
-    return { exporting: this.exporting, ...this.counts }
+  stats(): ExportStats {
+    return this.exports.stats()
   }
 
   private async *chunks(

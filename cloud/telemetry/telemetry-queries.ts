@@ -1,9 +1,8 @@
 /** Questions about telemetry: series for charts, whether everything is there, and exports. Answers come from the database. */
 
 import type { Clock } from '../../shared/clock.ts'
-import { BusbarError, messageOf } from '../../shared/errors.ts'
+import { type ExportStats, Exports } from '../../shared/exports.ts'
 import type { Logger } from '../../shared/log.ts'
-import { begun, pulledStream } from '../../shared/pulled-stream.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import type { Registry } from '../registry/registry.ts'
 import { includesSite, type SiteScope } from '../registry/site-scope.ts'
@@ -68,8 +67,6 @@ export interface ExportQuestion extends DeviceChoice, Stretch {
   readonly fields?: readonly string[] | undefined
 }
 
-/** Exports under way at one time; another one is told to come again. */
-const EXPORTS_MAX = 8
 /** Devices read at once where those of a site are walked through. */
 const DEVICES_PER_PAGE = 500
 /** Devices that one export may name; those of a site are not limited. */
@@ -87,14 +84,14 @@ export class TelemetryQueries {
   private readonly store: SeriesStore
   private readonly completenessStore: CompletenessStore
   private readonly reader: SeriesReader
-  private readonly counts = { exports: 0, exportsFailed: 0, exportsRefused: 0 }
-  private exporting = 0
+  private readonly exports: Exports
 
   constructor(options: TelemetryQueriesOptions) {
     this.options = options
     this.store = new SeriesStore(options.database)
     this.completenessStore = new CompletenessStore(options.database)
     this.reader = new SeriesReader(this.store, options.settings)
+    this.exports = new Exports('telemetry', options.log)
   }
 
   /** A series of each field of each device. @throws QueryRefusedError, NotFoundError, BusbarError DATABASE_UNAVAILABLE */
@@ -154,39 +151,13 @@ export class TelemetryQueries {
       question.deviceIds === undefined
         ? this.devicesOfSite(await this.site(question))
         : each(await this.devicesOf(question, EXPORT_DEVICES_MAX, `an export names ${EXPORT_DEVICES_MAX} at most`))
-    if (this.exporting >= EXPORTS_MAX) {
-      this.counts.exportsRefused++
-      throw new BusbarError(`${EXPORTS_MAX} exports are under way`, {
-        code: 'EXPORTS_BUSY',
-        retryable: true,
-        hint: 'Ask again when one of them has ended.',
-      })
-    }
-    this.exporting++
-    this.counts.exports++
     const writer = exportWriter(format, resolution, fields)
     const chunks = exportChunks(this.store, devices, resolution, question, writer)
-    const ended = (failure: unknown): void => {
-      this.exporting--
-      if (failure === null) return
-      this.counts.exportsFailed++
-      this.options.log.warn({ error: messageOf(failure) }, 'an export broke off')
-    }
-    try {
-      return pulledStream(await begun(chunks), signal, ended)
-    } catch (error) {
-      ended(error)
-      throw error
-    }
+    return await this.exports.begin(chunks, signal)
   }
 
-  stats(): {
-    readonly exporting: number
-    readonly exports: number
-    readonly exportsFailed: number
-    readonly exportsRefused: number
-  } {
-    return { exporting: this.exporting, ...this.counts }
+  stats(): ExportStats {
+    return this.exports.stats()
   }
 
   /** The devices that are named, or those of the site. @param limit why there may be no more than `max`. */

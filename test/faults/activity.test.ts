@@ -29,7 +29,8 @@ const USERS = ['ada', 'bea', 'cyd', 'dan', 'eve', 'fay']
 const LATER_TYPE = 'switching_order_signed'
 /** Both cores have it, as those of one system do. */
 const KEY = Buffer.alloc(32, 7).toString('base64')
-const DATABASE_AWAY_MS = Number(process.env['DATABASE_AWAY_MS'] ?? 20_000)
+/** Twice as long as the group waits for a member that says nothing; as long as one likes by hand. */
+const DATABASE_AWAY_MS = Number(process.env['DATABASE_AWAY_MS'] ?? 12_000)
 const LONG = { timeoutMs: 90_000, pollMs: 100 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))

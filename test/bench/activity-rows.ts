@@ -3,7 +3,7 @@
 import pg from 'pg'
 import type { UserActivity } from '../../cloud/activity/activity.ts'
 
-/** As many as the processor stores at once when it is behind. */
+/** Of one statement. */
 const ROWS = 1_000
 /** Between the texts of a column. */
 const SEPARATOR = '\u0001'

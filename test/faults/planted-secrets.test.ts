@@ -5,12 +5,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'mqtt'
 import { afterAll, expect, it } from 'vitest'
+import { openDatabase } from '../../cloud/database/database.ts'
+import { systemClock } from '../../shared/clock.ts'
+import { silentLogger } from '../../shared/log.ts'
 import { newAuthority } from '../support/certificates.ts'
+import { bunPath, projectDir, startChild } from '../support/child.ts'
 import { type CloudProcess, startCloud } from '../support/cloud-process.ts'
 import { type EdgeProcess, startEdge } from '../support/edge-process.ts'
 import { freePort } from '../support/free-port.ts'
+import { sendJson } from '../support/json-request.ts'
 import { LeakWatch } from '../support/planted-secrets.ts'
 import { startPostgres } from '../support/postgres.ts'
+import { outboxActivities } from '../support/recorded.ts'
 import { toToml } from '../support/toml.ts'
 import { until } from '../support/until.ts'
 
@@ -131,6 +137,8 @@ it('not from a core and an edge that run, whatever they are sent and whoever doe
   const cloud: CloudProcess = await startCloud({
     dir: join(dir),
     env: secrets,
+    // Logins are what takes most secrets.
+    config: { api: { insecure: false } },
     ...(url === undefined ? {} : { databaseUrl: url }),
   })
   const edge: EdgeProcess = await startEdge({
@@ -147,12 +155,17 @@ it('not from a core and an edge that run, whatever they are sent and whoever doe
   try {
     const masterKey = join(cloud.dir, 'master.key')
     if (existsSync(masterKey)) watch.plant('master key', readFileSync(masterKey, 'utf8').split('\n')[0] as string)
+    const administrator = await administer(cloud, secrets)
     await askEverything(cloud)
+    await seeActivities(url ?? `sqlite:${join(cloud.dir, 'busbar.db')}`)
     await knock(edge)
     await watch.run('edge', ['config', 'show', '--config', edge.configPath])
     await watch.run('edge', ['status', '--config', edge.configPath])
     await until(() => /breaker open|waiting for the bus/.test(cloud.logs()), { what: 'Kafka is found to be away' })
-    for (const path of ['/health/ready', '/metrics', '/api/v1/openapi.json']) await watch.ask(`${cloud.apiUrl}${path}`)
+    for (const path of ['/health/ready', '/metrics', '/openapi.json', '/api/v1/users', '/api/v1/api-keys']) {
+      const { status } = await watch.ask(`${cloud.apiUrl}${path}`, { headers: administrator })
+      expect(status, path).toBe(path === '/health/ready' ? 503 : 200)
+    }
     for (const path of ['/health/ready', '/metrics', '/status']) await watch.ask(`${edge.healthUrl}${path}`)
     for (const pid of [cloud.pid, edge.pid]) watch.seeArguments(pid)
   } finally {
@@ -164,6 +177,31 @@ it('not from a core and an edge that run, whatever they are sent and whoever doe
   expect(watch.leaks()).toEqual([])
   expect(watch.seenBytes).toBeGreaterThan(100_000)
 })
+
+/** @returns headers of the first administrator, who has been given what is looked for like the others from then on. */
+async function administer(cloud: CloudProcess, env: Record<string, string>): Promise<Record<string, string>> {
+  const post = async (path: string, body: object, headers = {}) => {
+    const { status, body: answer } = await sendJson(`${cloud.apiUrl}/api/v1${path}`, 'POST', body, headers)
+    expect(status, path).toBeLessThan(300)
+    return answer
+  }
+  // The core prints it once it has the bus.
+  const args = ['setup-link', '--config', cloud.configPath]
+  const child = startChild({ command: [bunPath, `${projectDir}/cloud/main.ts`, ...args], env })
+  await child.exited
+  const token = /#(\S+)/.exec(child.output())?.[1]
+  const password = PLANTED.loginPassword
+  await post('/auth/setup', { token, userId: 'root', password })
+  const { accessToken, refreshToken } = await post('/auth/login', { userId: 'root', password })
+  const headers = { authorization: `Bearer ${accessToken}` }
+  await post('/users', { id: 'ann', grants: [] }, headers)
+  const { token: link } = await post('/users/ann/password-link', {}, headers)
+  const { key } = await post('/api-keys', { name: 'program', scopes: ['users:read'], grants: [{ role: 'auditor', siteId: 'all' }] }, headers)
+  const given = { accessToken, refreshToken, link, key }
+  for (const [name, secret] of Object.entries(given)) watch.plant(`given ${name}`, secret)
+  await watch.ask(`${cloud.apiUrl}/api/v1/users`, { headers: { authorization: `Bearer ${key}` } })
+  return headers
+}
 
 /** Requests that carry a secret to where one belongs, to where it does not, and in a form that is refused. */
 async function askEverything({ apiUrl }: CloudProcess): Promise<void> {
@@ -179,6 +217,7 @@ async function askEverything({ apiUrl }: CloudProcess): Promise<void> {
   await post('/auth/login', { userId: 'ann', password: [loginPassword] })
   await post('/auth/login', { userId: 'ann', password: loginPassword.repeat(100) })
   await post('/auth/login', `{"userId": "ann", "password": "${loginPassword}`)
+  await post('/auth/login', { userId: loginPassword, password: 'x' })
   await post('/auth/refresh', { refreshToken })
   await post('/auth/refresh', {}, { cookie: `busbar_refresh=${refreshToken}; busbar_access=${accessToken}` })
   await post('/auth/setup', { token: setupToken, userId: 'ann', password: loginPassword })
@@ -193,6 +232,19 @@ async function askEverything({ apiUrl }: CloudProcess): Promise<void> {
     await watch.ask(`${apiUrl}/api/v1/devices`, {
       headers: { authorization: `Basic ${token}`, cookie: `busbar_access=${token}` },
     })
+  }
+}
+
+/** What is recorded of all that waits for Kafka, in words that anybody who reads it sees. */
+async function seeActivities(url: string): Promise<void> {
+  const database = openDatabase({ url, clock: systemClock, log: silentLogger })
+  await database.start()
+  try {
+    const entries = await outboxActivities(database)
+    expect(new Set(entries.map(({ activityType }) => activityType))).toContain('create_api_key')
+    watch.see('the activity log', entries.map((entry) => JSON.stringify(entry)).join('\n'))
+  } finally {
+    await database.stop()
   }
 }
 

@@ -76,7 +76,11 @@ async function createHabits(schema: SchemaModule): Promise<void> {
     .addColumn('published_at_ms', 'bigint')
     .addPrimaryKeyConstraint('activity_windows_key', ['user_id', 'activity_type', 'window_start_ms'])
     .execute()
-  await schema.createIndex('activity_windows_end').on('activity_windows').column('window_end_ms').execute()
+  await schema
+    .createIndex('activity_windows_end')
+    .on('activity_windows')
+    .columns(['window_end_ms', 'user_id'])
+    .execute()
   await schema
     .createIndex('activity_windows_due')
     .on('activity_windows')

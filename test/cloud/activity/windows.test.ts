@@ -67,6 +67,19 @@ await describeOnEveryDatabase('windows of activities', (databases) => {
     await windows.stop(never)
   })
 
+  it('are published however many users there are in one', { timeout: 5_000 }, async () => {
+    const { database, published, windows } = await start(NOON + 60_000)
+    const users = Array.from({ length: 6_000 }, (_, i) => `user-${i}`)
+    const times = { window_start_ms: NOON, window_end_ms: NOON + 10_000, settled_at_ms: NOON + 10_000 }
+    const counts = { activity_type: 'login', succeeded: 1, failed: 0, refused: 0 }
+    while (users.length > 0) {
+      const rows = users.splice(-500).map((user_id) => ({ user_id, ...times, ...counts }))
+      await database.kysely.insertInto('activity_windows').values(rows).execute()
+    }
+    expect(await published()).toContain('0 * login 6000=6000+0+0')
+    await windows.stop(never)
+  })
+
   it('go when they are old and published', async () => {
     const { deliver, database, at, windows, published } = await start(NOON)
     await deliver(value('ann', 1, NOON - 60_000), value('ann', 2, NOON - 4 * 86_400_000))

@@ -5,6 +5,7 @@
  */
 
 import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto'
+import { putLast } from '../../shared/bounded.ts'
 import { BusbarError } from '../../shared/errors.ts'
 import type { Random } from '../../shared/random.ts'
 import type { DerivedKey } from '../identity/identity.ts'
@@ -66,8 +67,7 @@ export class ActivitySeal {
     const known = this.dayKeys.get(name)
     if (known !== undefined) return known
     const derived = new Uint8Array(hkdfSync('sha256', secret, SALT, day, KEY_BYTES))
-    if (this.dayKeys.size >= DAY_KEYS_MAX) this.dayKeys.delete(this.dayKeys.keys().next().value as string)
-    this.dayKeys.set(name, derived)
+    putLast(this.dayKeys, name, derived, DAY_KEYS_MAX)
     return derived
   }
 }

@@ -4,6 +4,7 @@
  * their own, and so have the logins of strangers: whoever tries passwords cannot be drowned by whoever asks for anything else.
  */
 
+import { putLast } from '../../shared/bounded.ts'
 import { TokenBucket } from '../../shared/token-bucket.ts'
 import { ANONYMOUS, type NewActivity } from './event.ts'
 
@@ -58,9 +59,7 @@ export class RefusalLimit {
 
   private sourceOf(source: string, nowMs: number): TokenBucket {
     const bucket = this.sources.get(source) ?? bucketOf(this.perMinute / PARTS, nowMs)
-    this.sources.delete(source)
-    this.sources.set(source, bucket)
-    if (this.sources.size > SOURCES_MAX) this.sources.delete(this.sources.keys().next().value as string)
+    putLast(this.sources, source, bucket, SOURCES_MAX)
     return bucket
   }
 }

@@ -26,7 +26,7 @@ export const activity = section('Who did what.', {
   keys: secretText(
     '',
     'Keys that encrypt them and sign the chain of hashes: 32 random bytes or more in base64, separated by spaces or lines, ' +
-      'the first for what is new and all for what is there; empty means the key in identity.masterKeyFile',
+      'the first for what is new and all for what is there; empty means the key in identity.masterKeyFile, which comes second here at the first change',
     'keys as "openssl rand -base64 32" prints them',
   ),
   batchMax: count(1_000, [1, 10_000], 'activities', 'Activities of one request; a longer list is refused'),

@@ -42,9 +42,12 @@ export function writeVerification(
     err(
       `${paint.faint('next:')} keep the database and its backups as they are; a backup from before shows what was changed\n`,
     )
+  } else if (days.length === 0) {
+    // Not ok: an emptied log looks like one that never had an entry.
+    out(`${paint.caution('nothing to verify')}: there is no entry, and no day that had some\n`)
   } else if (unable.length === 0) {
     out(`${paint.good('ok')}: ${read} ${entries === 1 ? 'is as it was' : 'are as they were'} written\n`)
-    if (against === undefined && days.length > 0)
+    if (against === undefined)
       err(
         `${paint.faint('next:')} keep a report (--json) where the database is not; --against it shows what was cut off since\n`,
       )

@@ -288,7 +288,9 @@ describe('busbar-cloud activity verify', () => {
     expect(changed.stdout).toMatch(new RegExp(`^${DAY}\t2\tENTRY_CHANGED\tevt_2\t.+\n$`))
     expect(changed.stderr).toMatch(/^1 finding on 1 day; 4 entries of 2 days were read\nnext: /)
     expect((await run(['verify'], {}, true)).stdout).toMatch(/^\r.*3 of 4 entries.*DAY +PLACE +FINDING/s)
-    expect(await run(['verify', '--from', '2026-02-01'])).toMatchObject({ code: 0 })
+    expect(await run(['verify', '--to', '2025-02-01'])).toMatchObject({
+      ...{ code: 0, stdout: 'nothing to verify: there is no entry, and no day that had some\n', stderr: '' },
+    })
     expect(JSON.parse((await run(['verify', '--day', DAY, '--json'])).stdout)).toMatchObject({
       days: [{ day: DAY, findings: 1 }],
       findings: [{ kind: 'ENTRY_CHANGED', place: 2 }],

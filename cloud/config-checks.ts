@@ -3,13 +3,13 @@
 import { TOPIC_SCHEMAS } from '../proto/generated/avro/topic-schemas.ts'
 import type { CrossProblem } from '../shared/config/load.ts'
 import { BusbarError } from '../shared/errors.ts'
+import { isTimeZone } from '../shared/local-time.ts'
 import { isLoopback } from '../shared/loopback.ts'
 import { keysWritten } from './activity/written-keys.ts'
 import type { CloudConfig } from './config.ts'
 import { databaseUrlFault } from './database/url.ts'
 import { readKeys } from './identity/master-key.ts'
 import { readRolesByGroup } from './identity/oidc-claims.ts'
-import { isTimeZone } from './notifications/quiet-hours.ts'
 
 type Require = (holds: boolean, key: string, message: string) => void
 

@@ -5,6 +5,7 @@
 
 import { sql, type Transaction } from 'kysely'
 import { DAY_MS, HOUR_MS } from '../../shared/durations.ts'
+import { type LocalTime, localTime } from '../../shared/local-time.ts'
 import { networkOf } from '../../shared/network.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { givenRows, givenTexts } from '../database/given-rows.ts'
@@ -12,7 +13,7 @@ import type { Database, Dialect } from '../database/schema.ts'
 import { type ActivityKeys, addressHashes } from './activity-keys.ts'
 import { dayOf } from './days.ts'
 import type { CheckedActivity } from './event.ts'
-import { ANY_HOUR, isUnusualHour, type LocalHour, localHour } from './usual-hours.ts'
+import { ANY_HOUR, isUnusualHour } from './usual-hours.ts'
 
 export interface HabitsOptions {
   readonly dialect: Dialect
@@ -115,7 +116,7 @@ export class Habits {
       .execute()
     const hours = new Map(stored.map((row) => [hourKey(row.user_id, row.hour), row]))
     const changed = new Map<string, (typeof stored)[number]>()
-    const count = (userId: string, hour: number, { day }: LocalHour): void => {
+    const count = (userId: string, hour: number, { day }: LocalTime): void => {
       const key = hourKey(userId, hour)
       const before = hours.get(key)
       if (before !== undefined && before.last_day >= day) return
@@ -126,7 +127,7 @@ export class Habits {
     const odd: Oddity[] = []
     for (const login of logins) {
       const { userId } = login
-      const local = localHour(login.atMs, settings.timeZone)
+      const local = localTime(settings.timeZone, login.atMs)
       const daysAt = (hour: number) => hours.get(hourKey(userId, hour))?.days ?? 0
       if (isUnusualHour(local.hour, daysAt, settings.unusualHoursDays)) odd.push({ pattern: 'UNUSUAL_HOUR', login })
       count(userId, local.hour, local)

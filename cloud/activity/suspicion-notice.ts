@@ -1,11 +1,11 @@
 /** How a suspicious pattern is told, to people and on `user-activity-analytics`. Pure. No address: those are sealed where they are stored. */
 
+import { localTime } from '../../shared/local-time.ts'
 import type { BusRecord } from '../bus/bus.ts'
 import type { Notice } from '../notifications/notifications.ts'
 import { derivedEventId } from './activity-record.ts'
 import { analyticsRecord, type SuspicionPattern } from './analytics-record.ts'
 import type { CheckedActivity } from './event.ts'
-import { localHour } from './usual-hours.ts'
 
 export interface Suspicion {
   readonly pattern: SuspicionPattern
@@ -65,6 +65,6 @@ function describe({ pattern, activity, count, withinMs }: Suspicion, timeZone: s
     case 'NEW_ADDRESS':
       return 'a login from an address that is not known of this user'
     case 'UNUSUAL_HOUR':
-      return `a login at ${String(localHour(activity.atMs, timeZone).hour).padStart(2, '0')} o’clock (${timeZone}), when this user is seldom there`
+      return `a login at ${String(localTime(timeZone, activity.atMs).hour).padStart(2, '0')} o’clock (${timeZone}), when this user is seldom there`
   }
 }

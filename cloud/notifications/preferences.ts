@@ -1,9 +1,10 @@
 /** What a user wants to be told of, and how: the rules, pure. */
 
+import { isTimeZone } from '../../shared/local-time.ts'
 import { InvalidRegistrationError } from '../registry/errors.ts'
 import { includesSite, type SiteScope } from '../registry/site-scope.ts'
 import { NOTIFICATION_TYPES, type NotificationType, type Recipients, SEVERITIES, type Severity } from './notice.ts'
-import { isTimeZone, type QuietHours } from './quiet-hours.ts'
+import type { QuietHours } from './quiet-hours.ts'
 
 export interface TypePreference {
   readonly enabled: boolean

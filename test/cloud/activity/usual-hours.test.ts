@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ANY_HOUR, isUnusualHour, localHour } from '../../../cloud/activity/usual-hours.ts'
+import { ANY_HOUR, isUnusualHour } from '../../../cloud/activity/usual-hours.ts'
 
 const days = (counts: Readonly<Record<number, number>>) => (hour: number) => counts[hour] ?? 0
 
@@ -15,10 +15,4 @@ test('an hour is unusual when hardly any day had it, or one next to it', () => {
 test('whoever has come for years at one hour is soon known at another', () => {
   const old = (nights: number) => isUnusualHour(3, days({ [ANY_HOUR]: 1_000, 8: 1_000, 3: nights }), 14)
   expect([0, 2, 3].map(old)).toEqual([true, true, false])
-})
-
-test('hours and days are those of the time zone, also where its clocks change', () => {
-  expect(localHour(Date.UTC(2026, 0, 31, 23, 30), 'Europe/Zurich')).toEqual({ hour: 0, day: '2026-02-01' })
-  expect(localHour(Date.UTC(2026, 6, 31, 22, 30), 'Europe/Zurich')).toEqual({ hour: 0, day: '2026-08-01' })
-  expect(localHour(Date.UTC(2026, 0, 1, 3), 'America/New_York')).toEqual({ hour: 22, day: '2025-12-31' })
 })

@@ -163,12 +163,24 @@ export async function deleteGroup(kafka: Kafka, group: string): Promise<void> {
   await withAdmin(kafka, (admin) => admin.deleteGroups([group])).catch(() => {})
 }
 
+/** Connections to the brokers, for as long as somebody asks something over them. */
+interface Session {
+  readonly admin: Admin
+  readonly connected: Promise<void>
+  users: number
+}
+
+const sessions = new WeakMap<Kafka, Session>()
+
+/** What is asked at the same time shares its connections: how far each group has come is, every few seconds. */
 async function withAdmin<T>(kafka: Kafka, use: (admin: Admin) => Promise<T>): Promise<T> {
-  const admin = kafka.admin()
+  const session = sessions.get(kafka) ?? openSession(kafka)
+  session.users++
   try {
-    await admin.connect()
-    return await use(admin)
+    await session.connected
+    return await use(session.admin)
   } catch (error) {
+    endSession(kafka, session)
     if (error instanceof BusbarError) throw error
     const failure = describeFailure(error)
     throw new BusbarError(`Kafka refused an administrative request: ${failure}`, {
@@ -178,6 +190,21 @@ async function withAdmin<T>(kafka: Kafka, use: (admin: Admin) => Promise<T>): Pr
       cause: error,
     })
   } finally {
-    await admin.disconnect().catch(() => {})
+    if (--session.users === 0) {
+      endSession(kafka, session)
+      await session.admin.disconnect().catch(() => {})
+    }
   }
+}
+
+function openSession(kafka: Kafka): Session {
+  const admin = kafka.admin()
+  const session = { admin, connected: admin.connect(), users: 0 }
+  sessions.set(kafka, session)
+  return session
+}
+
+/** Nobody else begins to use it. */
+function endSession(kafka: Kafka, session: Session): void {
+  if (sessions.get(kafka) === session) sessions.delete(kafka)
 }

@@ -96,14 +96,13 @@ export class ActivityUpkeep implements Part {
   /** A day is over when there is a newer one: until then a core whose clock is behind may add to it. */
   private tellHeads(days: readonly DayRow[]): void {
     const over = days.slice(0, -1)
-    const [first] = over.slice(-1)
     // After a start the last one alone, since nobody knows what was told before.
     const told = this.toldUpTo
     const untold = told === null ? over.slice(-1) : over.filter(({ day }) => day > told)
     for (const { day, entries, head_hash: headHash, key_id: keyId } of untold) {
       this.options.log.info({ day, entries, headHash, keyId }, 'a day of the activity log is over')
     }
-    this.toldUpTo = first?.day ?? null
+    this.toldUpTo = over.at(-1)?.day ?? null
   }
 
   private tooOld(days: readonly DayRow[]): readonly DayRow[] {

@@ -33,8 +33,6 @@ export interface VerificationOptions {
   readonly toDay?: string | undefined
   /** Heads noted earlier, as `readHeads` reads them. */
   readonly against?: readonly DayHead[]
-  /** Cuts it short; the report is of what was read until then. */
-  readonly signal?: AbortSignal
   /** Told now and then of how many entries were read, of how many that there are. */
   readonly onProgress?: (done: number, total: number) => void
 }
@@ -63,16 +61,13 @@ class Verification {
   }
 
   async run(): Promise<VerificationReport> {
-    const { keys, nowMs, fromDay = '', signal } = this.options
+    const { keys, nowMs, fromDay = '' } = this.options
     const rows = await this.days()
     const isAsked = ({ day }: DayRow) => this.isAsked(day)
     const before = rows.findLast(({ day }) => day < fromDay) ?? null
     const days = checkDays(rows.filter(isAsked), before, keys, (finding) => this.findings.add(finding))
     this.total = days.reduce((sum, { row }) => sum + (row.purged_at_ms === null ? row.entries : 0), 0)
-    for (const day of days) {
-      if (signal?.aborted) break
-      await this.verify(day)
-    }
+    for (const day of days) await this.verify(day)
     await this.findUnknownDays(new Set(rows.map(({ day }) => day)))
     await this.compare(rows)
     return {
@@ -110,7 +105,7 @@ class Verification {
   }
 
   private async walk({ row, begins, genuine }: CheckedDay, key: Uint8Array, found: Finding[]): Promise<void> {
-    const { signal, onProgress } = this.options
+    const { onProgress } = this.options
     const tell = (finding: Finding) => void found.push(finding)
     const walk = new EntryWalk({ key, day: row.day, begins, tell })
     let last: ActivityRow | undefined
@@ -120,8 +115,7 @@ class Verification {
       this.done += page.length
       onProgress?.(this.done, Math.max(this.total, this.done))
       last = page.length < ROWS_PER_PAGE ? undefined : page.at(-1)
-    } while (last !== undefined && !signal?.aborted)
-    if (signal?.aborted) return
+    } while (last !== undefined)
     walk.end(row.entries)
     if (found.length > 0 || !genuine || walk.head === null || walk.head === row.head_hash) return
     tell(dayFinding('DAY_CHANGED', row.day, 'its head is not the hash of its last entry'))
@@ -165,7 +159,7 @@ class Verification {
   private async findUnknownDays(known: ReadonlySet<string>): Promise<void> {
     // Whatever somebody has put there as a day: no text is one as well.
     let day = await this.nextDayOfEntries(null)
-    while (day !== null && !this.options.signal?.aborted) {
+    while (day !== null) {
       if (this.isAsked(day) && !known.has(day) && !(await this.hasBegun(day))) {
         const message = 'there are entries of this day, and its row in activity_days is gone'
         this.findings.add(dayFinding('DAY_CHANGED', day, message))

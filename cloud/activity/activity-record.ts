@@ -34,16 +34,16 @@ export function derivedEventId(prefix: string, ...of: readonly (string | number 
   return `${prefix}_${createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 24)}`
 }
 
-/** @param given id and time of one that has none of its own. */
+/** @param given its time, and the id of one that has none of its own. */
 export function eventOf(
   activity: NewActivity,
   given: { readonly eventId: string; readonly nowMs: number },
 ): UserActivity {
-  const { outcome, objectType, objectId, siteId, correlationId, recordedBy } = activity
+  const { outcome, objectType, objectId, siteId, correlationId } = activity
   return {
     userId: activity.userId,
     activityType: activity.activityType,
-    timestamp: new Date(activity.atMs ?? given.nowMs).toISOString(),
+    timestamp: new Date(given.nowMs).toISOString(),
     metadata: { ...activity.metadata },
     eventId: activity.eventId ?? given.eventId,
     version: ACTIVITY_VERSION,
@@ -52,7 +52,6 @@ export function eventOf(
     ...(objectId === undefined ? {} : { objectId }),
     ...(siteId === undefined ? {} : { siteId }),
     ...(correlationId === undefined ? {} : { correlationId }),
-    ...(recordedBy === undefined ? {} : { recordedBy }),
   }
 }
 
@@ -60,14 +59,13 @@ const TEXT_CHARS_MAX = 128
 
 /** The same so that it passes the check of the processor, whatever somebody called themselves. */
 export function soundActivity(activity: NewActivity, metadataBytesMax: number): NewActivity {
-  const { userId, objectType, objectId, correlationId, recordedBy, metadata = {} } = activity
+  const { userId, objectType, objectId, correlationId, metadata = {} } = activity
   return {
     ...activity,
     userId: soundText(userId) ?? ANONYMOUS,
     objectType: soundText(objectType),
     objectId: soundText(objectId),
     correlationId: soundText(correlationId),
-    recordedBy: soundText(recordedBy),
     metadata: soundMetadata(metadata, metadataBytesMax),
   }
 }

@@ -82,8 +82,6 @@ export type UserActivity = Static<typeof UserActivitySchema>
 export interface NewActivity {
   readonly userId: string
   readonly activityType: string
-  /** Now where absent, Unix milliseconds. */
-  readonly atMs?: number
   readonly metadata?: Readonly<Record<string, unknown>>
   readonly eventId?: string
   readonly outcome?: Outcome | undefined
@@ -91,7 +89,6 @@ export interface NewActivity {
   readonly objectId?: string | undefined
   readonly siteId?: number | undefined
   readonly correlationId?: string | undefined
-  readonly recordedBy?: string | undefined
 }
 
 /** What has passed the check, on its way to be stored. */

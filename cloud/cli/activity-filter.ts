@@ -41,6 +41,12 @@ export function addFilterOptions(command: Command): Command {
     )
 }
 
+/** Of what is to come: its times are refused with a word on what to use instead, and not offered. */
+export function hideTimes(command: Command): Command {
+  for (const option of command.options) if (option.long === '--since' || option.long === '--until') option.hideHelp()
+  return command
+}
+
 export function filterOf(flags: FilterFlags, nowMs: number): Query {
   return {
     userId: flags.user,

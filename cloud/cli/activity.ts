@@ -11,7 +11,7 @@ import { ACTIVITY_EXPORT_FORMATS } from '../activity/activity-export.ts'
 import type { ActivityView } from '../activity/activity-view.ts'
 import type { CloudConfig } from '../config.ts'
 import { type ExportFlags, exportActivities } from './activity-export.ts'
-import { ACTIVITIES_PATH, addFilterOptions, type FilterFlags, filterOf } from './activity-filter.ts'
+import { ACTIVITIES_PATH, addFilterOptions, type FilterFlags, filterOf, hideTimes } from './activity-filter.ts'
 import { followActivities } from './activity-follow.ts'
 import { addRecordCommand } from './activity-record.ts'
 import { type DayView, writeDays, writeEntries, writeEntry, writeTypes } from './activity-report.ts'
@@ -57,8 +57,10 @@ export function addActivityCommands(line: CommandLine, tools: ActivityTools): vo
         return EXIT_OK
       }),
     )
-  addFilterOptions(
-    addApiOptions(activity.command('follow').description('show entries as they are stored, from now on')),
+  hideTimes(
+    addFilterOptions(
+      addApiOptions(activity.command('follow').description('show entries as they are stored, from now on')),
+    ),
   ).action(
     action(async (flags: ApiFlags & FilterFlags) => {
       if (flags.since !== undefined || flags.until !== undefined) {

@@ -10,11 +10,13 @@ import { silentLogger } from '../../shared/log.ts'
 import { type ApiCore, startApiCore } from './api-core.ts'
 import { type IdentityChanges, type IdentityCore, identityCore } from './identity-core.ts'
 import type { JsonAnswer } from './json-request.ts'
+import { KeptActivities } from './recorded.ts'
 import { tempDir } from './temp-dir.ts'
 
 export interface IdentityApi extends IdentityCore {
   readonly url: string
   readonly core: ApiCore
+  readonly kept: KeptActivities
   /** Sends JSON, or text as it is, below /api/v1, as whoever the token is of. */
   send(method: string, path: string, body?: unknown, token?: string | null): Promise<JsonAnswer>
   /** A new user with these roles, logged in. */
@@ -30,11 +32,13 @@ export async function startIdentityApi(changes: IdentityChanges = {}): Promise<I
   const people = identityCore(database, changes)
   const { identity } = people
   const routes = identityRoutes({ identity, clock: systemClock })
-  const core = await startApiCore({ authentication: identity, routes }, url)
+  const kept = new KeptActivities()
+  const core = await startApiCore({ authentication: identity, routes, activities: kept }, url)
   return {
     ...people,
     url: core.url,
     core,
+    kept,
     async send(method, path, body, token = null) {
       const headers = {
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),

@@ -47,8 +47,9 @@ export function apiKeyRoutes({ apiKeys }: ApiKeyRoutesOptions): Route[] {
         responses: { 201: { description: 'The key', schema: CreatedApiKeySchema } },
         problems: ['CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ body, caller }) => {
+      async ({ body, caller, activity }) => {
         const { name, scopes, grants } = body
+        activity.more({ scopes, give: grants })
         const expiresAtMs = instant(body.expiresAt) ?? null
         const { key, text } = await apiKeys.create({ name, scopes, grants, expiresAtMs }, caller)
         return {

@@ -104,7 +104,8 @@ function userRoutes({ users }: Pick<Identity, 'users'>): Route[] {
         responses: { 201: { description: 'The user', schema: UserSchema } },
         problems: ['FORBIDDEN', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ body, caller, remember }) => {
+      async ({ body, caller, remember, activity }) => {
+        activity.more({ give: body.grants })
         const made = (user: User): Reply => {
           return { status: 201, body: userBody(user), headers: { location: `/api/v1/users/${user.id}` } }
         }
@@ -150,7 +151,10 @@ function changeRoutes({ users }: Pick<Identity, 'users'>): Route[] {
         responses: { 200: { description: 'The user as it is now', schema: UserSchema } },
         problems: ['NOT_FOUND', 'FORBIDDEN', 'CONFLICT', 'UNAVAILABLE'],
       },
-      async ({ params: { userId }, body, caller }) => reply(found(await users.change(userId, body, caller), userId)),
+      async ({ params: { userId }, body, caller, activity }) => {
+        if (body.status !== undefined) activity.more({ userStatus: body.status })
+        return reply(found(await users.change(userId, body, caller), userId))
+      },
     ),
     defineRoute(
       {

@@ -3,12 +3,14 @@ import { LOCAL_CALLER } from '../../../cloud/identity/identity.ts'
 import { startAccountApi } from '../../support/account-api.ts'
 import { PASSWORD } from '../../support/identity-core.ts'
 import { getJson, sendJson } from '../../support/json-request.ts'
+import { KeptActivities } from '../../support/recorded.ts'
 import { until } from '../../support/until.ts'
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 
 async function started() {
-  const account = await startAccountApi()
+  const kept = new KeptActivities()
+  const account = await startAccountApi({ api: { activities: kept } })
   const { addUser, url } = account
   await addUser('ann', [{ role: 'engineer', siteId: 'all' }])
   await addUser('vic', [{ role: 'viewer', siteId: 'all' }])
@@ -16,15 +18,16 @@ async function started() {
     const login = await sendJson(`${url}/api/v1/auth/login`, 'POST', { userId, password: PASSWORD })
     return bearer(login.body.accessToken)
   }
-  return { ...account, keysUrl: `${url}/api/v1/api-keys`, ann: await as('ann'), vic: await as('vic') }
+  return { ...account, kept, keysUrl: `${url}/api/v1/api-keys`, ann: await as('ann'), vic: await as('vic') }
 }
 
 const WANTED = { name: 'billing', scopes: ['sites:read'], grants: [{ role: 'viewer', siteId: 'all' }] }
 
 test('a key does what its scopes name and its grants allow, until it is revoked', async () => {
-  const { url, keysUrl, ann } = await started()
+  const { url, keysUrl, ann, kept } = await started()
   const made = await sendJson(keysUrl, 'POST', WANTED, ann)
   expect(made.status).toBe(201)
+  expect(kept.take().at(-1)?.metadata).toMatchObject({ scopes: WANTED.scopes, give: WANTED.grants })
   expect(made.headers.get('cache-control')).toBe('no-store')
   const { key, ...shown } = made.body
   expect(shown).toMatchObject({ ...WANTED, createdBy: 'ann', expiresAt: null, revokedAt: null })

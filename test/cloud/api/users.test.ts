@@ -41,6 +41,18 @@ test('an administrator makes a user, who chooses a password by a link and logs i
   expect(JSON.parse(first).token).not.toBe(JSON.parse(second).token)
 })
 
+test('what is recorded says which roles a new user got, and whether one was disabled', async () => {
+  const { as, send, kept } = await startIdentityApi()
+  const root = await as('root', ROOT)
+  const grants = [at('operator', 1)]
+  await send('POST', '/users', { id: 'ann', grants }, root)
+  await send('PATCH', '/users/ann', { status: 'disabled' }, root)
+  expect(kept.take().map(({ activityType, metadata }) => ({ activityType, metadata }))).toMatchObject([
+    { activityType: 'create_user', metadata: { give: grants } },
+    { activityType: 'change_user', metadata: { changed: ['status'], userStatus: 'disabled' } },
+  ])
+})
+
 test('the same request to make a user sent twice makes one', async () => {
   const { as, url } = await startIdentityApi()
   const root = await as('root', ROOT)

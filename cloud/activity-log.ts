@@ -24,6 +24,7 @@ import { recordedTypes } from './api/http/activity.ts'
 import type { Route } from './api/http/route.ts'
 import { activityRoutes } from './api/routes/activities.ts'
 import type { Bus, ConsumedRecord } from './bus/bus.ts'
+import { USER_ACTIVITY_LOGS } from './bus/catalogue.ts'
 import type { Outbox } from './bus/outbox.ts'
 import type { Parking } from './bus/parking.ts'
 import type { CloudConfig } from './config.ts'
@@ -71,8 +72,9 @@ export function activityCatalogue({ activity }: CloudConfig, routes: () => reado
   return () => (types ??= new ActivityTypes(recordedTypes(routes()), activity.types))
 }
 
-/** Reads a dead letter of the log as the processor would. */
-export function activityDecoder({ activity }: CloudConfig, types: () => ActivityTypes, { clock }: CoreTools) {
-  return (record: ConsumedRecord): object =>
+/** Reads dead letters of the log as the processor would, by topic. */
+export function activityDecoders({ activity }: CloudConfig, types: () => ActivityTypes, { clock }: CoreTools) {
+  const read = (record: ConsumedRecord): object =>
     readActivity(record, { ...activity, types: types(), nowMs: clock.wallMs() })
+  return new Map([[USER_ACTIVITY_LOGS, read]])
 }

@@ -15,10 +15,9 @@ import type { Logger } from '../shared/log.ts'
 import { type Random, randomHex } from '../shared/random.ts'
 import { VERSION } from '../shared/version.ts'
 import { createAccess } from './access.ts'
-import { activityCatalogue, activityDecoder, createActivityLog } from './activity-log.ts'
+import { activityCatalogue, activityDecoders, createActivityLog } from './activity-log.ts'
 import { Api } from './api/api.ts'
 import { commandFeed, taskFeed } from './api/socket/change-feed.ts'
-import { USER_ACTIVITY_LOGS } from './bus/catalogue.ts'
 import { Outbox } from './bus/outbox.ts'
 import { OutboxRelay } from './bus/outbox-relay.ts'
 import { Parking } from './bus/parking.ts'
@@ -78,11 +77,14 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
     ...tools,
   })
   const types = activityCatalogue(config, () => api.routes)
-  const decoders = new Map([[USER_ACTIVITY_LOGS, activityDecoder(config, types, tools)]])
+  const decoders = activityDecoders(config, types, tools)
   const insight = createInsight(config, { bus, database, outbox, parking, registry, decoders, coreId }, tools)
   const { analytics, notifications } = insight
-  const kept = { bus, database, outbox, parking, notifier: notifications, types, coreId }
-  const activity = createActivityLog(config, kept, tools)
+  const activity = createActivityLog(
+    config,
+    { bus, database, outbox, parking, notifier: notifications, types, coreId },
+    tools,
+  )
   const tags = () => new Set(api.routes.map(({ tag }) => tag))
   const access = createAccess(config, { database, registry, notifications, coreId, tags }, tools, authentication)
   const services = { database, outbox, deviceCommands, registry, ...tools }

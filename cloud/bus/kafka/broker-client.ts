@@ -149,11 +149,12 @@ export class BrokerClient {
     }
   }
 
-  /** Some broker, of those that are known. */
-  async anyNode(): Promise<number> {
+  /** A broker that is there as far as is known; another one, and as is known by now, with each of `failures`. */
+  async anyNode(failures = 0): Promise<number> {
     const client = this.clientOf(0)
-    const { brokers } = client.currentMetadata ?? (await client.metadata({ topics: [], forceUpdate: true }))
-    const [node] = brokers.keys()
+    const known = failures === 0 ? client.currentMetadata : undefined
+    const { brokers } = known ?? (await client.metadata({ topics: [], forceUpdate: true }))
+    const node = [...brokers.keys()][failures % Math.max(1, brokers.size)]
     if (node === undefined) throw new BusbarError('no broker is known', { code: 'KAFKA_BROKER_AWAY', retryable: true })
     return node
   }

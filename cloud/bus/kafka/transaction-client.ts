@@ -26,6 +26,8 @@ export class TransactionClient {
   readonly transactionalId: string
   private readonly client: BrokerClient
   private coordinator: number | null = null
+  /** Of asking who coordinates, one after the other. */
+  private failures = 0
 
   constructor(client: BrokerClient, transactionalId: string) {
     this.client = client
@@ -77,9 +79,16 @@ export class TransactionClient {
   }
 
   private async find(): Promise<number> {
-    const connection = await this.client.connection(LANE, await this.client.anyNode())
-    const key = FindCoordinatorKeyTypes.TRANSACTION
-    const { coordinators } = await findCoordinatorV1.api.async(connection, key, [this.transactionalId])
-    return coordinators[0]?.nodeId ?? -1
+    try {
+      // Whoever is asked may be the one that has died.
+      const connection = await this.client.connection(LANE, await this.client.anyNode(this.failures))
+      const key = FindCoordinatorKeyTypes.TRANSACTION
+      const { coordinators } = await findCoordinatorV1.api.async(connection, key, [this.transactionalId])
+      this.failures = 0
+      return coordinators[0]?.nodeId ?? -1
+    } catch (error) {
+      this.failures++
+      throw error
+    }
   }
 }

@@ -115,6 +115,19 @@ describeKafka('a transaction', () => {
     await until(() => isBehindByNothing(bus, topic, topic))
   })
 
+  test('asks another broker who coordinates it when the one that it asked is dead', async () => {
+    const client = new BrokerClient(withDefaults({ brokers: kafka.brokers }))
+    onTestFinished(() => client.close())
+    const dead = 99
+    const around = {
+      connection: (lane: number, node: number) => client.connection(lane, node),
+      anyNode: async (failures = 0) => (failures === 0 ? dead : client.anyNode(failures)),
+    } as BrokerClient
+    const transactions = new TransactionClient(around, 'busbar-tx-asking')
+    await expect(transactions.begin()).rejects.toMatchObject({ code: 'KAFKA_BROKER_AWAY' })
+    expect(await until(() => transactions.begin().catch(() => null))).toMatchObject({ producerEpoch: 0 })
+  })
+
   test('is there as a whole or not at all when its broker is killed, and is carried through when it is back', {
     timeout: 60_000,
   }, async () => {

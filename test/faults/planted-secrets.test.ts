@@ -196,7 +196,11 @@ async function administer(cloud: CloudProcess, env: Record<string, string>): Pro
   const headers = { authorization: `Bearer ${accessToken}` }
   await post('/users', { id: 'ann', grants: [] }, headers)
   const { token: link } = await post('/users/ann/password-link', {}, headers)
-  const { key } = await post('/api-keys', { name: 'program', scopes: ['users:read'], grants: [{ role: 'auditor', siteId: 'all' }] }, headers)
+  const { key } = await post(
+    '/api-keys',
+    { name: 'program', scopes: ['users:read'], grants: [{ role: 'auditor', siteId: 'all' }] },
+    headers,
+  )
   const given = { accessToken, refreshToken, link, key }
   for (const [name, secret] of Object.entries(given)) watch.plant(`given ${name}`, secret)
   await watch.ask(`${cloud.apiUrl}/api/v1/users`, { headers: { authorization: `Bearer ${key}` } })

@@ -12,6 +12,8 @@ export const ACTIVITY_VERSION = '1.0'
 export const ANONYMOUS = 'anonymous'
 /** The user of what the core does by itself. */
 export const SYSTEM = 'system'
+/** Header `source` of what the core records by itself. */
+export const RECORDER_SOURCE = 'activity-recorder'
 
 export const OUTCOMES = ['SUCCESS', 'FAILURE', 'REFUSED'] as const
 export type Outcome = (typeof OUTCOMES)[number]

@@ -14,7 +14,7 @@ import { isAway } from '../bus/isolation.ts'
 import type { Outbox } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
 import { type ActivityRecord, activityRecord, eventOf, newEventId, soundActivity } from './activity-record.ts'
-import type { Activities, NewActivity, UserActivity } from './event.ts'
+import { type Activities, type NewActivity, RECORDER_SOURCE, type UserActivity } from './event.ts'
 import { RefusalLimit } from './refusal-limit.ts'
 
 /** Of the settings of the activity log. */
@@ -54,9 +54,6 @@ interface Waiting {
   /** Called once it is stored, or lost. */
   readonly done: () => void
 }
-
-/** Header `source` of what the core records by itself. */
-export const RECORDER_SOURCE = 'activity-recorder'
 
 /** Entries of one transaction. */
 const BATCH_MAX = 500

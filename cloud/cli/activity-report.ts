@@ -5,6 +5,7 @@ import { writeTable } from '../../shared/cli/table.ts'
 import type { Paint, Terminal } from '../../shared/cli/terminal.ts'
 import type { ActivityTypeEntry, Outcome } from '../activity/activity.ts'
 import type { ActivityView } from '../activity/activity-view.ts'
+import { RECORDER_SOURCE } from '../activity/event.ts'
 import { visible } from './chat-text.ts'
 
 /** A day of the chain, as the API shows it. */
@@ -16,7 +17,7 @@ export interface DayView {
   readonly purgedAt: string | null
 }
 
-const HEADING = ['TIME', 'USER', 'TYPE', 'OUTCOME', 'OBJECT', 'SITE', 'ADDRESS', 'EVENT']
+const HEADING = ['TIME', 'USER', 'TYPE', 'OUTCOME', 'OBJECT', 'SITE', 'ADDRESS', 'TOLD BY', 'EVENT']
 /** Digits of a hash that tell it from others; in a pipe there are all. */
 const HASH_SHOWN = 16
 
@@ -83,8 +84,14 @@ function rowOf(entry: ActivityView, paint: Paint): string[] {
     objectOf(entry) ?? '-',
     entry.siteId === null ? '-' : String(entry.siteId),
     typeof address === 'string' ? visible(address) : '-',
+    visible(tellerOf(entry) ?? '-'),
     visible(entry.eventId),
   ]
+}
+
+/** Null of what the core saw itself; all of the others is as good as who told it. */
+function tellerOf({ recordedBy, source }: ActivityView): string | null {
+  return recordedBy ?? (source === RECORDER_SOURCE ? null : source)
 }
 
 function objectOf({ objectType, objectId }: ActivityView): string | null {

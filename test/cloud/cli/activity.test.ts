@@ -103,7 +103,10 @@ describe('busbar-cloud activity', () => {
     await append([
       entry(1),
       entry(2, { userId: 'bob', ...odd }),
-      entry(3, { outcome: null, objectId: null, objectType: null, siteId: null }),
+      entry(3, {
+        ...{ outcome: null, objectId: null, objectType: null, siteId: null },
+        ...{ recordedBy: null, source: 'activity-recorder' },
+      }),
     ])
 
     const listed = await run(['list', '--user', 'user123'])
@@ -111,8 +114,8 @@ describe('busbar-cloud activity', () => {
       code: 0,
       stderr: '',
       stdout:
-        `${DAY}T10:00:03.000Z\tuser123\tlogin\t-\t-\t-\t192.0.2.7\tevt_3\n` +
-        `${DAY}T10:00:01.000Z\tuser123\tlogin\tSUCCESS\tdevice/INV-001\t1\t192.0.2.7\tevt_1\n`,
+        `${DAY}T10:00:03.000Z\tuser123\tlogin\t-\t-\t-\t192.0.2.7\t-\tevt_3\n` +
+        `${DAY}T10:00:01.000Z\tuser123\tlogin\tSUCCESS\tdevice/INV-001\t1\t192.0.2.7\tuser7\tevt_1\n`,
     })
     expect((await run(['list', '--object-type', 'panel'])).stdout).toContain('\tFAILURE\tpanel/x␛[31m\t')
     expect((await run(['list', '--type', 'login', '--type', 'logout', '--limit', '1'])).stderr).toMatch(
@@ -121,7 +124,9 @@ describe('busbar-cloud activity', () => {
     const narrow = ['--since', `${DAY}T10:00:02Z`, '--until', `${DAY}T10:00:03Z`, '--outcome', 'FAILURE', '--site', '1']
     expect(JSON.parse((await run(['list', ...narrow, '--json'])).stdout)).toMatchObject([{ eventId: 'evt_2' }])
     expect(await run(['list', '--text', 'nowhere'])).toEqual({ code: 0, stdout: '', stderr: 'no entry matches\n' })
-    expect((await run(['list'], true)).stdout).toMatch(/^TIME +USER +TYPE +OUTCOME +OBJECT +SITE +ADDRESS +EVENT\n/)
+    expect((await run(['list'], true)).stdout).toMatch(
+      /^TIME +USER +TYPE +OUTCOME +OBJECT +SITE +ADDRESS +TOLD BY +EVENT\n/,
+    )
 
     const shown = (await run(['show', 'evt_1'])).stdout
     expect(shown).toContain('metadata    ipAddress: 192.0.2.7\n')

@@ -9,9 +9,15 @@ import { givenTexts } from '../database/given-rows.ts'
 import { InvalidRegistrationError } from '../registry/errors.ts'
 import { encodeCursor, type Page, type PageRequest, readPageRequest, toPage } from '../registry/page.ts'
 import { type ActivityExportFormat, entryWriter } from './activity-export.ts'
-import { entryOf } from './activity-rows.ts'
+import { entryOf, tryOpen } from './activity-rows.ts'
 import type { ActivitySeal } from './activity-seal.ts'
-import { type ActivityFilter, type ActivityPlace, ActivitySearch, type SearchBounds } from './activity-search.ts'
+import {
+  type ActivityFilter,
+  type ActivityPlace,
+  ActivitySearch,
+  type Opener,
+  type SearchBounds,
+} from './activity-search.ts'
 import { isDay } from './days.ts'
 import type { ActivityEntry } from './event.ts'
 
@@ -64,7 +70,12 @@ export class ActivityQueries {
   async list(request: PageRequest & ActivityFilter & Sight): Promise<Page<ActivityEntry>> {
     const { limit, after } = readPageRequest<string>(request, 'string')
     const before = after === null ? null : readPlace(after, request.cursor)
-    const { places, last } = await this.search.find(request, before, limit + 1)
+    const { places, last } = await this.search.find(
+      request,
+      before,
+      limit + 1,
+      request.opened ? this.openText : undefined,
+    )
     const shown = places.slice(0, limit)
     const end = places.length > limit ? (shown.at(-1) ?? null) : last
     return { items: await this.load(shown, request.opened), next: end === null ? null : encodeCursor(keyOf(end)) }
@@ -120,13 +131,18 @@ export class ActivityQueries {
     let { head } = writer
     let last: ActivityPlace | null = null
     do {
-      const found = await this.search.find(filter, last, EXPORT_PAGE_ROWS)
+      const found = await this.search.find(filter, last, EXPORT_PAGE_ROWS, this.openText)
       last = found.last
       const text = head + writer.entries(await this.load(found.places, true))
       head = ''
       if (text !== '') yield text
       await nextTurn()
     } while (last !== null)
+  }
+
+  private readonly openText: Opener = (eventId, sealed) => {
+    const members = tryOpen(this.options.seal, eventId, sealed)
+    return members === null ? null : JSON.stringify(members)
   }
 
   /** In the order of `places`, without those that have gone meanwhile. */

@@ -103,7 +103,8 @@ export function entryOf(row: ActivityRow, seal?: ActivitySeal, onFailure?: (reas
   }
 }
 
-function tryOpen(
+/** Null for what cannot be opened. */
+export function tryOpen(
   seal: ActivitySeal,
   eventId: string,
   sealed: string,

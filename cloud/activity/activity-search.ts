@@ -25,7 +25,9 @@ export interface ActivityFilter {
   readonly siteId?: number | undefined
   readonly outcome?: Outcome | undefined
   readonly correlationId?: string | undefined
-  /** Anywhere in the metadata that is not sealed, capital ASCII letters or small. */
+  /** Who told of it. */
+  readonly recordedBy?: string | undefined
+  /** Anywhere in the metadata, capital ASCII letters or small; in what is sealed for who may see that. */
   readonly text?: string | undefined
 }
 
@@ -50,13 +52,35 @@ export interface SearchBounds {
 
 const BOUNDS: SearchBounds = { passedAtOnce: 2_000, stepsMax: 25 }
 
+/** What is sealed of an entry, as JSON; null when it cannot be opened. */
+export type Opener = (eventId: string, sealed: string) => string | null
+
 interface LookedRow extends ActivityPlace {
   /** Among those that were found, from 1; 0 for the last that was passed. */
   readonly rank: number
   readonly passed: number
+  /** Of one whose plain metadata lacks the text: what is to be looked for it in. */
+  readonly sealed: string | null
 }
 
 type Criteria = readonly RawBuilder<boolean>[]
+
+interface TextCriterion {
+  readonly mayMeet: RawBuilder<boolean>
+  /** Where the text has to be looked for in what the database cannot read; null where it is found already. */
+  readonly sealed?: RawBuilder<string | null>
+  readonly isIn: (eventId: string, sealed: string) => boolean
+}
+
+interface Look {
+  readonly along: Criteria
+  readonly tried: Criteria
+  readonly text: TextCriterion | null
+  readonly before: ActivityPlace | null
+  readonly wanted: number
+  /** Entries passed at most. */
+  readonly passedMax: number
+}
 
 export class ActivitySearch {
   private readonly database: DatabaseHandle
@@ -67,15 +91,21 @@ export class ActivitySearch {
     this.bounds = bounds
   }
 
-  /** @param limit entries at most. */
-  async find(filter: ActivityFilter, before: ActivityPlace | null, limit: number): Promise<Found> {
+  /**
+   * @param limit entries at most.
+   * @param open for who may see what is sealed: text is looked for in that as well.
+   */
+  async find(filter: ActivityFilter, before: ActivityPlace | null, limit: number, open?: Opener): Promise<Found> {
     const { along, tried } = criteriaOf(filter, this.database.dialect)
-    if (tried.length === 0) return await this.step(along, tried, before, limit, limit)
+    const text = filter.text === undefined ? null : textCriterion(filter.text, this.database.dialect, open)
+    const look = { along, tried, text, before, wanted: limit }
+    if (tried.length === 0 && text === null) return await this.step({ ...look, passedMax: limit })
     const places: ActivityPlace[] = []
     let last = before
     for (let step = 0; step < this.bounds.stepsMax; step++) {
       if (step > 0) await nextTurn()
-      const found = await this.step(along, tried, last, limit - places.length, this.bounds.passedAtOnce)
+      const wanted = limit - places.length
+      const found = await this.step({ ...look, before: last, wanted, passedMax: this.bounds.passedAtOnce })
       places.push(...found.places)
       last = found.last
       if (last === null || places.length === limit) break
@@ -83,13 +113,7 @@ export class ActivitySearch {
     return { places, last }
   }
 
-  private async step(
-    along: Criteria,
-    tried: Criteria,
-    before: ActivityPlace | null,
-    wanted: number,
-    passedMax: number,
-  ): Promise<Found> {
+  private async step({ along, tried, text, before, wanted, passedMax }: Look): Promise<Found> {
     const older =
       before === null
         ? []
@@ -97,24 +121,29 @@ export class ActivitySearch {
             sql<boolean>`at_ms <= ${before.atMs}`,
             sql<boolean>`(at_ms < ${before.atMs} or event_id < ${before.eventId})`,
           ]
+    const meets = allOf([...tried, ...(text === null ? [] : [text.mayMeet])])
     const { rows } = await sql<LookedRow>`
       with passed as materialized (
-        select event_id, at_ms, ${allOf(tried)} as meets from activity_logs
+        select event_id, at_ms, ${meets} as meets, ${text?.sealed ?? sql`null`} as sealed from activity_logs
         where ${allOf([...along, ...older])}
         order by at_ms desc, event_id desc limit ${passedMax}
       ), found as (
-        select event_id, at_ms, row_number() over (order by at_ms desc, event_id desc) as rank from passed where meets
+        select event_id, at_ms, row_number() over (order by at_ms desc, event_id desc) as rank, sealed from passed where meets
       ), last as (
         select event_id, at_ms from passed order by at_ms, event_id limit 1
       )
-      select event_id as "eventId", at_ms as "atMs", rank, 0 as passed from found where rank <= ${wanted}
+      select event_id as "eventId", at_ms as "atMs", rank, 0 as passed, sealed from found
+      where rank <= ${text?.sealed === undefined ? wanted : passedMax}
       union all
-      select event_id, at_ms, 0, (select count(*) from passed) from last`.execute(this.database.kysely)
+      select event_id, at_ms, 0, (select count(*) from passed), null from last`.execute(this.database.kysely)
     // A union keeps no order that it promises, and the database has its own of texts.
     const found = rows.filter(({ rank }) => rank > 0).sort((one, other) => one.rank - other.rank)
     const passed = rows.find(({ rank }) => rank === 0)
     const placeOf = ({ atMs, eventId }: LookedRow): ActivityPlace => ({ atMs, eventId })
-    const places = found.map(placeOf)
+    const places = found
+      .filter((row) => text === null || row.sealed === null || text.isIn(row.eventId, row.sealed))
+      .slice(0, wanted)
+      .map(placeOf)
     // What was passed after the last that was wanted is looked at again.
     if (places.length === wanted) return { places, last: places.at(-1) ?? null }
     return { places, last: passed === undefined || passed.passed < passedMax ? null : placeOf(passed) }
@@ -126,7 +155,8 @@ function criteriaOf(
   filter: ActivityFilter,
   dialect: DatabaseHandle['dialect'],
 ): { readonly along: Criteria; readonly tried: Criteria } {
-  const { userId, activityTypes, fromMs, toMs, objectType, objectId, siteId, outcome, correlationId, text } = filter
+  const { userId, activityTypes, fromMs, toMs, objectType, objectId, siteId, outcome, correlationId } = filter
+  const { recordedBy } = filter
   const along: RawBuilder<boolean>[] = []
   const tried: RawBuilder<boolean>[] = []
   // Each of them has an index: the first given is the way.
@@ -147,7 +177,7 @@ function criteriaOf(
   if (siteId !== undefined) tried.push(sql`coalesce(site_id, 0) = ${siteId}`)
   if (outcome !== undefined) tried.push(sql`coalesce(outcome, '') = ${outcome}`)
   if (correlationId !== undefined) tried.push(sql`coalesce(correlation_id, '') = ${correlationId}`)
-  if (text !== undefined) tried.push(sql`${metadataText(dialect)} like ${patternOf(text)} escape '!'`)
+  if (recordedBy !== undefined) tried.push(sql`coalesce(recorded_by, '') = ${recordedBy}`)
   return { along, tried }
 }
 
@@ -156,10 +186,21 @@ function metadataText(dialect: DatabaseHandle['dialect']): RawBuilder<string> {
   return dialect === 'postgres' ? sql`lower(metadata collate "C")` : sql`lower(metadata)`
 }
 
-/** The text as it stands within JSON. */
-function patternOf(text: string): string {
-  const written = JSON.stringify(text).slice(1, -1)
-  return patternContaining(written.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase()))
+/** @param open absent for who may not see what is sealed. */
+function textCriterion(text: string, dialect: DatabaseHandle['dialect'], open: Opener | undefined): TextCriterion {
+  // As it stands within JSON.
+  const written = smallLetters(JSON.stringify(text).slice(1, -1))
+  const isPlain = sql<boolean>`${metadataText(dialect)} like ${patternContaining(written)} escape '!'`
+  if (open === undefined) return { mayMeet: isPlain, isIn: () => false }
+  return {
+    mayMeet: sql`(${isPlain} or sealed is not null)`,
+    sealed: sql`case when ${isPlain} then null else sealed end`,
+    isIn: (eventId, sealed) => smallLetters(open(eventId, sealed) ?? '').includes(written),
+  }
+}
+
+function smallLetters(text: string): string {
+  return text.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())
 }
 
 function allOf(criteria: Criteria): RawBuilder<boolean> {

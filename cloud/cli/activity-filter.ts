@@ -17,6 +17,7 @@ export interface FilterFlags {
   readonly site?: number
   readonly outcome?: string
   readonly correlation?: string
+  readonly toldBy?: string
   readonly text?: string
 }
 
@@ -35,10 +36,8 @@ export function addFilterOptions(command: Command): Command {
     .addOption(new Option('--site <id>', 'only at this site').argParser(positiveInteger))
     .addOption(new Option('--outcome <outcome>', 'only with this outcome').choices(OUTCOMES))
     .option('--correlation <id>', 'only of the request with this id')
-    .option(
-      '--text <text>',
-      'only with this in the metadata, such as the serial number of a device; what is sealed is not searched',
-    )
+    .option('--told-by <who>', 'only what this user or program told of, such as api-key:<id>')
+    .option('--text <text>', 'only with this in the metadata, such as an address, or the serial number of a device')
 }
 
 /** Of what is to come: its times are refused with a word on what to use instead, and not offered. */
@@ -58,6 +57,7 @@ export function filterOf(flags: FilterFlags, nowMs: number): Query {
     siteId: flags.site,
     outcome: flags.outcome,
     correlationId: flags.correlation,
+    recordedBy: flags.toldBy,
     text: flags.text,
   }
 }

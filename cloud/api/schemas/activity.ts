@@ -84,13 +84,18 @@ export const ACTIVITY_FILTER = {
   siteId: extras.siteId,
   outcome: extras.outcome,
   correlationId: extras.correlationId,
+  recordedBy: Type.Optional({
+    ...ActivityUserSchema,
+    description: 'Who told of it, where that is not the core itself',
+  }),
   text: Type.Optional(
     Type.String({
       minLength: 1,
       maxLength: TEXT_CHARS_MAX,
       pattern: '^[^\\u0000]*$',
       description:
-        'Anywhere in the metadata, names included; capital letters of ASCII are like small ones. What is sealed is not looked at',
+        'Anywhere in the metadata, names included; capital letters of ASCII are like small ones. What is sealed is looked at for ' +
+        'whoever may see it',
     }),
   ),
 }

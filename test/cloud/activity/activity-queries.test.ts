@@ -45,7 +45,7 @@ await describeOnEveryDatabase('questions about the activity log', (databases) =>
       of('e1', 1, { userId: 'bob', activityType: 'login', outcome: 'REFUSED' }),
       of('e3', 3, { objectType: 'device', objectId: '7', siteId: 2, correlationId: 'req_1' }),
       of('e2', 2, { activityType: 'logout', metadata: { note: 'Größe "100%" _x_\\', 'Odd!': { deep: [1, 'Seven'] } } }),
-      of('e4', 4, { objectType: 'site', objectId: '7', outcome: 'FAILURE' }),
+      of('e4', 4, { objectType: 'site', objectId: '7', outcome: 'FAILURE', recordedBy: 'api-key:7' }),
       of('e5', 4, { userId: 'bob', outcome: null }),
     ])
     const found = async (filter: Parameters<typeof pages>[0]) => (await pages(filter)).ids.join(' ')
@@ -58,6 +58,7 @@ await describeOnEveryDatabase('questions about the activity log', (databases) =>
     expect(await found({ objectType: 'device', objectId: '7' })).toBe('e3')
     expect(await found({ siteId: 2 })).toBe('e3')
     expect(await found({ outcome: 'FAILURE' })).toBe('e4')
+    expect(await found({ recordedBy: 'api-key:7' })).toBe('e4')
     expect(await found({ correlationId: 'req_1' })).toBe('e3')
     expect(await found({ userId: 'bob', outcome: 'REFUSED', activityTypes: ['login'] })).toBe('e1')
     expect(await found({ userId: 'bob', outcome: 'FAILURE' })).toBe('')
@@ -99,8 +100,14 @@ await describeOnEveryDatabase('questions about the activity log', (databases) =>
     })
     expect(await queries.get('e1', { opened: false })).toMatchObject({ metadata: { page: '/sites' }, sealed: true })
     expect(await queries.get('e2', at)).toBeNull()
+    const found = async (text: string, opened: boolean) => (await queries.list({ text, opened })).items.length
+    for (const text of ['10.0.0.7', 'CURL', 'ipADDRESS', '/sites']) expect(await found(text, true), text).toBe(1)
+    expect([await found('10.0.0.7', false), await found('/sites', false), await found('10.0.0.8', true)]).toEqual([
+      0, 1, 0,
+    ])
     const seal = new ActivitySeal(activityKeys(NEW_KEY), systemRandom)
     const without = new ActivityQueries({ database, seal, log: silentLogger })
+    expect((await without.list({ text: '10.0.0.7', opened: true })).items).toEqual([])
     expect((await without.list(at)).items).toMatchObject([{ metadata: { page: '/sites' }, sealed: true }])
   })
 

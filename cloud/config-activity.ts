@@ -30,6 +30,13 @@ export const activity = section('Who did what.', {
     'keys as "openssl rand -base64 32" prints them',
   ),
   batchMax: count(1_000, [1, 10_000], 'activities', 'Activities of one request; a longer list is refused'),
+  ownPerMinute: count(
+    1_000,
+    [1, 1_000_000],
+    'activities',
+    'Activities that one person may record in a minute, at each core; more are refused with the time to wait. Programs, which ' +
+      'have a key for it, have no such limit',
+  ),
   metadataBytesMax: bytes(16 * KiB, [256, 256 * KiB], 'Largest metadata of one activity, as JSON; larger is refused'),
   futureToleranceMs: milliseconds(
     300_000,

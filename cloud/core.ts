@@ -15,6 +15,7 @@ import type { Logger } from '../shared/log.ts'
 import { type Random, randomHex } from '../shared/random.ts'
 import { VERSION } from '../shared/version.ts'
 import { createAccess } from './access.ts'
+import { foreignTaskActivity } from './activity/activity.ts'
 import { activityCatalogue, activityDecoders, createActivityLog } from './activity-log.ts'
 import { Api } from './api/api.ts'
 import { commandFeed, taskFeed } from './api/socket/change-feed.ts'
@@ -100,7 +101,16 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
         transaction,
       ),
   })
-  const orchestration = new TaskOrchestration({ ...services, tasks, bus, parking, coreId, settings: taskSettings })
+  const orchestration = new TaskOrchestration({
+    ...services,
+    tasks,
+    bus,
+    parking,
+    coreId,
+    settings: taskSettings,
+    onForeign: (requests, transaction) =>
+      activity.recorder.recordWithin(requests.map(foreignTaskActivity), transaction),
+  })
 
   const { alerts } = insight
   const communication = createCommunication(
@@ -155,6 +165,7 @@ export function createCore(config: CloudConfig, tools: CoreTools, authentication
       { name: 'database', health: () => database.health() },
       { name: 'bus', health: () => bus.health() },
       { name: 'webhook', health: () => insight.delivery.health() },
+      { name: 'activity-log', health: () => activity.processor.health() },
     ],
     metrics: coreMetrics({
       ingest,

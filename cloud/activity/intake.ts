@@ -1,11 +1,13 @@
 /** Takes in what others have to record: checked, and put onto the bus whole or not at all. */
 
 import { type Clock, sleep } from '../../shared/clock.ts'
+import { MINUTE_MS } from '../../shared/durations.ts'
 import { BusbarError, messageOf } from '../../shared/errors.ts'
 import { readInstant } from '../../shared/instant.ts'
 import { isObject } from '../../shared/json-object.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Random } from '../../shared/random.ts'
+import { TokenBuckets } from '../../shared/token-buckets.ts'
 import type { Bus } from '../bus/bus.ts'
 import { USER_ACTIVITY_LOGS } from '../bus/catalogue.ts'
 import { activityRecord, derivedEventId, newEventId } from './activity-record.ts'
@@ -19,6 +21,7 @@ export interface IntakeOptions {
   readonly types: () => Pick<ActivityTypes, 'has'>
   readonly settings: {
     readonly batchMax: number
+    readonly ownPerMinute: number
     readonly metadataBytesMax: number
     readonly futureToleranceMs: number
   }
@@ -60,14 +63,29 @@ const SOURCE = 'activity-api'
 const PUBLISH_WAIT_MS = 10_000
 /** Requests whose activities may wait for the bus, which holds them in memory; another one is told to come again. */
 const WAITING_MAX = 200
+/** People whose use is remembered. */
+const PEOPLE_MAX = 20_000
 
 export class ActivityIntake {
   private readonly options: IntakeOptions
   private readonly counts = { batches: 0, taken: 0, refused: 0, failed: 0 }
+  private readonly people: TokenBuckets
   private waiting = 0
 
   constructor(options: IntakeOptions) {
+    const { ownPerMinute } = options.settings
     this.options = options
+    this.people = new TokenBuckets({ perSecond: (ownPerMinute * 1_000) / MINUTE_MS, burst: ownPerMinute }, PEOPLE_MAX)
+  }
+
+  /** Activities that one person may record in a minute. */
+  get ownPerMinute(): number {
+    return this.options.settings.ownPerMinute
+  }
+
+  /** @returns 0, or after how many milliseconds a person may record as many. */
+  waitOf(userId: string, activities: number): number {
+    return this.people.take(userId, activities, this.options.clock.monotonicMs())
   }
 
   /** Activities of one request. */

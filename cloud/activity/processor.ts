@@ -14,7 +14,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { HistogramReading } from '../../shared/metrics.ts'
 import type { Random } from '../../shared/random.ts'
 import { nextTurn } from '../../shared/waiting.ts'
-import type { Bus, ConsumedRecord } from '../bus/bus.ts'
+import type { Bus, ConsumedRecord, DependencyHealth } from '../bus/bus.ts'
 import { USER_ACTIVITY_ANALYTICS, USER_ACTIVITY_GROUP, USER_ACTIVITY_LOGS } from '../bus/catalogue.ts'
 import { isAway } from '../bus/isolation.ts'
 import { readJson } from '../bus/json-value.ts'
@@ -124,6 +124,12 @@ export class ActivityProcessor implements Part {
 
   async stop(): Promise<void> {
     await this.consumer.stop()
+  }
+
+  /** What it says where nothing can be stored, as when the key of today's chain is gone. */
+  health(): DependencyHealth {
+    const { failing } = this.consumer.stats()
+    return failing === null ? { state: 'up' } : { state: 'degraded', detail: `entries wait on the bus: ${failing}` }
   }
 
   stats(): ActivityProcessorStats {

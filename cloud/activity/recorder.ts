@@ -3,6 +3,7 @@
  * one transaction runs what comes meanwhile gathers for the next one. While the database is away it gathers in memory.
  */
 
+import type { Transaction } from 'kysely'
 import { type Clock, sleep, type Timer } from '../../shared/clock.ts'
 import { messageOf } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
@@ -13,6 +14,7 @@ import { aborted } from '../../shared/waiting.ts'
 import { isAway } from '../bus/isolation.ts'
 import type { Outbox } from '../bus/outbox.ts'
 import type { DatabaseHandle } from '../database/database.ts'
+import type { Database } from '../database/schema.ts'
 import { type ActivityRecord, activityRecord, eventOf, newEventId, soundActivity } from './activity-record.ts'
 import { type Activities, type NewActivity, RECORDER_SOURCE, type UserActivity } from './event.ts'
 import { RefusalLimit } from './refusal-limit.ts'
@@ -95,12 +97,11 @@ export class ActivityRecorder implements Activities, Part {
   }
 
   async record(given: NewActivity): Promise<void> {
-    const { settings, clock, random } = this.options
+    const { settings, clock } = this.options
     const left = this.refusals.admit(given, clock.monotonicMs())
     if (left === null) return
     const activity = left === 0 ? given : { ...given, metadata: { ...given.metadata, suppressed: left } }
-    const sound = soundActivity(activity, settings.metadataBytesMax)
-    const event = eventOf(sound, { eventId: newEventId(random), nowMs: clock.wallMs() })
+    const event = this.eventOf(activity)
     if (this.closed || this.pending.length >= settings.pendingMax) {
       this.lose(event, this.closed ? 'the recorder has stopped' : 'too many wait for the database')
       return
@@ -114,8 +115,20 @@ export class ActivityRecorder implements Activities, Part {
     await this.inTime(stored)
   }
 
+  /** Stores them in the transaction of what they tell of, to be published when it is committed. */
+  async recordWithin(activities: readonly NewActivity[], transaction: Transaction<Database>): Promise<void> {
+    const records = activities.map((activity) => activityRecord(this.eventOf(activity), RECORDER_SOURCE))
+    await this.options.outbox.append(records, transaction)
+  }
+
   stats(): RecorderStats {
     return { ...this.counts, ...this.refusals.stats(), pending: this.pending.length }
+  }
+
+  private eventOf(activity: NewActivity): UserActivity {
+    const { settings, clock, random } = this.options
+    const sound = soundActivity(activity, settings.metadataBytesMax)
+    return eventOf(sound, { eventId: newEventId(random), nowMs: clock.wallMs() })
   }
 
   private async inTime(stored: Promise<void>): Promise<void> {

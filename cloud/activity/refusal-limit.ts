@@ -4,8 +4,8 @@
  * their own, and so have the logins of strangers: whoever tries passwords cannot be drowned by whoever asks for anything else.
  */
 
-import { putLast } from '../../shared/bounded.ts'
-import { TokenBucket } from '../../shared/token-bucket.ts'
+import { type BucketRules, TokenBucket } from '../../shared/token-bucket.ts'
+import { TokenBuckets } from '../../shared/token-buckets.ts'
 import { ANONYMOUS, type NewActivity } from './event.ts'
 
 interface Share {
@@ -20,15 +20,13 @@ const PARTS = 10
 const SOURCES_MAX = 1_000
 
 export class RefusalLimit {
-  private readonly perMinute: number
   private readonly shares: Readonly<Record<'known' | 'strangers' | 'logins', Share>>
-  /** The one that was seen last comes last. */
-  private readonly sources = new Map<string, TokenBucket>()
+  private readonly sources: TokenBuckets
   private suppressed = 0
 
   constructor(perMinute: number, nowMs: number) {
-    const share = (): Share => ({ bucket: bucketOf(perMinute, nowMs), left: 0 })
-    this.perMinute = perMinute
+    const share = (): Share => ({ bucket: new TokenBucket(rulesOf(perMinute), nowMs), left: 0 })
+    this.sources = new TokenBuckets(rulesOf(perMinute / PARTS), SOURCES_MAX)
     this.shares = { known: share(), strangers: share(), logins: share() }
   }
 
@@ -41,7 +39,7 @@ export class RefusalLimit {
     if (outcome !== 'REFUSED' && !isStrange) return 0
     const share = this.shares[isKnown ? 'known' : activityType === 'login' ? 'logins' : 'strangers']
     const source = metadata?.sessionId ?? metadata?.ipAddress
-    const isTooMany = typeof source === 'string' && this.sourceOf(source, nowMs).take(1, nowMs) > 0
+    const isTooMany = typeof source === 'string' && this.sources.take(source, 1, nowMs) > 0
     if (isTooMany || share.bucket.take(1, nowMs) > 0) {
       share.left++
       this.suppressed++
@@ -56,14 +54,8 @@ export class RefusalLimit {
   stats(): { readonly suppressed: number } {
     return { suppressed: this.suppressed }
   }
-
-  private sourceOf(source: string, nowMs: number): TokenBucket {
-    const bucket = this.sources.get(source) ?? bucketOf(this.perMinute / PARTS, nowMs)
-    putLast(this.sources, source, bucket, SOURCES_MAX)
-    return bucket
-  }
 }
 
-function bucketOf(perMinute: number, nowMs: number): TokenBucket {
-  return new TokenBucket({ perSecond: perMinute / 60, burst: Math.max(1, perMinute) }, nowMs)
+function rulesOf(perMinute: number): BucketRules {
+  return { perSecond: perMinute / 60, burst: Math.max(1, perMinute) }
 }

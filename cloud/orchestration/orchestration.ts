@@ -24,7 +24,7 @@ import type { DatabaseHandle } from '../database/database.ts'
 import type { DeviceCommands } from '../gateways/gateways.ts'
 import type { Registry } from '../registry/registry.ts'
 import { ResponseTally } from './response-tally.ts'
-import { TaskExpansion } from './task-expansion.ts'
+import { type ForeignListener, TaskExpansion } from './task-expansion.ts'
 import { readRequest, readResponse, type TaskRequest, type TaskResponse } from './task-messages.ts'
 import { outcomeListener } from './task-outcomes.ts'
 import { purgeTasks } from './task-purge.ts'
@@ -48,6 +48,8 @@ export interface TaskOrchestrationOptions {
   readonly deviceCommands: DeviceCommands
   readonly registry: Pick<Registry, 'selection'>
   readonly settings: TaskSettings
+  /** Others than the API asked for these; called in the transaction that stores them. */
+  readonly onForeign?: ForeignListener
   /** Of this process and no other, also not of an earlier one. */
   readonly coreId: string
   /** How often tasks of other cores, and changes by them, are looked for, milliseconds. Default 500. */
@@ -99,7 +101,15 @@ export class TaskOrchestration implements Part {
       ...tools,
     })
     const onExpanded = (ids: readonly string[]) => this.runner.nudge(ids)
-    this.expansion = new TaskExpansion({ database, store, registry, settings, onExpanded, ...tools })
+    this.expansion = new TaskExpansion({
+      database,
+      store,
+      registry,
+      settings,
+      onForeign: options.onForeign,
+      onExpanded,
+      ...tools,
+    })
     this.tally = new ResponseTally({ database, store, onTallied: onExpanded, ...tools })
     this.requests = this.createRequests()
     this.responses = this.createResponses()

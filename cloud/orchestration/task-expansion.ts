@@ -20,12 +20,24 @@ import { nextTaskState } from './task-state.ts'
 import type { NewTaskDevice, TaskStore } from './task-store.ts'
 import type { TaskSettings } from './tasks.ts'
 
+/** What is told of a task that was not made here. */
+export interface ForeignRequest {
+  readonly taskId: string
+  readonly commandType: string
+  readonly requestedBy: string
+  readonly deviceIds: readonly string[]
+}
+
+export type ForeignListener = (requests: readonly ForeignRequest[], transaction: Transaction<Database>) => Promise<void>
+
 export interface ExpansionOptions {
   readonly database: DatabaseHandle
   readonly store: TaskStore
   readonly registry: Pick<Registry, 'selection'>
   readonly settings: TaskSettings
   readonly clock: Clock
+  /** Others than the API asked for these; called in the transaction that stores them. */
+  readonly onForeign?: ForeignListener | undefined
   /** These have begun to run. */
   readonly onExpanded: (taskIds: readonly string[]) => void
 }
@@ -39,6 +51,7 @@ export interface RequestItem {
 interface ForeignTask {
   readonly row: Parameters<TaskStore['insert']>[0]
   readonly devices: readonly NewTaskDevice[]
+  readonly request: ForeignRequest
 }
 
 export class TaskExpansion {
@@ -73,8 +86,11 @@ export class TaskExpansion {
     transaction: Transaction<Database>,
   ): Promise<{ ids: string[]; foreign: number }> {
     const { store, clock } = this.options
-    let inserted = 0
-    for (const { row, devices } of foreign.values()) if (await store.insert(row, devices, transaction)) inserted++
+    const inserted: ForeignRequest[] = []
+    for (const { row, devices, request } of foreign.values()) {
+      if (await store.insert(row, devices, transaction)) inserted.push(request)
+    }
+    if (inserted.length > 0) await this.options.onForeign?.(inserted, transaction)
     const expanded: string[] = []
     for (const task of await store.lockAll(ids, transaction)) {
       const rounds = items.filter(({ value }) => value.taskId === task.id).map(({ value }) => value.round)
@@ -87,7 +103,7 @@ export class TaskExpansion {
       await store.update([task.id], { ...begun, runner: null, runner_until_ms: null }, nowMs, transaction)
       expanded.push(task.id)
     }
-    return { ids: expanded, foreign: inserted }
+    return { ids: expanded, foreign: inserted.length }
   }
 
   private async known(ids: readonly string[]): Promise<Set<string>> {
@@ -140,6 +156,7 @@ export class TaskExpansion {
         updated_at_ms: nowMs,
       },
       devices: resolveSerialNumbers(value.deviceIds, found, value.siteId),
+      request: value,
     }
   }
 }

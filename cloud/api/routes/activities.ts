@@ -27,7 +27,7 @@ import { recordRoute } from './activity-intake.ts'
 
 export interface ActivityRoutesOptions {
   readonly queries: Pick<ActivityQueries, 'list' | 'get' | 'export' | 'days'>
-  readonly intake: Pick<ActivityIntake, 'problems' | 'take' | 'noteRefused' | 'batchMax'>
+  readonly intake: Pick<ActivityIntake, 'problems' | 'take' | 'noteRefused' | 'batchMax' | 'ownPerMinute' | 'waitOf'>
   /** Asked when it is needed: they are known once all routes are. */
   readonly types: () => Pick<ActivityTypes, 'entries'>
 }

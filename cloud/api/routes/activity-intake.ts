@@ -12,7 +12,7 @@ import { invalidInput } from '../http/validation.ts'
 import { newActivitiesSchema, TakenActivitiesSchema } from '../schemas/activity.ts'
 
 type Members = Readonly<Record<string, unknown>>
-type Intake = Pick<ActivityIntake, 'problems' | 'take' | 'noteRefused' | 'batchMax'>
+type Intake = Pick<ActivityIntake, 'problems' | 'take' | 'noteRefused' | 'batchMax' | 'ownPerMinute' | 'waitOf'>
 
 /** Errors of one request that are told of. */
 const ERRORS_MAX = 20
@@ -38,7 +38,7 @@ export function recordRoute({ intake }: { readonly intake: Intake }): Route {
       body: newActivitiesSchema(intake.batchMax),
       idempotent: true,
       responses: { 202: { description: 'They are on the bus', schema: TakenActivitiesSchema } },
-      problems: ['UNAVAILABLE'],
+      problems: ['TOO_MANY_REQUESTS', 'UNAVAILABLE'],
       alsoWrong: async (body, caller) => {
         intake.noteRefused()
         return problemsOf(intake, body, caller, { correlationId: 'none' })
@@ -53,10 +53,22 @@ export function recordRoute({ intake }: { readonly intake: Intake }): Route {
         throw invalidInput(problems)
       }
       const given = givenOf(body).map((each) => attributed(each as GivenActivity, caller))
+      if (caller.kind === 'user') inTime(intake, caller.id, given.length)
       const eventIds = await intake.take(given, { ...taking, retryKey: retryKeyOf(call) }).catch(explain)
       return { status: 202, body: { eventIds } }
     },
   )
+}
+
+/** @throws Problem for more than one person may record in a minute. */
+function inTime(intake: Intake, userId: string, activities: number): void {
+  const waitMs = intake.waitOf(userId, activities)
+  if (waitMs === 0) return
+  throw new Problem('TOO_MANY_REQUESTS', `You have recorded ${intake.ownPerMinute} activities within a minute.`, {
+    code: 'RATE_LIMITED',
+    hint: 'Wait, or let a program with an API key record them. The limit is activity.ownPerMinute.',
+    headers: { 'retry-after': String(Math.ceil(waitMs / 1_000)) },
+  })
 }
 
 /** The activities of a body, of whatever form it is. */

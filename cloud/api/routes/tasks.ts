@@ -1,6 +1,7 @@
 /** Tasks over many devices over REST. */
 
 import { type Static, Type } from '@sinclair/typebox'
+import { taskMetadata } from '../../activity/activity.ts'
 import {
   type NewTask,
   TaskConflictError,
@@ -108,7 +109,7 @@ export function taskRoutes({ tasks, approvals }: TaskRouteOptions): Route[] {
         problems: ['UNAVAILABLE'],
       },
       async ({ body, remember, caller, activity }) => {
-        activity.more({ commandType: body.command_type })
+        activity.more(taskMetadata(body.command_type, body.device_ids))
         const requestedBy = doerOf({ caller, activity }, body.requested_by, '/requested_by')
         const request = { ...toNewTask(body), requestedBy }
         const also: WithTask = async (stored, transaction) => await remember?.(accepted(stored), transaction)

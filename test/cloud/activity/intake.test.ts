@@ -20,7 +20,7 @@ test('what the bus holds of requests that were answered meanwhile is bounded', a
       },
     },
     types: () => TYPES,
-    settings: { batchMax: 5, metadataBytesMax: 1_024, futureToleranceMs: 0 },
+    settings: { batchMax: 5, ownPerMinute: 100, metadataBytesMax: 1_024, futureToleranceMs: 0 },
     clock,
     random: systemRandom,
     log: silentLogger,

@@ -135,8 +135,10 @@ await describeOnEveryDatabase('the processor of activities', (databases) => {
     const login = value('ann', 1, { activityType: 'login' })
     await expect(deliver(login)).rejects.toMatchObject({ code: 'BUS_AWAY' })
     expect(await stored()).toEqual(['evt_ann_1'])
+    expect(processor.health()).toMatchObject({ state: 'degraded', detail: expect.stringContaining('the bus is away') })
     away = false
     await deliver(login)
+    expect(processor.health()).toEqual({ state: 'up' })
     expect(published.map(({ topic }) => topic)).toEqual([USER_ACTIVITY_ANALYTICS])
     expect(processor.stats()).toMatchObject({ stored: 1, repeated: 1, analytics: 1, deadLettered: {} })
   })

@@ -53,6 +53,20 @@ await describeOnEveryDatabase('what is recorded', (databases) => {
     expect(recorder.stats()).toEqual({ recorded: 301, pending: 0, lost: 0, suppressed: 0, late: 0 })
   })
 
+  test('within a transaction is there when that is committed, and only then', async () => {
+    const database = await databases.open()
+    const { recorder, stored } = recorderOver(database)
+    const record = (fails: boolean) =>
+      database.transaction(async (transaction) => {
+        await recorder.recordWithin([activity('task', { eventId: 'evt_of_task' })], transaction)
+        if (fails) throw new Error('no room')
+      })
+    await expect(record(true)).rejects.toThrow('no room')
+    expect(await stored()).toEqual([])
+    await record(false)
+    expect(await stored()).toMatchObject([{ eventId: 'evt_of_task', objectId: 'task' }])
+  })
+
   test('waits in memory while the database is away: answers wait no longer than they may, and failures not at all', async () => {
     const database = await databases.open()
     const away = awayDatabase(database)

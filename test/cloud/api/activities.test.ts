@@ -24,7 +24,7 @@ import { tempDir } from '../../support/temp-dir.ts'
 import { readTopics } from '../../support/topic-reader.ts'
 import { until } from '../../support/until.ts'
 
-const SETTINGS = { batchMax: 5, metadataBytesMax: 1_024, futureToleranceMs: 60_000 }
+const SETTINGS = { batchMax: 5, ownPerMinute: 20, metadataBytesMax: 1_024, futureToleranceMs: 60_000 }
 const keys = activityKeys(OLD_KEY)
 
 interface Options {
@@ -200,6 +200,18 @@ test('one that is wrong refuses all, and the answer names everything that is wro
   expect(await wrong({ activityType: 'flying' })).toEqual(['/activityType'])
   expect(published).toEqual([])
   expect(intake.stats()).toMatchObject({ refused: 8, taken: 0 })
+})
+
+test('a person records so many in a minute, a program as many as it likes', async () => {
+  const { post, published } = await start()
+  const activities = Array.from({ length: 5 }, () => ({ activityType: 'page_view', userId: 'viewer.1' }))
+  for (let i = 0; i < 4; i++) expect((await post('viewer.1', { activities })).status).toBe(202)
+  const answer = await post('viewer.1', { activities: activities.slice(0, 2) })
+  expect(answer).toMatchObject({ status: 429, body: { code: 'RATE_LIMITED' } })
+  expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0)
+  expect((await post('viewer.2', { activityType: 'page_view' })).status).toBe(202)
+  for (let i = 0; i < 5; i++) expect((await post('key+engineer.1', { activities })).status).toBe(202)
+  expect(published).toHaveLength(5 * 9 + 1)
 })
 
 test('a request that is sent again has the ids that it had, also when nobody knows what became of it', async () => {

@@ -77,7 +77,7 @@ async function startApi() {
       },
     },
     types: () => types,
-    settings: { batchMax: 10, metadataBytesMax: 1_000, futureToleranceMs: 1_000 },
+    settings: { batchMax: 10, ownPerMinute: 100, metadataBytesMax: 1_000, futureToleranceMs: 1_000 },
     ...common,
   })
   const seal = new ActivitySeal(log.keys, systemRandom)

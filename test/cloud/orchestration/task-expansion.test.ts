@@ -31,4 +31,33 @@ await describeOnEveryDatabase('the expansion of task.requested', (database) => {
     expect(task?.startAtMs).toBeLessThanOrEqual(Date.now())
     expect(task?.expiresAtMs).toBe((task?.startAtMs ?? 0) + TASK_SETTINGS.expiryMs)
   })
+
+  it('tells once of a task that another program asked for, in the transaction that stores it', async () => {
+    const core = taskCore(await database.open(), await embeddedBus())
+    const deviceIds = await registerMeters(core.registry, 2)
+    const told: string[] = []
+    let fails = true
+    const expansion = new TaskExpansion({
+      database: core.database,
+      store: core.tasks.store,
+      registry: core.registry,
+      settings: TASK_SETTINGS,
+      clock: systemClock,
+      onExpanded: () => undefined,
+      onForeign: async (requests, transaction) => {
+        await transaction.selectFrom('tasks').select('id').execute()
+        if (fails) throw new Error('no room')
+        told.push(...requests.map((each) => `${each.requestedBy} ${each.taskId} ${each.deviceIds.length}`))
+      },
+    })
+    const asked = { commandType: 'REBOOT', commandParams: null, requestedBy: 'somebody', siteId: undefined }
+    const value = { ...asked, taskId: '689dce4358cba50614cee678', deviceIds, round: 1, options: {} }
+    const handle = () => expansion.handle([{ record: { timestampMs: Date.now() }, value }])
+    await expect(handle()).rejects.toThrow('no room')
+    expect(await core.tasks.store.get(value.taskId)).toBeNull()
+    fails = false
+    await handle()
+    await handle()
+    expect(told).toEqual(['somebody 689dce4358cba50614cee678 2'])
+  })
 })

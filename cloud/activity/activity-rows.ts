@@ -2,6 +2,8 @@
 
 import type { Selectable } from 'kysely'
 import { messageOf } from '../../shared/errors.ts'
+import { isObject } from '../../shared/json-object.ts'
+import { readJson } from '../bus/json-value.ts'
 import type { ActivityLogsTable } from '../database/schema.ts'
 import { storableText } from '../database/stored-text.ts'
 import type { ActivitySeal } from './activity-seal.ts'
@@ -79,7 +81,7 @@ export function rowOf(
  * @param onFailure told of what cannot be opened, which is left out then.
  */
 export function entryOf(row: ActivityRow, seal?: ActivitySeal, onFailure?: (reason: string) => void): ActivityEntry {
-  const metadata = JSON.parse(row.metadata) as Metadata
+  const metadata = metadataOf(row.metadata)
   const opened = seal === undefined || row.sealed === null ? null : tryOpen(seal, row.event_id, row.sealed, onFailure)
   return {
     eventId: row.event_id,
@@ -101,6 +103,12 @@ export function entryOf(row: ActivityRow, seal?: ActivitySeal, onFailure?: (reas
     hash: row.hash,
     sealed: row.sealed !== null && opened === null,
   }
+}
+
+/** What somebody has changed in the database is shown as it is: it must not keep auditors from what stands around it. */
+function metadataOf(stored: string): Metadata {
+  const read = readJson(Buffer.from(stored))
+  return isObject(read) ? read : { unreadable: String(stored) }
 }
 
 /** Null for what cannot be opened. */

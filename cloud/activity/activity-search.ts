@@ -43,12 +43,18 @@ export interface Found {
   readonly last: ActivityPlace | null
 }
 
+/** Of what can be a time at all, either way from 1970. */
+const TIME_MAX_MS = 8_640_000_000_000_000
+
 export interface SearchBounds {
   /** Entries passed in one statement. */
   readonly passedAtOnce: number
   /** Statements of one look. */
   readonly stepsMax: number
 }
+
+/** Where somebody has written another one into the database there is no order: `verify` finds it, and lists go on without it. */
+const HAS_TIME = sql<boolean>`at_ms between ${-TIME_MAX_MS} and ${TIME_MAX_MS}`
 
 const BOUNDS: SearchBounds = { passedAtOnce: 2_000, stepsMax: 25 }
 
@@ -165,7 +171,7 @@ function criteriaOf(
     ...(userId === undefined ? [] : [sql<boolean>`user_id = ${userId}`]),
     ...(activityTypes?.length === 1 ? [sql<boolean>`activity_type = ${activityTypes[0]}`] : []),
   ]
-  along.push(...indexed.slice(0, 1))
+  along.push(...indexed.slice(0, 1), HAS_TIME)
   tried.push(...indexed.slice(1))
   if (fromMs !== undefined) along.push(sql`at_ms >= ${fromMs}`)
   if (toMs !== undefined) along.push(sql`at_ms < ${toMs}`)

@@ -1,5 +1,6 @@
 /** An entry of the activity log as it is shown: by the API, and in an export. */
 
+import { instantText } from './days.ts'
 import type { ActivityEntry, Outcome } from './event.ts'
 
 /** Times are RFC 3339, UTC; null is what it does not say. */
@@ -30,6 +31,6 @@ export function activityView(entry: ActivityEntry): ActivityView {
   return {
     ...{ eventId, userId, activityType, timestamp: new Date(entry.atMs).toISOString() },
     ...{ outcome, objectType, objectId, siteId, correlationId, recordedBy, source, version, metadata, sealed },
-    ...{ storedAt: new Date(entry.storedAtMs).toISOString(), day, place, hash },
+    ...{ storedAt: instantText(entry.storedAtMs), day, place, hash },
   }
 }

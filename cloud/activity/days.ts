@@ -21,3 +21,9 @@ export function isDay(text: string): boolean {
   const endMs = endOfDay(text)
   return !Number.isNaN(endMs) && dayOf(endMs - DAY_MS) === text
 }
+
+/** Of what somebody has changed it may be no time at all, which is told like any other. */
+export function instantText(ms: number): string {
+  const date = new Date(ms)
+  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString()
+}

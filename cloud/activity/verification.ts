@@ -10,6 +10,7 @@ import type { Database } from '../database/schema.ts'
 import type { ActivityKeys } from './activity-keys.ts'
 import type { ActivityRow } from './activity-rows.ts'
 import type { DayRow } from './chain.ts'
+import { instantText } from './days.ts'
 import {
   type DayHead,
   dayFinding,
@@ -219,10 +220,4 @@ class Verification {
       unable,
     }
   }
-}
-
-/** Of what somebody has changed it may be no time at all, which is told like any other. */
-function instantText(ms: number): string {
-  const date = new Date(ms)
-  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString()
 }

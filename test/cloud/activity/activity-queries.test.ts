@@ -1,10 +1,13 @@
 /** Questions about the activity log, on every database. */
 
+import { type RawBuilder, sql } from 'kysely'
 import { expect, test } from 'vitest'
 import {
+  type ActivityEntry,
   ActivityQueries,
   type ActivityQueriesOptions,
   ActivitySeal,
+  activityView,
   type CheckedActivity,
 } from '../../../cloud/activity/activity.ts'
 import { systemClock } from '../../../shared/clock.ts'
@@ -109,6 +112,24 @@ await describeOnEveryDatabase('questions about the activity log', (databases) =>
     const without = new ActivityQueries({ database, seal, log: silentLogger })
     expect((await without.list({ text: '10.0.0.7', opened: true })).items).toEqual([])
     expect((await without.list(at)).items).toMatchObject([{ metadata: { page: '/sites' }, sealed: true }])
+  })
+
+  test('entries that somebody has changed hide no others', async () => {
+    const numbers = [1, 2, 3, 4, 5]
+    const { database, queries, pages } = await start(
+      numbers.map((i) => someActivity({ eventId: `e${i}`, atMs: T0 + i })),
+    )
+    const change = (set: RawBuilder<unknown>, eventId: string) =>
+      sql`update activity_logs set ${set} where event_id = ${eventId}`.execute(database.kysely)
+    await change(sql`metadata = ${'{'}, stored_at_ms = ${Number.MAX_SAFE_INTEGER}`, 'e2')
+    await change(sql`at_ms = ${Number.MAX_SAFE_INTEGER}`, 'e3')
+    await change(sql`at_ms = ${Number.MIN_SAFE_INTEGER}`, 'e4')
+    expect((await pages({ limit: 1 })).ids).toEqual(['e5', 'e2', 'e1'])
+    const changed = await queries.get('e2', { opened: true })
+    expect(activityView(changed as ActivityEntry)).toMatchObject({
+      metadata: { unreadable: '{' },
+      storedAt: '9007199254740991',
+    })
   })
 
   test('a forged cursor is refused, and days are listed with the heads of their chains', async () => {

@@ -16,9 +16,18 @@ import { until } from '../support/until.ts'
 
 const CONFIG = {
   kafka: { sessionTimeoutMs: 6_000 },
-  chat: { messagesPerMinute: 100_000, messagesBurst: 100_000, offlineAfterMs: 3_000, noticeAfterMs: 1_000 },
+  chat: { messagesPerMinute: 100_000, messagesBurst: 100_000, offlineAfterMs: 3_000, noticeAfterMs: 10_000 },
 }
 const LONG = { timeoutMs: 60_000, pollMs: 50 }
+
+/** As the answers ask for it: what cannot be taken at present is sent again. */
+async function sayUntilTaken(person: ChatPerson, conversationId: string, content: string): Promise<AnyJson> {
+  for (;;) {
+    const answer = await person.say(conversationId, content)
+    if (answer.retryAfterMs === undefined) return answer
+    await new Promise((resolve) => setTimeout(resolve, answer.retryAfterMs))
+  }
+}
 
 describeKafka('conversations', () => {
   describeWith(['kcat'], 'between two cores', () => {
@@ -145,7 +154,9 @@ describeKafka('conversations', () => {
       await until(() => ida.heard(conversationId).includes('now you are'), LONG)
       await until(() => hal.statuses.some(({ status, userId }) => status === 'DELIVERED' && userId === 'ida'), LONG)
       expect(await inbox('ida')).toHaveLength(before)
-      expect((await readTopic(kafka.brokers, 'notifications')).filter(({ key }) => key === 'ida')).toHaveLength(before)
+      const told = (await readTopic(kafka.brokers, 'notifications')).filter(({ key }) => key === 'ida')
+      // A record may come twice.
+      expect(new Set(told.map(({ payload }) => (JSON.parse(payload) as AnyJson).id)).size).toBe(before)
     }, 120_000)
 
     it('lose nothing and show nothing twice when a core dies in the middle of it', async () => {
@@ -154,7 +165,7 @@ describeKafka('conversations', () => {
       const total = 300
       const answers: Promise<AnyJson>[] = []
       for (let i = 0; i < total; i++) {
-        answers.push((i % 2 === 0 ? jan : leo).say(conversationId, `order ${i}`))
+        answers.push(sayUntilTaken(i % 2 === 0 ? jan : leo, conversationId, `order ${i}`))
         if (i === total / 2) {
           // Some are in the database only, some on Kafka, some on sockets.
           await (cores[0] as CloudProcess).kill('SIGKILL')
@@ -165,7 +176,7 @@ describeKafka('conversations', () => {
         if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 5))
       }
       const given = await Promise.all(answers)
-      expect(given.every(({ type }) => type === 'chat.sent')).toBe(true)
+      expect(given.filter(({ type }) => type !== 'chat.sent')).toEqual([])
       expect(new Set(given.map(({ position }) => position)).size).toBe(total)
       const wanted = given
         .map(({ position, messageId }) => ({ position, messageId }))

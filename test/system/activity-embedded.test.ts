@@ -79,7 +79,9 @@ describe('the activity log on the embedded bus', () => {
   it('lists what is poison, and replays what the config knows by now', async () => {
     const letters: AnyJson[] = await until(async () => {
       const { body } = await getJson(`${core.apiUrl}/api/v1/dead-letters?topic=${LOGS}`)
-      return body.items.length === 2 ? body.items : null
+      // One may have been given up, and not noted as done, when the core was killed: then there are two of it.
+      const byKey = new Map<string, AnyJson>(body.items.map((letter: AnyJson) => [letter.key, letter]))
+      return byKey.size === 2 ? [...byKey.values()] : null
     })
     const reason = { code: 'VALIDATION_ERROR', source: 'user-activity-processor' }
     expect(letters).toEqual([expect.objectContaining(reason), expect.objectContaining(reason)])

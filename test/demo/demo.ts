@@ -135,6 +135,7 @@ async function goOn(stage: Stage, terminal: Terminal, signal: AbortSignal): Prom
     `  latest values      ${cloud.apiUrl}/api/v1/devices/1/latest`,
     `  tasks              ${cloud.apiUrl}/api/v1/tasks`,
     `  alerts             ${cloud.apiUrl}/api/v1/alerts`,
+    `  who did what       ${cloud.apiUrl}/api/v1/activities`,
     `  API documentation  ${cloud.apiUrl}/docs`,
     `  cloud health       ${cloud.apiUrl}/health/ready   metrics ${cloud.apiUrl}/metrics`,
     `  gateway health     ${edge.healthUrl}/health/ready   metrics ${edge.healthUrl}/metrics`,

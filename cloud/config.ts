@@ -84,7 +84,7 @@ const ingest = section('Where gateways connect.', {
   helloTimeoutMs: milliseconds(
     10_000,
     [500, 600_000],
-    'How long a gateway may take to introduce itself, and how long a connection without one is kept',
+    'How long a gateway may take to introduce itself; a connection on which none did is kept for twice as long',
   ),
   keepaliveMs: milliseconds(10_000, [500, 600_000], 'Time between keepalives'),
   keepaliveTimeoutMs: milliseconds(20_000, [200, 600_000], 'How long an answer to a keepalive may take'),

@@ -31,7 +31,8 @@ export class Entrance {
     const { strangersMax = 1_000, helloTimeoutMs = 10_000, counters, clock } = options
     this.strangers = new Strangers({
       max: strangersMax,
-      timeoutMs: helloTimeoutMs,
+      // The handshake and the Hello may each take their time: who says nothing on a stream is told so, and not cut before.
+      timeoutMs: 2 * helloTimeoutMs,
       clock,
       onDismissed: (why) => counters.dismissed(why),
     })

@@ -33,7 +33,7 @@ export interface IngestOptions {
   readonly strangersMax?: number
   /** How far in the future a reading's timestamp may lie. Default 300,000. */
   readonly futureToleranceMs?: number
-  /** How long a handshake may take, and a connection be without a gateway on it. Default 10,000. */
+  /** How long a handshake may take, and then a Hello; a connection may be without a gateway on it for twice as long. Default 10,000. */
   readonly helloTimeoutMs?: number
   /** Default 10,000 and 20,000: over a slow link an answer waits behind the data on its way. */
   readonly keepaliveMs?: number

@@ -109,7 +109,7 @@ describe('a gateway that misbehaves is told which field, and others notice nothi
   })
 
   test('silence', async () => {
-    const { port } = await core({ ingest: { helloTimeoutMs: 50 } })
+    const { port } = await core({ ingest: { helloTimeoutMs: 400 } })
     const gateway = rawGateway(port)
     await until(() => gateway.ended)
     expect(gateway.ended).toMatchObject({

@@ -44,7 +44,7 @@ describe('connections on which nobody introduces himself', () => {
     const core = await ingestCore({
       dir: await tempDir(),
       secure: {},
-      ingest: { strangersMax: 50, gatewaysMax: 1, helloTimeoutMs: 1_500 },
+      ingest: { strangersMax: 50, gatewaysMax: 1, helloTimeoutMs: 1_000 },
     })
     const sockets = Array.from({ length: 400 }, (_, i) => silent(core.port, i % 2 === 0 ? HALF_A_HANDSHAKE : undefined))
     await until(() => (core.ingest.stats().strangersDismissed['limit'] ?? 0) >= 350)
@@ -110,7 +110,7 @@ describe('connections on which nobody introduces himself', () => {
   })
 
   test('and connections without a stream on them, go after a while in plain text too', async () => {
-    const { port, ingest } = await ingestCore({ dir: await tempDir(), ingest: { helloTimeoutMs: 300 } })
+    const { port, ingest } = await ingestCore({ dir: await tempDir(), ingest: { helloTimeoutMs: 150 } })
     const session = connectHttp2(`http://127.0.0.1:${port}`)
     session.on('error', () => undefined)
     const socket = silent(port)

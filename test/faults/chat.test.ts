@@ -150,6 +150,11 @@ describeKafka('conversations', () => {
         const { body } = await getJson(`${urlOf(1)}/api/v1/conversations?userId=ida`)
         return body.items[0]?.unreadCount === 5
       }, LONG)
+      // That she is there is stored a moment after she came; who is told of something before that counts as away.
+      await until(async () => {
+        const { body } = await getJson(`${urlOf(0)}/api/v1/people?userId=hal&limit=500`)
+        return body.items.some(({ userId, presence }: AnyJson) => userId === 'ida' && presence.state === 'online')
+      }, LONG)
       await hal.say(conversationId, 'now you are')
       await until(() => ida.heard(conversationId).includes('now you are'), LONG)
       await until(() => hal.statuses.some(({ status, userId }) => status === 'DELIVERED' && userId === 'ida'), LONG)
